@@ -1,0 +1,1 @@
+"""The machines: one contract (`backends.base`), several ways to fulfil it."""

@@ -1,0 +1,137 @@
+"""The contract between the front end and a machine, and the errors that a person can act on.
+
+The front end holds a `Backend`; so does the backend's process (`backends.host`). Between them runs
+`backends.protocol`, which takes the messages from the signatures below: a method added here is a message.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from backends.model import Breakpoint, BreakpointRequest, Frame, MachineView, Site
+
+__all__ = ["Backend", "HwbpError", "Launch", "Register"]
+
+
+class HwbpError(Exception):
+    """Something that was asked for and did not happen.
+
+    `message` is one line: what failed and why. `errno` is the errno's name ("ENOSPC") or None, `holders` are lines
+    that say who holds the slots, `remedy` what to do next.
+    """
+
+    def __init__(
+        self, message: str, *, errno: str | None = None, holders: tuple[str, ...] = (), remedy: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.errno = errno
+        self.holders = holders
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to run and how.
+
+    `stdin` is a file's path, or None for nothing. `allow` holds what an emulated program may do by itself besides
+    computing and printing ("write", "network", "exec", "kill"). `stacks` records call stacks with the hits.
+    `lossless` lets the machine wait for the reader instead of overwriting hits that were not read.
+    """
+
+    program: str
+    argv: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    stdin: str | None = None
+    allow: tuple[str, ...] = ()
+    stacks: bool = True
+    lossless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One register of a stopped task."""
+
+    name: str
+    value: int
+
+
+class Backend(ABC):
+    """A machine. Every method may raise `HwbpError`; a request that is refused leaves nothing behind."""
+
+    @abstractmethod
+    def launch(self, launch: Launch) -> MachineView:
+        """Load a program and stop before its first instruction."""
+
+    @abstractmethod
+    def view(self) -> MachineView:
+        """The state now."""
+
+    @abstractmethod
+    def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
+        """Reserve and install all of them, or none (ENOSPC, EINVAL, ESRCH)."""
+
+    @abstractmethod
+    def disarm(self, ids: tuple[int, ...]) -> None:
+        """Remove breakpoints and free their slots (ENOENT)."""
+
+    @abstractmethod
+    def enable(self, id: int, on: bool) -> None:  # noqa: A002 - the protocol's word
+        """Enable or disable one; a disabled one keeps its slot."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Let the machine run until something stops it."""
+
+    @abstractmethod
+    def stop(self) -> MachineView:
+        """Stop it at the next instruction boundary."""
+
+    @abstractmethod
+    def step(self, count: int, over_calls: bool) -> MachineView:
+        """Run `count` instructions (RF honoured: the first one does not hit its own execute slot)."""
+
+    @abstractmethod
+    def finish(self) -> MachineView:
+        """Run until the current function has returned (EINVAL where its return address is not known exactly)."""
+
+    @abstractmethod
+    def run_to(self, address: int) -> MachineView:
+        """Run to an address without taking a slot; any other stop comes first."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """Memory, at most 1 MiB a call (EFAULT). A read by the debugger hits no slot."""
+
+    @abstractmethod
+    def registers(self, tid: int | None) -> tuple[Register, ...]:
+        """The general registers, rip, eflags and the segment bases of a task."""
+
+    @abstractmethod
+    def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
+        """Write a CPU's debug register (0-3, 6, 7) by hand, past the kernel's books."""
+
+    @abstractmethod
+    def ptrace_peek(self, tid: int | None, register: int) -> int:
+        """PTRACE_PEEKUSER of u_debugreg[register]."""
+
+    @abstractmethod
+    def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
+        """PTRACE_POKEUSER of u_debugreg[register] (EIO, EINVAL, ENOSPC)."""
+
+    @abstractmethod
+    def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
+        """Interned call stacks from number `first` on, at most 4,096 a call."""
+
+    @abstractmethod
+    def sites(self) -> tuple[Site, ...]:
+        """The exact totals, most hits first, at most 4,096."""
+
+    @abstractmethod
+    def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
+        """What the program printed, as (stream, bytes) from byte `first` of all output on, at most 64 KiB a call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the machine."""

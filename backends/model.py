@@ -1,0 +1,231 @@
+"""What every machine is made of: frozen data, no behaviour beyond itself.
+
+Addresses are integers. Text that comes from a watched program (names, paths) is kept as it is and is escaped
+where it is shown (`tui.session.escape`), never here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "Breakpoint",
+    "BreakpointRequest",
+    "CpuView",
+    "Frame",
+    "MachineView",
+    "Mapping",
+    "Owner",
+    "OwnerKind",
+    "Refusal",
+    "RunState",
+    "Site",
+    "Slot",
+    "Stop",
+    "TaskView",
+    "WatchType",
+]
+
+WatchType = Literal["x", "w", "rw"]
+"""What a slot watches: R/W field 00, 01 and 11 of DR7. There is no read-only encoding (SDM 3B 17.2.4)."""
+
+OwnerKind = Literal["perf", "ptrace", "kgdb", "ftrace", "module", "kvm", "hand", "unknown"]
+"""Who holds a slot. `hand` is a register written by hand, past the kernel's books."""
+
+RunState = Literal["loaded", "running", "stopped", "exited", "failed"]
+"""`loaded`: nothing has run yet. `failed`: a task met what the machine cannot do; it stays open to inspection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a breakpoint: the interface, and the process and descriptor behind it where there is one."""
+
+    kind: OwnerKind
+    pid: int | None = None
+    comm: str | None = None
+    fd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakpointRequest:
+    """One window that one register can cover.
+
+    `address` and `length` follow the hardware: 1, 2, 4 or 8 bytes, aligned; 1 for execute.
+    `watch` and `window` say which watch of the session it belongs to and which of its windows (from 0).
+    `tid` is the task it follows (None: the machine's first task), `cpu` one CPU (None: all).
+    `stop` asks that the task stops at each hit.
+    """
+
+    address: int
+    length: int
+    type: WatchType
+    owner: OwnerKind = "perf"
+    watch: int = -1
+    window: int = 0
+    text: str = ""
+    tid: int | None = None
+    cpu: int | None = None
+    enabled: bool = True
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Breakpoint:
+    """A breakpoint that the layer accepted: it counts against the slots until it is removed, even while disabled.
+
+    `slot` is the register it sits in on CPU 0 now, None while it is in none. `index` is the owner's own number
+    (ptrace's u_debugreg index), None where the owner has none.
+    """
+
+    id: int
+    address: int
+    length: int
+    type: WatchType
+    owner: Owner
+    enabled: bool
+    tid: int | None
+    cpu: int | None
+    slot: int | None
+    index: int | None
+    watch: int
+    window: int
+    text: str
+    stop: bool
+    hits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One debug register of one CPU as the hardware has it. `breakpoint` is None for one that nobody's books own."""
+
+    index: int
+    address: int
+    length: int
+    type: Literal["x", "w", "rw", "io"]
+    local: bool
+    global_: bool
+    breakpoint: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CpuView:
+    """The debug registers of one CPU.
+
+    `dr` holds DR0 to DR3. `dr6` and `dr7` are the hardware's values, `cpu_dr7` is the kernel's copy without fixed
+    bit 10 (arch/x86/kernel/hw_breakpoint.c), `changed_dr7` the bits that the last write to DR7 changed and
+    `changed_by` who made it. `db_count` counts #DB exceptions, `dr_writes` writes to any debug register.
+    `last_db` says in words what the last #DB was. `free` is what a CPU-wide request would still get.
+    """
+
+    cpu: int
+    tid: int | None
+    dr: tuple[int, int, int, int]
+    dr6: int
+    dr7: int
+    cpu_dr7: int
+    changed_dr7: int
+    changed_by: str
+    db_count: int
+    dr_writes: int
+    last_db: str
+    free: int
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why the machine stands still: one short word, and a sentence for people.
+
+    `hit` is the sequence number of the hit that stopped it, None where it was not a hit.
+    """
+
+    reason: Literal["none", "entry", "user", "hit", "step", "exit", "signal", "unsupported", "limit"]
+    text: str = ""
+    hit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task. `virtual_dr6` and `ptrace_dr7` are what PTRACE_PEEKUSER would give for u_debugreg[6] and [7]."""
+
+    pid: int
+    tid: int
+    comm: str
+    pc: int
+    sp: int
+    virtual_dr6: int
+    ptrace_dr7: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One line of /proc/PID/maps. `path` is empty for anonymous memory, "[stack]" or "[heap]" for those."""
+
+    start: int
+    end: int
+    perms: str
+    offset: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was refused: errno's name, the rule in one sentence, and who holds the slots."""
+
+    what: str
+    errno: str
+    why: str
+    holders: tuple[str, ...] = ()
+    time_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One instruction that hit one breakpoint. Counts are exact for every hit, however many the ring has dropped.
+
+    Times are in the machine's clock; `value` and `old` are those of the last hit, None where unknown.
+    """
+
+    breakpoint: int
+    insn_ip: int
+    count: int
+    first_ns: int
+    last_ns: int
+    value: int | None
+    old: int | None
+    stack: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of an interned stack. `guessed`: no unwind rule said so, it was found by frame pointer or by search."""
+
+    ip: int
+    guessed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MachineView:
+    """The whole state of a machine at one moment. `generation` grows with every change worth a new picture."""
+
+    generation: int
+    backend: str
+    program: str
+    argv: tuple[str, ...]
+    state: RunState
+    stop: Stop
+    exit_status: int | None
+    clock: Literal["monotonic", "perf", "instructions"]
+    time_ns: int
+    instructions: int | None
+    hits: int
+    lost: int | None
+    engine: str
+    cpus: tuple[CpuView, ...]
+    tasks: tuple[TaskView, ...]
+    breakpoints: tuple[Breakpoint, ...]
+    mappings: tuple[Mapping, ...]
+    refusals: tuple[Refusal, ...] = ()
+    refused: int = 0
+    comms: tuple[str, ...] = field(default=())
