@@ -1,0 +1,84 @@
+# The first Python that runs, is new enough and can make environments; else the first that is new enough (so that the
+# message is about the missing package). A version manager's shim may come first in PATH and fail.
+PYTHON ?= $(shell \
+	for p in python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; exit; }; \
+	done; \
+	for p in python3 /usr/bin/python3; do \
+		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; exit; }; \
+	done; \
+	echo python3)
+
+VENV := .venv
+BIN  := $(VENV)/bin
+
+# Scripts in an environment carry its path: one that was copied or moved with the tree would run the tree it came from.
+ENV_IS_OURS = grep -qsF '$(CURDIR)/$(VENV)' $(BIN)/activate && $(BIN)/python -m pip --version >/dev/null 2>&1
+ifneq ($(shell grep -sF '$(CURDIR)/$(VENV)' $(BIN)/activate | head -c 1),)
+ENV_STAMPS :=
+else
+ENV_STAMPS := FORCE
+endif
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick lint format bench screenshots programs wheel clean FORCE
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+demo: $(VENV)/app.stamp ## the app on the emulated machine: nothing to prepare, no root
+	@$(BIN)/hwbp-tui
+
+test: $(VENV)/dev.stamp ## every test that this machine allows; skips say why
+	@$(BIN)/python -m pytest -rs
+
+test-quick: $(VENV)/dev.stamp ## the tests that take less than a second each
+	@$(BIN)/python -m pytest -rs -q -m "not slow"
+
+lint: $(VENV)/dev.stamp ## ruff, formatting, mypy --strict (tests too), import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy --strict tui backends symbols tests
+	@$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## rewrite the code the way `lint` wants it
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(VENV)/dev.stamp ## the numbers of this machine, as ratios against a peer beside them
+	@$(BIN)/python tests/bench/run.py
+
+screenshots: $(VENV)/dev.stamp ## draw screenshots/ from the app itself
+	@command -v rsvg-convert >/dev/null || { echo "screenshots need rsvg-convert: apt-get install librsvg2-bin fonts-firacode"; exit 1; }
+	@$(BIN)/python screenshots/make.py
+
+programs: ## rebuild the built-in programs from their sources
+	@command -v gcc >/dev/null || { echo "programs need gcc: apt-get install gcc libc6-dev"; exit 1; }
+	@$(MAKE) --no-print-directory -C backends/emulated/programs
+
+wheel: $(VENV)/dev.stamp ## build dist/hwbp_tui-*.whl
+	@$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## remove the environment, caches and dist/
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache snapshot_report.html
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/app.stamp: pyproject.toml constraints.txt $(ENV_STAMPS)
+	$(make-environment)
+	@$(PIP_INSTALL) -e . && touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt $(ENV_STAMPS)
+	$(make-environment)
+	@$(PIP_INSTALL) -e ".[dev]" && touch $(VENV)/app.stamp $@
+
+define make-environment
+@$(ENV_IS_OURS) || { \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "hwbp-tui needs Python 3.11 or later: apt-get install python3 python3-venv, or make PYTHON=/path/to/python"; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make environments: apt-get install python3-venv"; exit 1; }; \
+	echo "making $(VENV) with $(PYTHON), once"; \
+	$(PYTHON) -m venv --clear $(VENV); }
+endef

@@ -1,0 +1,146 @@
+"""Where hits go: one record each into the shared ring, and exact totals per (breakpoint, instruction)."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Final
+
+from backends.model import Site
+from backends.ring import (
+    ACCESS_CODES,
+    FROM_CODES,
+    HEADER,
+    NO_SLOT,
+    PUBLISH_EVERY,
+    RECORD,
+    RUN_STATES,
+    RingMemory,
+)
+
+__all__ = ["ACCESS_R", "ACCESS_W", "ACCESS_X", "Capture", "HitSink"]
+
+ACCESS_X: Final = ACCESS_CODES.index("x")
+ACCESS_R: Final = ACCESS_CODES.index("r")
+ACCESS_W: Final = ACCESS_CODES.index("w")
+_EXACT: Final = FROM_CODES.index("exact")
+_MOST_SITES: Final = 65_536
+
+
+class HitSink:
+    """What one armed breakpoint adds to its records, and its totals.
+
+    `sites` maps the address of an instruction to [count, first time, last time, value, old, stack].
+    """
+
+    __slots__ = ("breakpoint", "hits", "sites")
+
+    def __init__(self, breakpoint_id: int) -> None:
+        self.breakpoint = breakpoint_id
+        self.hits = 0
+        self.sites: dict[int, list[int]] = {}
+
+
+class Capture:
+    """The one writer of the ring. Before it writes, whoever runs the program asks `allowance`."""
+
+    def __init__(self, memory: RingMemory) -> None:
+        self._words = memory.words
+        self._records = memory.records
+        self._mask = memory.capacity - 1
+        self._room = memory.capacity - 4 * PUBLISH_EVERY
+        self._size = RECORD.size
+        self._pack = RECORD.pack_into
+        self.head = 0
+        self.sinks: dict[int, HitSink] = {}
+        self.site_count = 0
+        self.pid = self.tid = self.comm = self.cpu = 0
+
+    def allowance(self, most: int) -> int:
+        """How many hits may be written now: fewer than `most` only for a reader that must miss none and is behind."""
+        if not self._words[HEADER["flow"]]:
+            return most
+        return min(most, self._words[HEADER["tail"]] + self._room - self.head)
+
+    def sink(self, breakpoint_id: int) -> HitSink:
+        """The sink of a breakpoint, made when first asked for and kept after the breakpoint is gone."""
+        sink = self.sinks.get(breakpoint_id)
+        if sink is None:
+            sink = self.sinks[breakpoint_id] = HitSink(breakpoint_id)
+        return sink
+
+    def hit(
+        self,
+        sink: HitSink,
+        time: int,
+        ip: int,
+        insn_ip: int,
+        address: int,
+        length: int,
+        slot: int,
+        access: int,
+        value: int,
+        old: int,
+        stack: int,
+    ) -> None:
+        """Write one hit. `access` is one of ACCESS_*; execute hits have no values."""
+        head = self.head
+        known = 0 if access == ACCESS_X else _EXACT
+        self._pack(
+            self._records, (head & self._mask) * self._size,
+            head, time, ip, insn_ip, address, value, old,
+            sink.breakpoint, self.pid, self.tid, stack, self.comm, self.cpu, length, slot, access, known, known, 0,
+        )  # fmt: skip
+        self.head = head = head + 1
+        if not head % PUBLISH_EVERY:
+            self._words[2] = head
+        sink.hits += 1
+        site = sink.sites.get(insn_ip)
+        if site is None:
+            self._new_site(sink, insn_ip, time, value, old, stack)
+        else:
+            site[0] += 1
+            site[2] = time
+            site[3] = value
+            site[4] = old
+            site[5] = stack
+
+    def _new_site(self, sink: HitSink, insn_ip: int, time: int, value: int, old: int, stack: int) -> None:
+        if self.site_count >= _MOST_SITES:
+            insn_ip = 0  # further instructions share one total
+            if insn_ip in sink.sites:
+                sink.sites[insn_ip][0] += 1
+                return
+        self.site_count += 1
+        sink.sites[insn_ip] = [1, time, time, value, old, stack]
+
+    def publish(self) -> None:
+        """Let readers see all hits up to now."""
+        self._words[HEADER["head"]] = self.head
+
+    def header(self, **words: int) -> None:
+        """Set header words by name."""
+        for name, value in words.items():
+            self._words[HEADER[name]] = value
+
+    def set_state(self, state: str) -> None:
+        """Publish the run state."""
+        self._words[HEADER["state"]] = RUN_STATES.index(state)
+
+    def sites(self, limit: int, without_value: Container[int]) -> tuple[Site, ...]:
+        """The totals, most hits first. Breakpoints in `without_value` have none (execute)."""
+        rows = [
+            Site(
+                sink.breakpoint, insn_ip, row[0], row[1], row[2],
+                None if sink.breakpoint in without_value else row[3],
+                None if sink.breakpoint in without_value else row[4],
+                row[5],
+            )
+            for sink in self.sinks.values()
+            for insn_ip, row in sink.sites.items()
+        ]  # fmt: skip
+        rows.sort(key=lambda site: -site.count)
+        return tuple(rows[:limit])
+
+
+assert HEADER["head"] == 2
+assert NO_SLOT == 0xFF

@@ -1,0 +1,548 @@
+"""One emulated CPU: the engine, its debug unit, and the loop that turns what the engine reports into #DB and signals.
+
+The rules, each with its source, are in docs/semantics.md. In short: an execute slot is a fault before the instruction,
+a data slot a trap after it; all slots that one instruction hits come as one #DB; a `rep` traps after each element,
+at the `rep` itself, except the last, which traps at the next instruction; an instruction that faults drops its
+data matches; a failing cmpxchg writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import iced_x86 as ic
+
+from backends.dr import DR6_BASE
+from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X, Capture, HitSink
+from backends.emulated.debug_unit import DataSlot, DebugUnit
+from backends.emulated.decode import CMPXCHG, IN_USER_FAULTS, Decoded, decode
+from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
+from backends.emulated.icicle import IcicleEngine
+from backends.emulated.linux import Unsupported as UnsupportedCall
+from backends.emulated.memory import AddressSpace, CodeRewritten
+from backends.emulated.scan import cmpxchg_places, special_places
+from backends.emulated.special import Privileged, UndefinedInstruction, Unsupported, run_special
+from backends.emulated.stacks import StackTable
+from backends.model import Stop
+
+__all__ = ["Cpu", "Kernel"]
+
+SIGILL, SIGTRAP, SIGFPE, SIGSEGV = 4, 5, 8, 11
+_HITS_A_SLICE = 4096
+_REP_STEPS = 4096
+_TF = 1 << 8
+_M = ic.Mnemonic
+_BULK = {
+    _M.MOVSB: 1,
+    _M.MOVSW: 2,
+    _M.MOVSD: 4,
+    _M.MOVSQ: 8,
+    _M.STOSB: 1,
+    _M.STOSW: 2,
+    _M.STOSD: 4,
+    _M.STOSQ: 8,
+}
+_STORES = {_M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ}
+
+
+class Kernel(Protocol):
+    """What the CPU enters: system calls and exceptions."""
+
+    exit_status: int | None
+
+    def syscall(self) -> None:
+        """The SYSCALL instruction at pc."""
+        ...
+
+    def deliver_fault(self, signal_number: int, address: int) -> None:
+        """An exception of user mode."""
+        ...
+
+
+class Cpu:
+    """Runs one task.
+
+    `sinks[n]` takes the hits of slot n; `stop_slots` are the slots (as bits) whose hits stop the task. `on_db` is
+    called with the hits of each #DB that is not a perf event's alone (`notify_slots`), before the stop is decided.
+    After `run` or `step`, `stop` says why the CPU stands still, None if the budget was all. `blocked`: nothing ran, for
+    a reader that must miss no hit is behind. `went_cold`: the engine has gone back to interpreting.
+    """
+
+    def __init__(
+        self, engine: IcicleEngine, unit: DebugUnit, space: AddressSpace, capture: Capture, stacks: StackTable
+    ) -> None:
+        self.engine = engine
+        self.unit = unit
+        self.space = space
+        self.capture = capture
+        self.stacks = stacks
+        self.kernel: Kernel
+        self.with_stacks = True
+        self.sinks: list[HitSink] = [capture.sink(0)] * 4
+        self.labels: list[str] = [""] * 4
+        self.stop_slots = 0
+        self.notify_slots = 0
+        self.on_db: Callable[[int, bool], None] = lambda hits, step: None
+        self.stop: Stop | None = None
+        self.db_count = 0
+        self.last_db = ""
+        self.last_dr6 = DR6_BASE
+        self.blocked = False
+        self.went_cold = False
+        self._surplus = 0
+        self._decoded: dict[int, Decoded] = {}
+        self._special: set[int] = set()
+        self._cmpxchg: set[int] = set()
+        self._temporary: dict[int, int] = {}
+        self._rf_pc = -1
+        self._rep_pc = -1
+        self._stepping = False
+        self._guest_tf = False
+        self._hits_here = 0
+        engine.set_on_move(self._moved)
+        unit.on_arm = self._armed
+
+    @property
+    def instructions(self) -> int:
+        """Instructions run; an element of a `rep` is none, a refused or faulting one counts once."""
+        return self.engine.instructions_counted - self._surplus
+
+    @property
+    def between_instructions(self) -> bool:
+        """Whether the engine may be replaced now: not in the middle of a `rep`."""
+        return self._rep_pc == -1
+
+    def after_call(self) -> int | None:
+        """The address after the instruction at pc, if that is a call."""
+        try:
+            decoded = self._decode(self.engine.pc)
+        except EngineError:
+            return None
+        return self.engine.pc + decoded.length if decoded.mnemonic == _M.CALL else None
+
+    # -- code and permissions
+
+    def code_appeared(self, start: int, end: int) -> None:
+        """Bytes became executable: find what may not run by itself."""
+        code = self.engine.read(start, end - start)
+        special = special_places(code, start) - self._special
+        self._special |= special
+        cmpxchg = cmpxchg_places(code, start)
+        self._cmpxchg |= cmpxchg
+        if self.unit.writes_watched:
+            special |= cmpxchg
+        for address in special:
+            self.engine.add_breakpoint(address, fresh=True)
+
+    def _armed(self) -> None:
+        """A failing cmpxchg is a write that the engine does not do: while writes are watched, look at each."""
+        for address in self._cmpxchg if self.unit.writes_watched else ():
+            self.engine.add_breakpoint(address)
+        for address in self._special:  # an execute slot on one of these may just have been taken back
+            self.engine.add_breakpoint(address)
+
+    def _moved(self) -> None:
+        self.went_cold = not self.engine.jit
+        self._decoded.clear()
+        self.stacks.set_read(self.engine.raw_read)
+        self.unit.deny_all()
+
+    def stop_at(self, addresses: Iterable[int], sp_above: int = 0) -> None:
+        """Stop before these instructions once rsp is above a bound, besides everything else that stops."""
+        self._temporary = dict.fromkeys(addresses, sp_above)
+        for address in self._temporary:
+            self.engine.add_breakpoint(address)
+
+    def clear_stop_at(self) -> None:
+        """Take that back."""
+        for address in self._temporary:
+            if (
+                address not in self._special
+                and address not in self._cmpxchg
+                and address not in self.unit.execute
+            ):
+                self.engine.remove_breakpoint(address)
+        self._temporary = {}
+
+    # -- running
+
+    def run(self, budget: int) -> Stop | None:
+        """Run about `budget` instructions, fewer where many hits come."""
+        engine = self.engine
+        self.stop = None
+        deadline = engine.instructions_counted + budget
+        allowed = self.capture.allowance(_HITS_A_SLICE)
+        self.blocked = allowed <= 0
+        last_head = self.capture.head + allowed
+        try:
+            while self.stop is None:
+                left = deadline - engine.instructions_counted
+                if left <= 0 or self.capture.head >= last_head:
+                    break
+                if self._guest_tf:
+                    self._trap_flag()
+                    continue
+                kind = engine.run(left)
+                if kind is EventKind.DENIED:
+                    self._data_access(True)
+                elif kind is EventKind.BREAKPOINT:
+                    self._breakpoint(engine.pc)
+                elif kind is not EventKind.LIMIT:
+                    self._event(kind)
+        except (Unsupported, UnsupportedCall, CodeRewritten, EngineError) as error:
+            self._unsupported(error)
+        return self.stop
+
+    def step(self) -> Stop | None:
+        """Run one instruction (or one element of a `rep`) with the trap flag set: BS in DR6, beside any Bn."""
+        self.stop = None
+        self._stepping = True
+        self._hits_here = 0
+        self._rf_pc = self.engine.pc
+        try:
+            self._one()
+            self._db(self._hits_here, "trap: single step", step=True)
+            self.on_db(self._hits_here, True)
+        except (Unsupported, UnsupportedCall, CodeRewritten, EngineError) as error:
+            self._unsupported(error)
+        finally:
+            self._stepping = False
+        return self.stop
+
+    def _one(self) -> None:
+        pc = self.engine.pc
+        if pc in self._special or pc in self._cmpxchg or pc in self.unit.execute:
+            self._breakpoint(pc)
+            return
+        self._rf_pc = -1
+        self._event(self.engine.single())
+
+    def _trap_flag(self) -> None:
+        """The program set TF by popf: #DB after the next instruction, and nobody handles its SIGTRAP."""
+        self._guest_tf = False
+        self._hits_here = 0
+        self._stepping = True
+        self._one()
+        self._stepping = False
+        if self.stop is None and self.kernel.exit_status is None:
+            self._db(self._hits_here, "trap: single step", step=True)
+            self._signal(SIGTRAP, self.engine.pc)
+
+    def _event(self, kind: EventKind) -> None:
+        engine = self.engine
+        if kind is EventKind.LIMIT:
+            return
+        if kind is EventKind.DENIED:
+            self._data_access(True)
+        elif kind is EventKind.SYSCALL:
+            self._rf_pc = -1
+            self.kernel.syscall()
+            self._look_for_exit()
+        elif kind is EventKind.UNMAPPED:
+            address = engine.event().address
+            if self.space.grow_stack(address):
+                self._surplus += 1
+            else:
+                self._signal(SIGSEGV, address)
+        elif kind is EventKind.NO_EXEC:
+            self._signal(SIGSEGV, engine.pc)
+        elif kind is EventKind.DIVIDE:
+            self._signal(SIGFPE, engine.pc)
+        elif kind is EventKind.INTERRUPT:
+            self._interrupt(engine.event().value)
+        elif kind is EventKind.REWRITTEN:
+            raise Unsupported("code that has already run is being rewritten")
+        else:
+            self._refused(kind)
+
+    def _refused(self, kind: EventKind) -> None:
+        """The engine would not run the instruction: is that the program's fault, or ours?"""
+        pc = self.engine.pc
+        if self.space.prot_at(pc) & EXEC == 0:
+            self._signal(SIGSEGV, pc)
+            return
+        decoded = self._decode(pc)
+        if decoded.mnemonic in IN_USER_FAULTS or decoded.touches_system_register:
+            self._signal(SIGSEGV, pc)
+        elif decoded.mnemonic in (_M.UD0, _M.UD1, _M.UD2, _M.INVALID) and kind is EventKind.INVALID:
+            self._signal(SIGILL, pc)
+        else:
+            raise Unsupported("the engine lacks this instruction")
+
+    def _interrupt(self, vector: int) -> None:
+        engine = self.engine
+        decoded = self._decode(engine.pc)
+        if vector == 3:
+            engine.pc += decoded.length
+            self._signal(SIGTRAP, engine.pc)
+        elif vector == 1:
+            engine.pc += decoded.length
+            self._db(0, "trap: icebp")
+            self._signal(SIGTRAP, engine.pc)
+        elif vector == 0x80:
+            raise Unsupported("32-bit system calls are not emulated")
+        else:
+            self._signal(SIGSEGV, engine.pc)
+
+    def _signal(self, number: int, address: int) -> None:
+        self._rf_pc = -1
+        self.kernel.deliver_fault(number, address)
+        self._look_for_exit()
+
+    def _look_for_exit(self) -> None:
+        if self.kernel.exit_status is not None:
+            self.stop = Stop("exit", "the program has ended")
+
+    def _unsupported(self, error: Exception) -> None:
+        pc = self.engine.pc
+        try:
+            data = self.engine.read(pc, 15)
+            decoded = decode(data, pc, self.engine.read_register)
+            text = f"{decoded.instruction}", data[: decoded.length].hex(" ")
+        except EngineError:
+            text = "nothing mapped", ""
+        self.stop = Stop("unsupported", f"stopped at {pc:#x}: {text[0]} ({text[1]}): {error}")
+
+    # -- hits
+
+    def _decode(self, pc: int) -> Decoded:
+        decoded = self._decoded.get(pc)
+        if decoded is None:
+            size = 15
+            while True:
+                try:
+                    data = self.engine.read(pc, size)
+                    break
+                except EngineError:
+                    size -= 1  # the last instruction before unmapped memory
+                    if not size:
+                        raise
+            decoded = self._decoded[pc] = decode(data, pc, self.engine.read_register)
+        return decoded
+
+    def _stack(self, pc: int) -> int:
+        if not self.with_stacks:
+            return 0
+        read = self.engine.read_register
+        return self.stacks.number(pc, read("RSP"), read("RBP"), read)
+
+    def _data_access(self, faulted: bool) -> None:
+        """Finish the instruction at pc, which touches a data slot's bytes, and report what it hit.
+
+        Nothing may write pc before it is finished. `faulted`: the engine came back from the middle of it.
+        """
+        engine, unit = self.engine, self.unit
+        pc = engine.pc
+        decoded = self._decoded.get(pc) or self._decode(pc)
+        accesses = decoded.accesses()
+        if faulted:
+            self._surplus += 1
+            if decoded.is_string:  # RSI and RDI have been advanced already
+                shift = -decoded.element if engine.read_register("DF") else decoded.element
+                accesses = tuple([(address - shift, size, kind) for address, size, kind in accesses])
+        touched: list[tuple[DataSlot, int, int]] = []
+        for slot in unit.data:
+            kinds = 0
+            for address, size, kind in accesses:
+                if address < slot.end and slot.start < address + size:
+                    kinds |= kind
+            if kinds:
+                touched.append(
+                    (slot, kinds, int.from_bytes(engine.raw_read(slot.start, slot.length), "little"))
+                )
+        stack = self._stack(pc) if touched else 0
+        if len(touched) == len(unit.data) == 1:
+            slot = touched[0][0]
+            slot.lift()
+            kind = engine.single()
+            slot.deny()
+        else:
+            unit.lift_all()
+            kind = engine.single()
+            unit.deny_all()
+        if kind is not EventKind.LIMIT:
+            self._surplus -= faulted
+            self._faulted_after_all(kind, touched)
+            return
+        self._rf_pc = -1
+        if decoded.rep:
+            self._after_element(pc, decoded)
+        ip = engine.pc
+        time = engine.instructions_counted - self._surplus
+        hits = 0
+        for slot, kinds, old in touched:
+            if kinds & slot.kinds:
+                hits |= 1 << slot.index
+                self.capture.hit(
+                    self.sinks[slot.index], time, ip, pc, slot.start, slot.length, slot.index,
+                    ACCESS_W if kinds & 2 else ACCESS_R,
+                    int.from_bytes(engine.raw_read(slot.start, slot.length), "little"), old, stack,
+                )  # fmt: skip
+        if hits:
+            self._deliver(hits, "trap: data")
+
+    def _faulted_after_all(self, kind: EventKind, touched: list[tuple[DataSlot, int, int]]) -> None:
+        """Its other operand is not accessible either: the instruction's own fault, and its data matches are dropped."""
+        if kind is EventKind.DENIED:
+            self._signal(SIGSEGV, self.engine.event().address)
+        else:
+            self._event(kind)
+
+    def _after_element(self, pc: int, decoded: Decoded) -> None:
+        """Bookkeeping after one element of a `rep`; after the last one, go on to the next instruction."""
+        engine = self.engine
+        if engine.pc != pc:  # a comparison ended it
+            self._rep_pc = -1
+            return
+        self._surplus += 1
+        self._rep_pc = pc
+        read = engine.read_register
+        ended = not read("RCX") or (decoded.condition is not None and read("ZF") != decoded.condition)
+        if ended:
+            engine.single()
+            self._rep_pc = -1
+
+    def _deliver(self, hits: int, what: str) -> None:
+        """#DB. The perf events among the owners have been served: their hits are in the ring."""
+        self._hits_here |= hits
+        if not self._stepping:
+            self._db(hits, what)
+            if hits & self.notify_slots:
+                self.on_db(hits, False)
+        if hits & self.stop_slots:
+            slot = (hits & self.stop_slots & -(hits & self.stop_slots)).bit_length() - 1
+            self.stop = Stop("hit", f"{self.labels[slot]} hit (DR{slot})", self.capture.head - 1)
+
+    def _db(self, hits: int, what: str, *, step: bool = False) -> None:
+        """A #DB: DR6 takes it up, and Linux's handler reads and resets it (traps.c debug_read_reset_dr6)."""
+        self.unit.db(hits, step=step)
+        self.db_count += 1
+        self.last_dr6 = self.unit.dr6
+        self.last_db = what
+        self.unit.dr6 = DR6_BASE
+
+    def _breakpoint(self, pc: int) -> None:
+        """pc is at a place we asked the engine to stop at."""
+        hits = self.unit.execute.get(pc, 0)
+        if hits and pc not in (self._rf_pc, self._rep_pc):
+            self._rf_pc = (
+                pc  # Linux's handler sets RF, so that the instruction then runs (x86 hw_breakpoint_handler)
+            )
+            stack, time = self._stack(pc), self.engine.instructions_counted - self._surplus
+            for slot in range(4):
+                if hits >> slot & 1:
+                    self.capture.hit(self.sinks[slot], time, pc, pc, pc, 1, slot, ACCESS_X, 0, 0, stack)
+            self._deliver(hits, "fault: execute")
+            if self.stop is not None:
+                return
+        bound = self._temporary.get(pc)
+        if bound is not None and self.engine.get("RSP") > bound and not self._stepping:
+            self.stop = Stop("step", "")
+            return
+        if pc in self._special:
+            self._run_special(pc)
+            return
+        if pc in self._cmpxchg and self.unit.writes_watched and self._decode(pc).mnemonic in CMPXCHG:
+            address, size, _ = next(access for access in self._decode(pc).accesses() if access[1] > 0)
+            if self.unit.touched(address, address + size) and self.space_allows(address, size):
+                self._data_access(False)
+                return
+        self._rf_pc = -1
+        self._event(self.engine.single())
+
+    def space_allows(self, address: int, size: int) -> bool:
+        """Whether the program itself may write there."""
+        return self.space.prot_at(address) & self.space.prot_at(address + size - 1) & WRITE != 0
+
+    def _run_special(self, pc: int) -> None:
+        engine = self.engine
+        decoded = self._decode(pc)
+        if decoded.rep:
+            self._repeat(pc, decoded)
+            return
+        try:
+            if run_special(engine, decoded, self.instructions):
+                self._surplus -= 1
+                self._rf_pc = -1
+                return
+        except Privileged:
+            self._signal(SIGSEGV, pc)
+            return
+        except UndefinedInstruction:
+            self._signal(SIGILL, pc)
+            return
+        sets_tf = decoded.mnemonic in (_M.POPFQ, _M.POPF) and self._top_of_stack() & _TF
+        self._rf_pc = -1
+        self._event(engine.single())
+        if sets_tf and not self._stepping:
+            self._guest_tf = True
+
+    def _top_of_stack(self) -> int:
+        try:
+            return int.from_bytes(self.engine.read(self.engine.get("RSP"), 8), "little")
+        except EngineError:
+            return 0
+
+    def _repeat(self, pc: int, decoded: Decoded) -> None:
+        """A repeated string instruction: in bulk where nothing is watched, else element by element."""
+        engine = self.engine
+        self._rf_pc = -1
+        if engine.get("RCX") == 0:
+            self._rep_pc = -1
+            self._event(engine.single())
+            return
+        if not self._stepping and self._bulk(decoded):
+            return
+        self._rep_pc = pc
+        for _ in range(1 if self._stepping else _REP_STEPS):
+            head = self.capture.head
+            kind = engine.single()
+            if kind is not EventKind.LIMIT:
+                self._event(kind)
+            else:
+                self._after_element(pc, decoded)
+            if engine.pc != pc or self.stop is not None or self.capture.head - head > 1:
+                return
+
+    def _bulk(self, decoded: Decoded) -> bool:
+        """movs and stos upwards over plain memory, all at once; False where it must go element by element."""
+        size = _BULK.get(decoded.mnemonic)
+        engine, space = self.engine, self.space
+        plain = decoded.instruction.op0_kind == ic.OpKind.MEMORY_ESRDI and (
+            decoded.instruction.op1_kind in (ic.OpKind.MEMORY_SEG_RSI, ic.OpKind.REGISTER)
+        )
+        if (
+            size is None
+            or not plain
+            or engine.get("DF")
+            or decoded.instruction.segment_prefix != ic.Register.NONE
+        ):
+            return False
+        total = engine.get("RCX") * size
+        target, source = engine.get("RDI"), engine.get("RSI")
+        stores = decoded.mnemonic in _STORES
+        if total > 1 << 24 or (not stores and source < target < source + total):
+            return False
+        if self.unit.touched(target, target + total) or (
+            not stores and self.unit.touched(source, source + total)
+        ):
+            return False
+        try:
+            space.check(target, total, WRITE)
+            if stores:
+                data = engine.get("RAX").to_bytes(8, "little")[:size] * (total // size)
+            else:
+                space.check(source, total, READ)
+                data = engine.read(source, total)
+        except OSError:
+            return False
+        engine.write(target, data)
+        engine.set("RCX", 0)
+        engine.set("RDI", target + total)
+        if not stores:
+            engine.set("RSI", source + total)
+        engine.pc += decoded.length
+        self._surplus -= 1
+        self._rep_pc = -1
+        return True

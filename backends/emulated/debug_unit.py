@@ -1,0 +1,162 @@
+"""DR0 to DR7 of one emulated CPU, on an engine that can deny access to single bytes.
+
+A write slot's bytes are made read-only, a read-write slot's bytes inaccessible, so that a quiet slot costs nothing and
+every access to its bytes comes back from the engine as DENIED. The unit knows registers and ranges; the CPU's loop
+(`backends.emulated.cpu`) finishes the instruction and delivers the #DB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backends import dr
+from backends.emulated.engine import READ, WRITE
+from backends.emulated.icicle import IcicleEngine
+
+__all__ = ["DataSlot", "DebugUnit", "RegisterUndefined"]
+
+CR4_DE = 1 << 3
+
+
+class RegisterUndefined(Exception):
+    """#UD: DR4 or DR5 while CR4.DE is set (SDM 17.2.2)."""
+
+
+class DataSlot:
+    """One enabled data slot: bytes [`start`, `end`), `kinds` are the access kinds that hit (2 a write, 3 any)."""
+
+    __slots__ = ("deny", "end", "index", "kinds", "length", "lift", "start")
+
+    def __init__(self, index: int, start: int, length: int, kinds: int) -> None:
+        self.index = index
+        self.start = start
+        self.end = start + length
+        self.length = length
+        self.kinds = kinds
+        self.deny: Callable[[], object] = bool
+        self.lift: Callable[[], object] = bool
+
+
+class DebugUnit:
+    """The registers, and what they make the engine deny.
+
+    `writes` counts writes to any of the registers. `data` are the enabled data slots, `execute` maps an address to the
+    slots (as bits) that break there; `armed` says whether any slot is enabled.
+    """
+
+    def __init__(self, engine: IcicleEngine, true_prot: Callable[[int], int]) -> None:
+        self._engine = engine
+        self._true_prot = true_prot
+        self.dr = [0, 0, 0, 0]
+        self.dr6 = dr.DR6_BASE
+        self.dr7 = dr.DR7_BASE
+        self.cr4 = 0
+        self.writes = 0
+        self.data: tuple[DataSlot, ...] = ()
+        self.execute: dict[int, int] = {}
+        self.writes_watched = False
+        self._overlapping = False
+        self.on_arm: Callable[[], None] = lambda: None
+
+    # -- the registers as software sees them
+
+    def read(self, register: int) -> int:
+        """MOV from a debug register. Raises RegisterUndefined for DR4 and DR5 with CR4.DE."""
+        register = self._alias(register)
+        if register < 4:
+            return self.dr[register]
+        return self.dr6 if register == 6 else self.dr7
+
+    def write(self, register: int, value: int) -> None:
+        """MOV to a debug register. The caller has checked CPL and that bits 63:32 of DR6 and DR7 are clear."""
+        register = self._alias(register)
+        self.writes += 1
+        if register == 6:
+            self.dr6 = dr.dr6_written(value)
+            return
+        if register == 7:
+            value = dr.dr7_written(value)
+            if value == self.dr7:
+                return
+            self.dr7 = value
+        else:
+            if value == self.dr[register]:
+                return
+            self.dr[register] = value
+            if not dr.enabled(self.dr7, register):
+                return
+        self.rearm()
+
+    def _alias(self, register: int) -> int:
+        if register in (4, 5):
+            if self.cr4 & CR4_DE:
+                raise RegisterUndefined(register)
+            return register + 2
+        return register
+
+    # -- what the engine is told
+
+    def rearm(self) -> None:
+        """Make the engine deny exactly the bytes that the registers now ask for."""
+        self.lift_all()
+        for address in self.execute:
+            self._engine.remove_breakpoint(address)
+        data, execute = [], {}
+        for slot in range(4):
+            if not dr.enabled(self.dr7, slot):
+                continue
+            kind = dr.slot_type(self.dr7, slot)
+            if kind == "x":
+                # LEN other than 00 is undefined with R/W 00: this CPU ignores it.
+                execute[self.dr[slot]] = execute.get(self.dr[slot], 0) | 1 << slot
+            elif kind != "io":  # without CR4.DE, R/W 10 is undefined: this CPU never matches it
+                start, length = dr.slot_range(self.dr7, slot, self.dr[slot])
+                data.append(DataSlot(slot, start, length, 2 if kind == "w" else 3))
+        self.data = tuple(data)
+        self.execute = execute
+        self.writes_watched = any(slot.kinds == 2 for slot in data)
+        self._overlapping = any(
+            a.start < b.end and b.start < a.end for n, a in enumerate(data) for b in data[n + 1 :]
+        )
+        self.deny_all()
+        for address in execute:
+            self._engine.add_breakpoint(address)
+        self.on_arm()
+
+    def memory_changed(self, start: int, end: int) -> None:
+        """Mappings or permissions in this range changed, or the engine moved: deny again."""
+        if any(slot.start < end and start < slot.end for slot in self.data):
+            self.deny_all()
+
+    def deny_all(self) -> None:
+        """Take the slots' bytes away, the strictest last where slots share bytes."""
+        engine = self._engine
+        for slot in sorted(self.data, key=lambda slot: slot.kinds):
+            prot = self._true_prot(slot.start)
+            if prot < 0:
+                slot.deny = slot.lift = bool  # nothing is mapped there: nothing to deny
+                continue
+            denied = prot & ~WRITE if slot.kinds == 2 else prot & ~(READ | WRITE)
+            slot.deny = engine.prepared_protect(slot.start, slot.length, denied)
+            slot.lift = engine.prepared_protect(slot.start, slot.length, prot)
+            slot.deny()
+
+    def lift_all(self) -> None:
+        """Give all slots' bytes back."""
+        for slot in self.data:
+            slot.lift()
+
+    def touched(self, start: int, end: int) -> tuple[DataSlot, ...]:
+        """The data slots that overlap [start, end), whatever the access; all, where slots share bytes."""
+        if self._overlapping:
+            return self.data if any(slot.start < end and start < slot.end for slot in self.data) else ()
+        return tuple([slot for slot in self.data if slot.start < end and start < slot.end])
+
+    @property
+    def armed(self) -> bool:
+        """Whether any slot is enabled."""
+        return bool(self.dr7 & 0xFF)
+
+    def db(self, hits: int, *, step: bool = False) -> None:
+        """A #DB with these slots (bits B0 to B3) is delivered: DR6 takes it up."""
+        self.dr6 = dr.dr6_after_db(self.dr6, hits, step=step)

@@ -1,0 +1,132 @@
+"""What an instruction will touch, from its bytes: compiled once per address, evaluated at each hit.
+
+iced-x86 says which memory operands an instruction has; the corrections for what it leaves out are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import iced_x86 as ic
+
+__all__ = ["CMPXCHG", "IN_USER_FAULTS", "AccessList", "Decoded", "decode"]
+
+AccessList = tuple[tuple[int, int, int], ...]
+"""(address, size in bytes, kind): kind is 1 for a read, 2 for a write, 3 for both."""
+
+_ACCESS = ic.OpAccess
+_KIND = {
+    _ACCESS.READ: 1,
+    _ACCESS.COND_READ: 1,
+    _ACCESS.WRITE: 2,
+    _ACCESS.COND_WRITE: 2,
+    _ACCESS.READ_WRITE: 3,
+    _ACCESS.READ_COND_WRITE: 3,  # cmpxchg: the hardware writes the old value back when it fails
+}
+_REGISTER = {
+    value: name
+    for name in dir(ic.Register)
+    if name.isupper() and isinstance(value := getattr(ic.Register, name), int)
+}
+_M = ic.Mnemonic
+CMPXCHG = frozenset({_M.CMPXCHG, _M.CMPXCHG8B, _M.CMPXCHG16B})
+_STRING = {
+    _M.MOVSB, _M.MOVSW, _M.MOVSQ, _M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ, _M.LODSB, _M.LODSW, _M.LODSD, _M.LODSQ,
+    _M.SCASB, _M.SCASW, _M.SCASD, _M.SCASQ, _M.CMPSB, _M.CMPSW, _M.CMPSQ,
+}  # fmt: skip
+_STRING_OR_SSE = {_M.MOVSD, _M.CMPSD}  # the mnemonics that SSE2 shares
+_BIT_TESTS = {_M.BT, _M.BTS, _M.BTR, _M.BTC}
+IN_USER_FAULTS = frozenset({
+    _M.IN, _M.OUT, _M.INSB, _M.INSW, _M.INSD, _M.OUTSB, _M.OUTSW, _M.OUTSD, _M.CLI, _M.STI, _M.HLT, _M.LGDT, _M.LIDT,
+    _M.LLDT, _M.LTR, _M.LMSW, _M.CLTS, _M.INVD, _M.WBINVD, _M.INVLPG, _M.RDMSR, _M.WRMSR, _M.RDPMC, _M.SWAPGS,
+    _M.SYSRETQ, _M.SYSRET, _M.SYSEXITQ, _M.SYSEXIT, _M.IRETQ, _M.IRETD, _M.IRET, _M.XSETBV, _M.MONITOR, _M.MWAIT,
+})  # fmt: skip
+"""Instructions that give #GP at CPL 3, so SIGSEGV under Linux (MOV to and from CR and DR are told by their operands)."""
+
+
+class Decoded:
+    """One instruction: `accesses()` evaluates its memory operands with the registers of now."""
+
+    __slots__ = ("accesses", "condition", "element", "instruction", "is_string", "length", "mnemonic", "rep")
+
+    def __init__(self, instruction: ic.Instruction, accesses: Callable[[], AccessList]) -> None:
+        self.instruction = instruction
+        self.accesses = accesses
+        self.length: int = instruction.len
+        self.mnemonic: int = instruction.mnemonic
+        self.is_string = self.mnemonic in _STRING or (
+            self.mnemonic in _STRING_OR_SSE and instruction.is_string_instruction
+        )
+        self.element: int = ic.MemorySizeExt.size(instruction.memory_size) if self.is_string else 0
+        self.rep = self.is_string and (instruction.has_rep_prefix or instruction.has_repne_prefix)
+        compares = self.mnemonic in {_M.SCASB, _M.SCASW, _M.SCASD, _M.SCASQ} or (
+            self.is_string and self.mnemonic in {_M.CMPSB, _M.CMPSW, _M.CMPSD, _M.CMPSQ}
+        )
+        self.condition: int | None = (
+            (1 if instruction.has_rep_prefix else 0) if self.rep and compares else None
+        )
+        """For repe and repne: the value of ZF that lets the repetition go on."""
+
+    @property
+    def touches_system_register(self) -> bool:
+        """MOV to or from a control or debug register."""
+        return self.mnemonic == _M.MOV and any(
+            ic.RegisterExt.is_cr(register) or ic.RegisterExt.is_dr(register)
+            for register in (self.instruction.op0_register, self.instruction.op1_register)
+        )
+
+
+_FACTORY = ic.InstructionInfoFactory()
+
+
+def decode(data: bytes, ip: int, read_register: Callable[[str], int]) -> Decoded:
+    """Decode the instruction at `ip` from its (at most 15) bytes.
+
+    `read_register` reads the engine's registers by name, FS_OFFSET and GS_OFFSET being the segment bases.
+    """
+    instruction = next(iter(ic.Decoder(64, data, ip=ip)))
+    operands = [_operand(instruction, memory) for memory in _FACTORY.info(instruction).used_memory()]
+    source = "".join(f"({text},{size},{kind})," for text, size, kind in operands if kind)
+    # The text holds only register names and numbers that were made here.
+    accesses: Callable[[], AccessList] = eval(
+        f"lambda: ({source})", {"R": read_register, "S": _signed, "__builtins__": {}}
+    )
+    return Decoded(instruction, accesses)
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> bits - 1 & 1 else value
+
+
+def _operand(instruction: ic.Instruction, memory: Any) -> tuple[str, int, int]:
+    kind = _KIND.get(memory.access, 0)
+    size = ic.MemorySizeExt.size(memory.memory_size) or ic.MemorySizeExt.size(instruction.memory_size) or 1
+    terms = []
+    if memory.segment == ic.Register.FS:
+        terms.append("R('FS_OFFSET')")
+    elif memory.segment == ic.Register.GS:
+        terms.append("R('GS_OFFSET')")
+    inner = []
+    if memory.base not in (ic.Register.NONE, ic.Register.RIP, ic.Register.EIP):
+        inner.append(f"R('{_REGISTER[memory.base]}')")
+    if memory.index != ic.Register.NONE:
+        inner.append(f"R('{_REGISTER[memory.index]}')*{memory.scale}")
+    displacement = memory.displacement & 0xFFFF_FFFF_FFFF_FFFF
+    explicit = instruction.memory_base == memory.base and instruction.memory_index == memory.index
+    if explicit and instruction.mnemonic in _BIT_TESTS and instruction.op1_kind == ic.OpKind.REGISTER:
+        bits = size * 8
+        register = _REGISTER[instruction.op1_register]
+        inner.append(f"(S(R('{register}'),{bits})//{bits})*{size}")
+    if displacement or not inner:
+        inner.append(str(displacement))
+    text = "+".join(inner)
+    if instruction.code_size == ic.CodeSize.CODE64 and _address_is_32_bits(memory):
+        text = f"(({text})&0xffffffff)"
+    if terms or len(inner) > 1:
+        text = f"({'+'.join([*terms, text])})&0xffffffffffffffff"
+    return text, size, kind
+
+
+def _address_is_32_bits(memory: Any) -> bool:
+    return bool(memory.address_size == ic.CodeSize.CODE32)

@@ -1,0 +1,309 @@
+"""icicle-emu behind the engine interface.
+
+What was measured of icicle 0.0.11 and shapes this module (docs/emulator.md has the list):
+
+* An instruction that faults is counted, and counted again when it is finished: `instructions_counted` is raw.
+* A string instruction that faults has already advanced RSI and RDI; finishing it with one more step is right,
+  writing pc before that is not.
+* The translator (JIT) does not see a breakpoint that is added in the middle of a block it has translated. So a
+  breakpoint that is new since the last run moves the state to a fresh virtual machine (`_move`).
+* The interpreter runs cold code 20 times faster than the translator, which runs hot code 30 times faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import icicle
+
+from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError, Event, EventKind
+
+__all__ = ["IcicleEngine"]
+
+_PAGE = 4096
+_MP = icicle.MemoryProtection
+_PROT = (
+    _MP.NoAccess,
+    _MP.ReadOnly,
+    _MP.ReadWrite,
+    _MP.ReadWrite,
+    _MP.ExecuteOnly,
+    _MP.ExecuteRead,
+    _MP.ExecuteReadWrite,
+    _MP.ExecuteReadWrite,
+)
+_LIMIT = icicle.RunStatus.InstructionLimit
+_BREAK = icicle.RunStatus.Breakpoint
+_EC = icicle.ExceptionCode
+_KINDS = {
+    int(code): kind
+    for code, kind in (
+        (_EC.ReadPerm, EventKind.DENIED),
+        (_EC.WritePerm, EventKind.DENIED),
+        (_EC.ReadUnmapped, EventKind.UNMAPPED),
+        (_EC.WriteUnmapped, EventKind.UNMAPPED),
+        (_EC.AddressOverflow, EventKind.UNMAPPED),
+        (_EC.ExecViolation, EventKind.NO_EXEC),
+        (_EC.DivisionException, EventKind.DIVIDE),
+        (_EC.InvalidInstruction, EventKind.INVALID),
+        (_EC.SelfModifyingCode, EventKind.REWRITTEN),
+    )
+}
+_SYSCALL = int(_EC.Syscall)
+_WRITES = (int(_EC.WritePerm), int(_EC.WriteUnmapped))
+
+_FLAGS = (
+    ("CF", 0),
+    ("PF", 2),
+    ("AF", 4),
+    ("ZF", 6),
+    ("SF", 7),
+    ("DF", 10),
+    ("OF", 11),
+    ("AC", 18),
+    ("ID", 21),
+)
+_RENAMED = {"FS_BASE": "FS_OFFSET", "GS_BASE": "GS_OFFSET"}
+_SAVED = (
+    *("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP"),
+    *(f"R{n}" for n in range(8, 16)),
+    *(name for name, _ in _FLAGS),
+    *("FS_OFFSET", "GS_OFFSET", "MXCSR"),
+    *(f"XMM{n}_Q{half}" for n in range(16) for half in "ab"),
+    *(f"ST{n}" for n in range(8)),
+    *("FPUControlWord", "FPUStatusWord", "FPUTagWord", "C0", "C1", "C2", "C3"),
+)
+_MEM_CAPACITY_PAGES = 600_000
+
+
+def _create(jit: bool) -> icicle.Icicle:
+    if jit:
+        vm = icicle.Icicle("x86_64", optimize_block=False)
+    else:
+        vm = icicle.Icicle("x86_64", jit=False, optimize_instructions=False)
+    vm.mem_capacity = _MEM_CAPACITY_PAGES
+    return vm
+
+
+class IcicleEngine(Engine):
+    """One icicle virtual machine, replaced by another where its translated code can no longer be trusted.
+
+    `on_move` is called after the state has moved to another virtual machine: byte permissions set by `protect`
+    on parts of a page are lost by a move and must be set again.
+    """
+
+    def __init__(self, *, jit: bool = False, on_move: Callable[[], None] | None = None) -> None:
+        self._jit = jit
+        self._on_move = on_move
+        self._pages: dict[int, int] = {}
+        self._breakpoints: set[int] = set()
+        self._stale = False
+        self._ran = False
+        self._counted_before = 0
+        self._attach(_create(jit))
+        self.set("MXCSR", 0x1F80)
+        self.set("FPUControlWord", 0x37F)
+
+    def _attach(self, vm: icicle.Icicle) -> None:
+        self.vm = vm
+        self.step = vm.step
+        self.read_register = vm.reg_read
+        self.raw_read = vm.mem_read
+        self.raw_protect = vm.mem_protect
+
+    def set_on_move(self, on_move: Callable[[], None]) -> None:
+        """Say who sets the byte permissions again after a move."""
+        self._on_move = on_move
+
+    @property
+    def jit(self) -> bool:
+        """Whether the translator runs the program."""
+        return self._jit
+
+    @property
+    def pc(self) -> int:  # type: ignore[override]
+        """The instruction pointer."""
+        return self.vm.pc
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.vm.pc = value
+
+    @property
+    def instructions_counted(self) -> int:
+        """icicle's own count: an instruction that faulted counts twice, each element of a `rep` once."""
+        return self._counted_before + self.vm.icount
+
+    # -- memory
+
+    def map(self, address: int, size: int, prot: int) -> None:
+        pages = range(address, address + size, _PAGE)
+        if any(page in self._pages for page in pages):
+            raise EngineError(f"{address:#x}: already mapped")
+        try:
+            self.vm.mem_map(address, size, _PROT[prot])
+        except icicle.MemoryException as error:
+            raise EngineError(str(error)) from error
+        self._pages.update(dict.fromkeys(pages, prot))
+
+    def unmap(self, address: int, size: int) -> None:
+        for start, end in self._runs(address, size):
+            try:
+                self.vm.mem_unmap(start, end - start)
+            except icicle.MemoryException as error:
+                raise EngineError(str(error)) from error
+            for page in range(start, end, _PAGE):
+                del self._pages[page]
+
+    def _runs(self, address: int, size: int) -> list[tuple[int, int]]:
+        """The mapped stretches of a range."""
+        runs: list[tuple[int, int]] = []
+        for page in range(address & -_PAGE, address + size, _PAGE):
+            if page in self._pages:
+                if runs and runs[-1][1] == page:
+                    runs[-1] = (runs[-1][0], page + _PAGE)
+                else:
+                    runs.append((page, page + _PAGE))
+        return runs
+
+    def protect(self, address: int, size: int, prot: int) -> None:
+        try:
+            self.vm.mem_protect(address, size, _PROT[prot])
+        except icicle.MemoryException as error:
+            raise EngineError(str(error)) from error
+        if not address % _PAGE and not size % _PAGE:
+            for page in range(address, address + size, _PAGE):
+                self._pages[page] = prot
+
+    def read(self, address: int, size: int) -> bytes:
+        try:
+            return self.raw_read(address, size)
+        except (icicle.MemoryException, OverflowError) as error:
+            raise EngineError(f"{address:#x}: nothing is mapped there") from error
+
+    def write(self, address: int, data: bytes) -> None:
+        try:
+            self.vm.mem_write(address, data)
+        except icicle.MemoryException as error:
+            if error.code == icicle.MemoryExceptionCode.SelfModifyingCode:
+                raise EngineError(
+                    f"{address:#x}: code that was already executed would be rewritten"
+                ) from error
+            raise EngineError(f"{address:#x}: nothing is mapped there") from error
+        except OverflowError as error:
+            raise EngineError(f"{address:#x}: not an address") from error
+
+    def prepared_protect(self, address: int, size: int, prot: int) -> Callable[[], object]:
+        """`protect` as a call without arguments, for the hit path. Good until the next move."""
+        return partial(self.raw_protect, address, size, _PROT[prot])
+
+    # -- registers
+
+    def get(self, register: str) -> int:
+        read = self.read_register
+        if register == "RFLAGS":
+            return 0x202 | sum((read(name) & 1) << bit for name, bit in _FLAGS)
+        if register.startswith("XMM"):
+            return read(register + "_Qa") | read(register + "_Qb") << 64
+        return read(_RENAMED.get(register, register))
+
+    def set(self, register: str, value: int) -> None:
+        write = self.vm.reg_write
+        if register == "RFLAGS":
+            for name, bit in _FLAGS:
+                write(name, value >> bit & 1)
+        elif register.startswith("XMM"):
+            write(register + "_Qa", value & 0xFFFF_FFFF_FFFF_FFFF)
+            write(register + "_Qb", value >> 64)
+        else:
+            write(_RENAMED.get(register, register), value)
+
+    # -- running
+
+    def run(self, budget: int) -> EventKind:
+        if self._stale:
+            self.move(jit=False)
+        self._ran = True
+        status = self.step(budget)
+        if status == _LIMIT:
+            return EventKind.LIMIT
+        if status == _BREAK:
+            return EventKind.BREAKPOINT
+        return self._event_kind()
+
+    def single(self) -> EventKind:
+        """Run exactly the instruction at pc, or one element of a `rep`, whether or not a breakpoint is there."""
+        if self._stale:
+            self.move(jit=False)
+        self._ran = True
+        pc = self.vm.pc
+        if pc in self._breakpoints:
+            # Removing it for one step is seen by translated code; removing it for longer would not be.
+            self.vm.remove_breakpoint(pc)
+            status = self.step(1)
+            self.vm.add_breakpoint(pc)
+        else:
+            status = self.step(1)
+        return EventKind.LIMIT if status == _LIMIT else self._event_kind()
+
+    def _event_kind(self) -> EventKind:
+        code = int(self.vm.exception_code)
+        kind = _KINDS.get(code)
+        if kind is not None:
+            return kind
+        if code == _SYSCALL:
+            return EventKind.INTERRUPT if self.vm.exception_value else EventKind.SYSCALL
+        return EventKind.UNSUPPORTED
+
+    def event(self) -> Event:
+        code = int(self.vm.exception_code)
+        value = self.vm.exception_value
+        return Event(self._event_kind(), address=value, write=code in _WRITES, value=value)
+
+    def add_breakpoint(self, address: int, *, fresh: bool = False) -> None:
+        """`fresh` says that no code at this address can have been translated yet."""
+        if address in self._breakpoints:
+            return
+        self._breakpoints.add(address)
+        self.vm.add_breakpoint(address)
+        if self._jit and self._ran and not fresh:
+            self._stale = True
+
+    def remove_breakpoint(self, address: int) -> None:
+        if address in self._breakpoints:
+            self._breakpoints.remove(address)
+            self.vm.remove_breakpoint(address)
+
+    def move(self, *, jit: bool) -> None:
+        """Carry the state over to a fresh virtual machine. Only at an instruction boundary."""
+        old, new = self.vm, _create(jit)
+        for start, end, prot in self._stretches():
+            new.mem_map(start, end - start, _MP.ReadWrite)
+            new.mem_write(start, old.mem_read(start, end - start))
+            new.mem_protect(start, end - start, _PROT[prot])
+        for name in _SAVED:
+            new.reg_write(name, old.reg_read(name))
+        new.pc = old.pc
+        self._counted_before += old.icount
+        for address in self._breakpoints:
+            new.add_breakpoint(address)
+        self._jit, self._stale, self._ran = jit, False, False
+        self._attach(new)
+        if self._on_move is not None:
+            self._on_move()
+
+    def _stretches(self) -> list[tuple[int, int, int]]:
+        """Mapped pages, joined where they follow each other with one permission, at most 1 MiB each."""
+        out: list[tuple[int, int, int]] = []
+        for page in sorted(self._pages):
+            prot = self._pages[page]
+            if out and out[-1][1] == page and out[-1][2] == prot and page - out[-1][0] < 1 << 20:
+                out[-1] = (out[-1][0], page + _PAGE, prot)
+            else:
+                out.append((page, page + _PAGE, prot))
+        return out
+
+
+assert _PROT[READ | WRITE] == _MP.ReadWrite
+assert _PROT[READ | EXEC] == _MP.ExecuteRead

@@ -1,0 +1,304 @@
+"""System calls that look at files and directories, and those that would change them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable, Mapping
+
+from backends.emulated.linux.descriptors import HostFile, pack_stat
+from backends.emulated.linux.files import refuse_write
+from backends.emulated.linux.paths import AT_FDCWD, OWN, open_special, own_link, resolve
+from backends.emulated.linux.state import Handler, State, fail
+
+__all__ = ["HANDLERS"]
+
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_EMPTY_PATH = 0x1000
+_DIRENTS_LIMIT = 1 << 16
+
+
+def _status(state: State, dirfd: int, path: int, flags: int) -> os.stat_result:
+    name = state.path(path)
+    if not name and flags & _AT_EMPTY_PATH:
+        return state.files[dirfd].status()
+    where = resolve(state, dirfd, name, follow=not flags & _AT_SYMLINK_NOFOLLOW)
+    if own_link(state, where) is not None and flags & _AT_SYMLINK_NOFOLLOW:
+        return os.stat_result((stat.S_IFLNK | 0o777, 1, 0, 1, 1000, 1000, 0, 0, 0, 0))
+    if where == OWN:
+        return os.stat_result((stat.S_IFDIR | 0o555, 1, 0, 2, 1000, 1000, 0, 0, 0, 0))
+    if not where.startswith("/dev/") and (file := open_special(state, where)) is not None:
+        return file.status()
+    return os.lstat(where)
+
+
+def newfstatat(state: State, dirfd: int, path: int, buffer: int, flags: int, *_: int) -> int:
+    state.space.copy_in(buffer, pack_stat(_status(state, dirfd, path, flags)))
+    return 0
+
+
+def stat_(state: State, path: int, buffer: int, *_: int) -> int:
+    return newfstatat(state, AT_FDCWD, path, buffer, 0)
+
+
+def lstat(state: State, path: int, buffer: int, *_: int) -> int:
+    return newfstatat(state, AT_FDCWD, path, buffer, _AT_SYMLINK_NOFOLLOW)
+
+
+def fstat(state: State, fd: int, buffer: int, *_: int) -> int:
+    state.space.copy_in(buffer, pack_stat(state.files[fd].status()))
+    return 0
+
+
+def statx(state: State, dirfd: int, path: int, flags: int, mask: int, buffer: int, *_: int) -> int:
+    """`struct statx` (include/uapi/linux/stat.h), the basic fields."""
+    s = _status(state, dirfd, path, flags)
+    rdev = getattr(s, "st_rdev", 0) or 0
+    head = struct.pack(
+        "<IIQIIIHHQQQQ",
+        0x7FF,
+        getattr(s, "st_blksize", 0) or 4096,
+        0,
+        s.st_nlink,
+        s.st_uid,
+        s.st_gid,
+        s.st_mode,
+        0,
+        s.st_ino,
+        s.st_size,
+        getattr(s, "st_blocks", 0) or 0,
+        0,
+    )
+    times = (s.st_atime_ns or 0, 0, s.st_ctime_ns or 0, s.st_mtime_ns or 0)
+    body = b"".join(struct.pack("<qIi", *divmod(ns, 10**9), 0) for ns in times)
+    devices = (os.major(rdev), os.minor(rdev), os.major(s.st_dev), os.minor(s.st_dev))
+    state.space.copy_in(buffer, (head + body + struct.pack("<4I", *devices)).ljust(256, b"\0"))
+    return 0
+
+
+def faccessat(state: State, dirfd: int, path: int, mode: int, *_: int) -> int:
+    where = resolve(state, dirfd, state.path(path))
+    if where == OWN:
+        return 0
+    if where.startswith("/proc/self") or open_special(state, where) is not None:
+        if mode & os.X_OK or (mode & os.W_OK and not where.startswith("/dev/")):
+            raise fail(errno.EACCES)
+        return 0
+    os.stat(where)
+    if not os.access(where, mode & 7) or (mode & os.W_OK and "write" not in state.allow):
+        raise fail(errno.EACCES)
+    return 0
+
+
+def access(state: State, path: int, mode: int, *_: int) -> int:
+    return faccessat(state, AT_FDCWD, path, mode)
+
+
+def readlinkat(state: State, dirfd: int, path: int, buffer: int, size: int, *_: int) -> int:
+    if size == 0 or size >> 31:
+        raise fail(errno.EINVAL)
+    where = resolve(state, dirfd, state.path(path), follow=False)
+    target = own_link(state, where)
+    if target is None:
+        if where.startswith(("/proc/self/", OWN)):
+            raise fail(errno.ENOENT)
+        target = os.readlink(where)
+    data = os.fsencode(target)[:size]
+    state.space.copy_in(buffer, data)
+    return len(data)
+
+
+def readlink(state: State, path: int, buffer: int, size: int, *_: int) -> int:
+    return readlinkat(state, AT_FDCWD, path, buffer, size)
+
+
+def getdents64(state: State, fd: int, buffer: int, size: int, *_: int) -> int:
+    file = state.files[fd]
+    if not isinstance(file, HostFile) or not stat.S_ISDIR(file.status().st_mode):
+        raise fail(errno.ENOTDIR)
+    data = file.entries(min(size & 0xFFFF_FFFF, _DIRENTS_LIMIT))
+    state.space.copy_in(buffer, data)
+    return len(data)
+
+
+def getcwd(state: State, buffer: int, size: int, *_: int) -> int:
+    data = os.fsencode(state.cwd) + b"\0"
+    if len(data) > size:
+        raise fail(errno.ERANGE)
+    state.space.copy_in(buffer, data)
+    return len(data)
+
+
+def chdir(state: State, path: int, *_: int) -> int:
+    where = resolve(state, AT_FDCWD, state.path(path))
+    if not stat.S_ISDIR(os.stat(where).st_mode):
+        raise fail(errno.ENOTDIR)
+    state.cwd = where.rstrip("/") or "/"
+    return 0
+
+
+def fchdir(state: State, fd: int, *_: int) -> int:
+    file = state.files[fd]
+    if not stat.S_ISDIR(file.status().st_mode):
+        raise fail(errno.ENOTDIR)
+    state.cwd = file.path
+    return 0
+
+
+def _pack_statfs(state: State, buffer: int, found: os.statvfs_result) -> int:
+    fields = (
+        0xEF53,
+        found.f_bsize,
+        found.f_blocks,
+        found.f_bfree,
+        found.f_bavail,
+        found.f_files,
+        found.f_ffree,
+    )
+    tail = (found.f_namemax, found.f_frsize, found.f_flag)
+    state.space.copy_in(buffer, struct.pack("<7Q8x3Q32x", *fields, *tail))
+    return 0
+
+
+def statfs(state: State, path: int, buffer: int, *_: int) -> int:
+    where = resolve(state, AT_FDCWD, state.path(path))
+    return _pack_statfs(state, buffer, os.statvfs(where))
+
+
+def fstatfs(state: State, fd: int, buffer: int, *_: int) -> int:
+    return _pack_statfs(state, buffer, os.statvfs(state.files[fd].path))
+
+
+def _no_attributes(state: State, *_: int) -> int:
+    raise fail(errno.EOPNOTSUPP)
+
+
+def umask(state: State, mask: int, *_: int) -> int:
+    old, state.umask = state.umask, mask & 0o777
+    return old
+
+
+def _changed(state: State, what: str, dirfd: int, path: int) -> str:
+    """The path that a system call would change, once that is allowed."""
+    where = resolve(state, dirfd, state.path(path), follow=False)
+    if what in ("unlink", "rename"):
+        os.lstat(where)
+    refuse_write(state, f"{what} {where}")
+    if where.startswith(("/proc/", "/dev/", "/sys/")):
+        raise fail(errno.EACCES)
+    return where
+
+
+def mkdirat(state: State, dirfd: int, path: int, mode: int, *_: int) -> int:
+    os.mkdir(_changed(state, "mkdir", dirfd, path), mode & 0o777 & ~state.umask)
+    return 0
+
+
+def mkdir(state: State, path: int, mode: int, *_: int) -> int:
+    return mkdirat(state, AT_FDCWD, path, mode)
+
+
+def unlinkat(state: State, dirfd: int, path: int, flags: int, *_: int) -> int:
+    where = _changed(state, "unlink", dirfd, path)
+    if flags & 0x200:  # AT_REMOVEDIR
+        os.rmdir(where)
+    else:
+        os.unlink(where)
+    return 0
+
+
+def unlink(state: State, path: int, *_: int) -> int:
+    return unlinkat(state, AT_FDCWD, path, 0)
+
+
+def rmdir(state: State, path: int, *_: int) -> int:
+    return unlinkat(state, AT_FDCWD, path, 0x200)
+
+
+def renameat2(state: State, old_fd: int, old: int, new_fd: int, new: int, flags: int, *_: int) -> int:
+    source, target = _changed(state, "rename", old_fd, old), _changed(state, "rename to", new_fd, new)
+    if flags & 1 and os.path.lexists(target):  # RENAME_NOREPLACE
+        raise fail(errno.EEXIST)
+    if flags & ~1:
+        raise fail(errno.EINVAL)
+    os.rename(source, target)
+    return 0
+
+
+def renameat(state: State, old_fd: int, old: int, new_fd: int, new: int, *_: int) -> int:
+    return renameat2(state, old_fd, old, new_fd, new, 0)
+
+
+def rename(state: State, old: int, new: int, *_: int) -> int:
+    return renameat2(state, AT_FDCWD, old, AT_FDCWD, new, 0)
+
+
+def ftruncate(state: State, fd: int, size: int, *_: int) -> int:
+    refuse_write(state, f"truncate {state.files[fd].path}")
+    os.ftruncate(state.files[fd].host(), size)
+    return 0
+
+
+def fchmod(state: State, fd: int, mode: int, *_: int) -> int:
+    refuse_write(state, f"chmod {state.files[fd].path}")
+    os.fchmod(state.files[fd].host(), mode & 0o777)
+    return 0
+
+
+def _always_refused(what: str, dirfd_first: bool) -> Callable[..., int]:
+    """A change that the machine never makes: refused like the others, and ENOSYS where writing is allowed."""
+
+    def handler(state: State, first: int, second: int, *_: int) -> int:
+        dirfd, path = (first, second) if dirfd_first else (AT_FDCWD, first)
+        where = resolve(state, dirfd, state.path(path), follow=False) if path else ""
+        raise state.refuse("write", f"{what} {where}")
+
+    return handler
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "stat": stat_,
+    "lstat": lstat,
+    "fstat": fstat,
+    "newfstatat": newfstatat,
+    "statx": statx,
+    "access": access,
+    "faccessat": faccessat,
+    "faccessat2": faccessat,
+    "readlink": readlink,
+    "readlinkat": readlinkat,
+    "getdents64": getdents64,
+    "getcwd": getcwd,
+    "chdir": chdir,
+    "fchdir": fchdir,
+    "statfs": statfs,
+    "fstatfs": fstatfs,
+    "umask": umask,
+    "mkdir": mkdir,
+    "mkdirat": mkdirat,
+    "unlink": unlink,
+    "unlinkat": unlinkat,
+    "rmdir": rmdir,
+    "rename": rename,
+    "renameat": renameat,
+    "renameat2": renameat2,
+    "ftruncate": ftruncate,
+    "fchmod": fchmod,
+    **{
+        f"{kind}{word}xattr": _no_attributes
+        for kind in ("", "l", "f")
+        for word in ("get", "set", "list", "remove")
+    },
+    **{
+        name: _always_refused(name, False)
+        for name in ("chmod", "chown", "lchown", "truncate", "mknod", "utime")
+    },
+    **{name: _always_refused(name, False) for name in ("link", "symlink", "utimes")},
+    **{
+        name: _always_refused(name, True)
+        for name in ("fchmodat", "fchownat", "mknodat", "linkat", "utimensat")
+    },
+    **{name: _always_refused(name, True) for name in ("futimesat", "fchmodat2")},
+}

@@ -1,0 +1,382 @@
+"""The address space of an emulated program: what /proc/PID/maps would show, kept beside the engine's own map.
+
+The engine knows permissions to the byte, and the debug unit takes some away to see accesses; what the program
+itself asked for is known here alone (`prot_at`). The engine keeps translated code for good (it does not notice
+that bytes were mapped anew), so fresh addresses are never given out twice, and code that comes back different at
+an address where code has been raises `CodeRewritten`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError
+from backends.model import Mapping
+
+__all__ = ["LIMIT", "PAGE", "USER_END", "AddressSpace", "CodeRewritten", "page_down", "page_up"]
+
+PAGE = 4096
+USER_END = 0x7FFF_FFFF_F000
+"""TASK_SIZE_MAX of x86-64 with four-level paging (arch/x86/include/asm/page_64_types.h)."""
+LIMIT = 1 << 30
+"""Accessible bytes a program may have mapped, in all."""
+MIN_ADDRESS = 0x10000
+"""vm.mmap_min_addr."""
+_STACK_STEP = 64 * PAGE
+_TOP = 0x7FFF_F7FF_F000
+
+
+class CodeRewritten(Exception):
+    """Executable bytes changed in place: the engine would go on running the old ones."""
+
+    def __init__(self, address: int) -> None:
+        super().__init__(f"code at {address:#x} was changed in place")
+        self.address = address
+
+
+def page_down(address: int) -> int:
+    """The start of the page that holds this address."""
+    return address & -PAGE
+
+
+def page_up(address: int) -> int:
+    """This address, or the next page's start."""
+    return (address + PAGE - 1) & -PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    start: int
+    end: int
+    prot: int
+    offset: int
+    path: str
+
+    def cut(self, start: int, end: int) -> _Region:
+        """The part of it inside start..end."""
+        start, end = max(start, self.start), min(end, self.end)
+        return replace(
+            self, start=start, end=end, offset=self.offset + start - self.start if self.path[:1] == "/" else 0
+        )
+
+    def continues(self, other: _Region) -> bool:
+        return (
+            self.end == other.start
+            and (self.prot, self.path) == (other.prot, other.path)
+            and (self.path[:1] != "/" or self.offset + self.end - self.start == other.offset)
+        )
+
+
+def _nothing(start: int, end: int) -> None:
+    pass
+
+
+class AddressSpace:
+    """The mappings of one program. Methods raise OSError with the errno that Linux would return.
+
+    `on_exec(start, end)` is called when bytes have become executable, `on_change(start, end)` after every change of
+    mapping or permission (whoever denied single bytes there must do it again).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        on_exec: Callable[[int, int], None] = _nothing,
+        on_change: Callable[[int, int], None] = _nothing,
+    ) -> None:
+        self._engine = engine
+        self.on_exec = on_exec
+        self.on_change = on_change
+        self._regions: list[_Region] = []
+        self._starts: list[int] = []
+        self._next = _TOP
+        self._used = 0
+        self._code: dict[int, bytes] = {}
+        self._heap = (0, 0)
+        self._stack_floor = USER_END
+
+    # Looking
+
+    def prot_at(self, address: int) -> int:
+        """The permission that the program gave this byte; 0 where nothing is mapped."""
+        region = self._region(address)
+        return region.prot if region else 0
+
+    def mapped(self, address: int) -> bool:
+        """Whether anything is mapped there, accessible or not."""
+        return self._region(address) is not None
+
+    def occupied(self, address: int, size: int) -> bool:
+        """Whether anything is mapped in this range."""
+        return any(self._within(address, address + size))
+
+    def mappings(self) -> tuple[Mapping, ...]:
+        """The lines of /proc/PID/maps."""
+        return tuple(Mapping(r.start, r.end, _perms(r.prot), r.offset, r.path) for r in self._regions)
+
+    def check(self, address: int, size: int, prot: int) -> None:
+        """EFAULT unless every byte of the range has these permissions."""
+        end = address + size
+        while address < end:
+            region = self._region(address)
+            if region is None and self.grow_stack(address):
+                region = self._region(address)
+            if region is None or region.prot & prot != prot:
+                raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+            address = region.end
+
+    def copy_out(self, address: int, size: int) -> bytes:
+        """Read as the kernel reads user memory (EFAULT); hits no slot."""
+        self.check(address, size, READ)
+        return self._engine.read(address, size) if size else b""
+
+    def copy_in(self, address: int, data: bytes) -> None:
+        """Write as the kernel writes user memory (EFAULT); hits no slot."""
+        self.check(address, len(data), WRITE)
+        if data:
+            self._poke(address, data)
+
+    def text(self, address: int, limit: int = PAGE) -> bytes:
+        """A NUL-terminated string without its NUL (EFAULT, ENAMETOOLONG from `limit` bytes on)."""
+        parts = bytearray()
+        while len(parts) < limit:
+            size = min(256 - address % 256, limit - len(parts))
+            chunk = self.copy_out(address, size)
+            end = chunk.find(b"\0")
+            if end >= 0:
+                return bytes(parts + chunk[:end])
+            parts += chunk
+            address += size
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+    # Changing
+
+    def map(
+        self,
+        address: int | None,
+        size: int,
+        prot: int,
+        *,
+        fixed: bool = False,
+        data: bytes | None = None,
+        offset: int = 0,
+        path: str = "",
+    ) -> int:
+        """Map `size` bytes, zeroed and then filled with `data`; the address is a hint unless `fixed`.
+
+        ENOMEM past the limit or the end of the address space, EINVAL for size 0 or a fixed address off a page.
+        """
+        if size <= 0 or (fixed and (address is None or address % PAGE)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        size = page_up(size)
+        start = self._place(address, size, fixed)
+        replaced = sum(r.end - r.start for r in self._within(start, start + size) if r.prot)
+        self._claim((size if prot else 0) - replaced)
+        if fixed:
+            self._remove(start, start + size)
+        # Filled while it is plain data: the engine refuses writes over what it may have translated.
+        self._engine.map(start, size, READ | WRITE if data else prot & 7)
+        if data:
+            self._engine.write(start, data[:size])
+            if prot & 7 != READ | WRITE:
+                self._engine.protect(start, size, prot & 7)
+        self._insert(_Region(start, start + size, prot & 7, offset, path))
+        self._changed(start, start + size, bool(prot & EXEC))
+        return start
+
+    def unmap(self, address: int, size: int) -> None:
+        """munmap(2): gaps are passed over (EINVAL for size 0 or an address off a page)."""
+        size = page_up(size)
+        if address % PAGE or size <= 0 or address + size > USER_END:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._claim(-sum(r.end - r.start for r in self._within(address, address + size) if r.prot))
+        self._remove(address, address + size)
+        self.on_change(address, address + size)
+
+    def protect(self, address: int, size: int, prot: int) -> None:
+        """mprotect(2): ENOMEM where a page of the range is not mapped, EINVAL for an address off a page."""
+        end = address + page_up(size)
+        if address % PAGE or end < address:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        parts = list(self._within(address, end))
+        if sum(r.end - r.start for r in parts) != end - address:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        self._claim(sum((r.end - r.start) * (bool(prot) - bool(r.prot)) for r in parts))
+        self._cut_out(address, end)
+        for part in parts:
+            if part.prot & EXEC and not prot & EXEC:
+                self._remember(part)
+            self._engine.protect(part.start, part.end - part.start, prot & 7)
+            self._insert(replace(part, prot=prot & 7))
+        if parts:
+            fresh = any(not part.prot & EXEC for part in parts)
+            self._changed(address, end, bool(prot & EXEC) and fresh)
+
+    def empty(self, address: int, size: int) -> None:
+        """Let private data that came from no file read as zeros again (ENOMEM where a page is not mapped)."""
+        end = address + size
+        parts = list(self._within(address, end))
+        for part in parts:
+            if part.path[:1] != "/" and not part.prot & EXEC:
+                self._engine.unmap(part.start, part.end - part.start)
+                self._engine.map(part.start, part.end - part.start, part.prot)
+                self.on_change(part.start, part.end)
+        if sum(r.end - r.start for r in parts) != size:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    def set_heap(self, start: int) -> None:
+        """Where brk(2) begins: the first page after the program."""
+        self._heap = (page_up(start), page_up(start))
+
+    def brk(self, address: int) -> int:
+        """brk(2): move the end of the heap; returns where it is now, unchanged when that cannot be."""
+        start, now = self._heap
+        if address < start or address == now:
+            return now
+        old, new = page_up(now), page_up(address)
+        try:
+            if new > old:
+                if any(self._within(old, new)):
+                    return now
+                self.map(old, new - old, READ | WRITE, fixed=True, path="[heap]")
+            elif new < old:
+                self.unmap(new, old - new)
+        except OSError:
+            return now
+        self._heap = (start, address)
+        return address
+
+    def set_stack(self, top: int, size: int, limit: int) -> None:
+        """Map the first `size` bytes of a stack that may grow down to `limit` bytes below `top`."""
+        self._stack_floor = top - limit
+        self.map(top - size, size, READ | WRITE, fixed=True, path="[stack]")
+
+    def grow_stack(self, address: int) -> bool:
+        """Whether a fault at this unmapped address was cured by extending the stack down to it."""
+        if not self._stack_floor <= address < USER_END:
+            return False
+        index = bisect_right(self._starts, address)
+        if index == len(self._regions) or self._regions[index].path != "[stack]" or self.mapped(address):
+            return False
+        end = self._regions[index].start
+        start = max(self._stack_floor, page_down(address) - _STACK_STEP)
+        if any(self._within(start, end)):
+            start = page_down(address)
+        self.map(start, end - start, READ | WRITE, fixed=True, path="[stack]")
+        return True
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Write whatever the permissions are, as the loader and a debugger do."""
+        self._poke(address, data)
+
+    def region_path(self, address: int) -> str:
+        """The path of the mapping that holds this address; empty where there is none."""
+        region = self._region(address)
+        return region.path if region else ""
+
+    # Inside
+
+    def _poke(self, address: int, data: bytes) -> None:
+        try:
+            self._engine.write(address, data)
+        except EngineError as error:
+            if self.prot_at(address) & EXEC:
+                raise CodeRewritten(address) from error
+            raise
+
+    def _region(self, address: int) -> _Region | None:
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or self._regions[index].end <= address:
+            return None
+        return self._regions[index]
+
+    def _within(self, start: int, end: int) -> Iterator[_Region]:
+        """The parts of mappings inside start..end, in order."""
+        index = max(0, bisect_right(self._starts, start) - 1)
+        while index < len(self._regions) and self._regions[index].start < end:
+            region = self._regions[index]
+            if region.end > start:
+                yield region.cut(start, end)
+            index += 1
+
+    def _insert(self, region: _Region) -> None:
+        index = bisect_right(self._starts, region.start)
+        if index < len(self._regions) and region.continues(self._regions[index]):
+            region = replace(region, end=self._regions[index].end)
+            del self._regions[index], self._starts[index]
+        if index and self._regions[index - 1].continues(region):
+            self._regions[index - 1] = replace(self._regions[index - 1], end=region.end)
+            return
+        self._regions.insert(index, region)
+        self._starts.insert(index, region.start)
+
+    def _cut_out(self, start: int, end: int) -> None:
+        """Forget start..end in the list; the engine is left alone."""
+        first = max(0, bisect_right(self._starts, start) - 1)
+        last = bisect_right(self._starts, end - 1)
+        kept: list[_Region] = []
+        for region in self._regions[first:last]:
+            if region.start < start:
+                kept.append(region.cut(region.start, min(start, region.end)))
+            if region.end > end:
+                kept.append(region.cut(max(end, region.start), region.end))
+        self._regions[first:last] = kept
+        self._starts[first:last] = [region.start for region in kept]
+
+    def _remove(self, start: int, end: int) -> None:
+        for part in list(self._within(start, end)):
+            if part.prot & EXEC:
+                self._remember(part)
+            self._engine.unmap(part.start, part.end - part.start)
+        self._cut_out(start, end)
+
+    def _place(self, address: int | None, size: int, fixed: bool) -> int:
+        if fixed:
+            assert address is not None
+            if address < MIN_ADDRESS or address + size > USER_END:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            self._next = min(self._next, address) if self._next < address + size <= _TOP else self._next
+            return address
+        if address is not None:
+            hint = page_down(address)
+            if hint >= MIN_ADDRESS and hint + size <= self._next and not any(self._within(hint, hint + size)):
+                return hint
+        start = self._next - size
+        while (blocked := next(self._within(start, start + size), None)) is not None:
+            start = blocked.start - size
+        if start < MIN_ADDRESS or size > LIMIT * 64:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        self._next = start
+        return start
+
+    def _claim(self, size: int) -> None:
+        if size > 0 and self._used + size > LIMIT:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        self._used += size
+
+    def _remember(self, part: _Region) -> None:
+        content = self._engine.read(part.start, part.end - part.start)
+        for page in range(part.start, part.end, PAGE):
+            self._code.setdefault(page, _digest(content[page - part.start : page - part.start + PAGE]))
+
+    def _changed(self, start: int, end: int, executable: bool) -> None:
+        if executable:
+            for page in [page for page in self._code if start <= page < end]:
+                if _digest(self._engine.read(page, PAGE)) != self._code[page]:
+                    raise CodeRewritten(page)
+            self.on_exec(start, end)
+        self.on_change(start, end)
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
+
+
+def _perms(prot: int) -> str:
+    return "".join(c if prot & bit else "-" for c, bit in (("r", READ), ("w", WRITE), ("x", EXEC))) + "p"

@@ -1,0 +1,80 @@
+"""Where in executable bytes an instruction might begin that the engine may not run by itself.
+
+The engine runs some instructions silently wrong, others silently at all, and gives no way to intercept them, so each
+place gets a breakpoint. A place inside another instruction is never reached and costs nothing; a place that turns
+out to be an ordinary instruction is stepped over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+__all__ = ["cmpxchg_places", "special_places"]
+
+_PREFIXES: Final = frozenset(
+    [0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), *range(0x64, 0x68), 0xF0, 0xF2, 0xF3]
+)
+_MOST_PREFIXES = 14  # an instruction has at most 15 bytes
+
+
+def _marks(*values: int) -> bytes:
+    """A translation table that turns these bytes into 1 and all others into 0."""
+    return bytes(value in values for value in range(256))
+
+
+_ONE_BYTE: Final = _marks(
+    *(0xE4, 0xE5, 0xE6, 0xE7, 0xEC, 0xED, 0xEE, 0xEF, 0x6C, 0x6D, 0x6E, 0x6F),  # in, out, ins, outs
+    *(0xF4, 0xFA, 0xFB, 0x9D, 0xCF),  # hlt, cli, sti, popf, iret
+)
+_SEQUENCES: Final = (
+    *(b"\x0f\x20", b"\x0f\x21", b"\x0f\x22", b"\x0f\x23"),  # mov from and to control and debug registers
+    *(b"\x0f\xa2", b"\x0f\x31", b"\x0f\x01\xd0", b"\x0f\x01\xf9"),  # cpuid, rdtsc, xgetbv, rdtscp
+)
+_REPEAT: Final = _marks(0xF2, 0xF3)
+_STRING: Final = frozenset([*range(0xA4, 0xA8), *range(0xAA, 0xB0)])
+_M80: Final = frozenset(modrm for modrm in range(0xC0) if modrm >> 3 & 7 in (5, 7))
+"""ModRM bytes of DB /5 and DB /7 with a memory operand: fld and fstp of 80 bits."""
+
+
+def _find(code: bytes, what: bytes) -> Iterator[int]:
+    at = code.find(what)
+    while at >= 0:
+        yield at
+        at = code.find(what, at + 1)
+
+
+def _with_prefixes(code: bytes, at: int) -> Iterator[int]:
+    """`at`, and each place before it from which only prefixes lead to it."""
+    yield at
+    for back in range(at - 1, max(at - _MOST_PREFIXES, -1), -1):
+        if code[back] not in _PREFIXES:
+            return
+        yield back
+
+
+def _special(code: bytes) -> Iterator[int]:
+    yield from _find(code.translate(_ONE_BYTE), b"\1")
+    for sequence in _SEQUENCES:
+        yield from _find(code, sequence)
+    for at in _find(code, b"\xdb"):
+        if code[at + 1 : at + 2] and code[at + 1] in _M80:
+            yield at
+    for at in _find(code.translate(_REPEAT), b"\1"):
+        after = at + 1
+        while after < len(code) and code[after] in _PREFIXES:
+            after += 1
+        if after < len(code) and code[after] in _STRING:
+            yield at
+
+
+def special_places(code: bytes, base: int) -> set[int]:
+    """Addresses where a special instruction, or one of its prefixes, may begin in `code` mapped at `base`."""
+    return {base + place for at in _special(code) for place in _with_prefixes(code, at)}
+
+
+def cmpxchg_places(code: bytes, base: int) -> set[int]:
+    """The same for cmpxchg, cmpxchg8b and cmpxchg16b."""
+    found = [*_find(code, b"\x0f\xb0"), *_find(code, b"\x0f\xb1")]
+    found += [at for at in _find(code, b"\x0f\xc7") if code[at + 2 : at + 3] and code[at + 2] >> 3 & 7 == 1]
+    return {base + place for at in found for place in _with_prefixes(code, at)}

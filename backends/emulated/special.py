@@ -1,0 +1,86 @@
+"""Instructions that the engine may not run by itself: ours, refused, or an exception of user mode.
+
+CPUID describes one consistent baseline x86-64: SSE2, no AVX, no XSAVE, so that libraries choose code the engine has.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import iced_x86 as ic
+
+from backends.emulated.decode import IN_USER_FAULTS, Decoded
+from backends.emulated.icicle import IcicleEngine
+
+__all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "Unsupported", "run_special"]
+
+HWCAP: Final = sum(1 << bit for bit in (0, 4, 8, 15, 23, 24, 25, 26))
+"""CPUID.1:EDX: FPU, TSC, CX8, CMOV, MMX, FXSR, SSE, SSE2; also AT_HWCAP."""
+
+_CX16 = 1 << 13
+# glibc reads the features of vendors it knows only, so the vendor is one of those; the brand string says who we are.
+_VENDOR = struct.unpack("<3I", b"AuthenticAMD")
+_BRAND = struct.unpack("<12I", b"hwbp-tui emulated x86-64".ljust(48, b"\0"))
+_LEAVES: Final[dict[int, tuple[int, int, int, int]]] = {
+    0x0: (0x7, _VENDOR[0], _VENDOR[2], _VENDOR[1]),
+    0x1: (0x00000F48, 0x00010800, _CX16, HWCAP),
+    0x8000_0000: (0x8000_0008, 0, 0, 0),
+    0x8000_0001: (0, 0, 1, 1 << 11 | 1 << 20 | 1 << 27 | 1 << 29),  # LAHF; SYSCALL, NX, RDTSCP, LM
+    0x8000_0002: (_BRAND[0], _BRAND[1], _BRAND[2], _BRAND[3]),
+    0x8000_0003: (_BRAND[4], _BRAND[5], _BRAND[6], _BRAND[7]),
+    0x8000_0004: (_BRAND[8], _BRAND[9], _BRAND[10], _BRAND[11]),
+    0x8000_0005: (
+        0,
+        0,
+        32 << 24 | 8 << 16 | 1 << 8 | 64,
+        32 << 24 | 8 << 16 | 1 << 8 | 64,
+    ),  # 32 KiB of L1 each
+    0x8000_0006: (0, 0, 512 << 16 | 6 << 12 | 1 << 8 | 64, 0),  # 512 KiB of L2
+    0x8000_0008: (0x3030, 0, 0, 0),
+}
+_M = ic.Mnemonic
+_M80 = {_M.FLD, _M.FSTP}
+
+
+class Unsupported(Exception):
+    """The machine cannot run this instruction rightly: the task stops here."""
+
+
+class Privileged(Exception):
+    """#GP at CPL 3: SIGSEGV under Linux."""
+
+
+class UndefinedInstruction(Exception):
+    """#UD: SIGILL under Linux."""
+
+
+def run_special(engine: IcicleEngine, decoded: Decoded, clock: int) -> bool:
+    """Run the instruction at pc if it is one of ours; False if it is an ordinary one.
+
+    `clock` is the time stamp counter. Raises Unsupported, Privileged or UndefinedInstruction without changing anything.
+    """
+    mnemonic = decoded.mnemonic
+    if mnemonic == _M.CPUID:
+        leaf = engine.get("RAX") & 0xFFFF_FFFF
+        for register, value in zip(
+            ("RAX", "RBX", "RCX", "RDX"), _LEAVES.get(leaf, (0, 0, 0, 0)), strict=True
+        ):
+            engine.set(register, value)
+    elif mnemonic in (_M.RDTSC, _M.RDTSCP):
+        engine.set("RAX", clock & 0xFFFF_FFFF)
+        engine.set("RDX", clock >> 32 & 0xFFFF_FFFF)
+        if mnemonic == _M.RDTSCP:
+            engine.set("RCX", 0)
+    elif mnemonic == _M.XGETBV:
+        raise UndefinedInstruction  # CR4.OSXSAVE is clear, as CPUID says
+    elif mnemonic in _M80 and ic.MemorySizeExt.size(decoded.instruction.memory_size) == 10:
+        raise Unsupported("the engine keeps 80-bit x87 values as doubles")
+    elif mnemonic in (_M.IRETQ, _M.IRETD, _M.IRET):
+        raise Unsupported("returning by iret in user mode is not emulated")
+    elif mnemonic in IN_USER_FAULTS or decoded.touches_system_register:
+        raise Privileged
+    else:
+        return False
+    engine.pc += decoded.length
+    return True

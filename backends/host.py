@@ -1,0 +1,133 @@
+"""The backend's process: one machine, driven between messages.
+
+It ends when the front end goes away, however that goes: the socket then reads as closed. It is started by
+`backends.client`, never by hand.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import traceback
+from typing import Protocol
+
+from backends.base import Backend, HwbpError
+from backends.protocol import (
+    VERSION,
+    Call,
+    Failure,
+    Hello,
+    ProtocolError,
+    Reply,
+    decode,
+    encode,
+    methods,
+    pack,
+    receive,
+)
+
+__all__ = ["Machine", "main", "serve"]
+
+
+class Machine(Protocol):
+    """A backend that runs in slices."""
+
+    @property
+    def running(self) -> bool:
+        """Whether there is anything to run."""
+        ...
+
+    def run_slice(self) -> float:
+        """Run for some milliseconds; returns how long to wait for messages before the next slice, in seconds."""
+        ...
+
+
+def _make(name: str, ring_fd: int) -> tuple[Backend, Machine]:
+    if name == "emulated":
+        from backends.emulated.backend import EmulatedBackend
+
+        backend = EmulatedBackend(ring_fd)
+        return backend, backend
+    raise HwbpError(f"no backend {name!r}")
+
+
+def _answer(backend: Backend, call: Call) -> Reply | Failure:
+    entry = methods().get(call.method)
+    if entry is None or not isinstance(call.args, list) or len(call.args) != len(entry[0]):
+        raise ProtocolError(f"no such call: {call.method}")
+    try:
+        args = [decode(kind, value) for kind, value in zip(entry[0], call.args, strict=True)]
+        return Reply(call.id, encode(getattr(backend, call.method)(*args)))
+    except HwbpError as error:
+        return Failure(call.id, error.message, error.errno, error.holders, error.remedy)
+    except ProtocolError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}:{last.lineno}"
+        return Failure(
+            call.id, f"fault in the machine: {type(error).__name__}: {error} ({where})", "EIO", (), ""
+        )
+
+
+def serve(connection: socket.socket, backend: Backend, machine: Machine) -> None:
+    """Answer messages, and run the machine in between, until the other side goes or says close."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    wait = 0.0
+    while True:
+        if poll.poll(wait * 1000 if machine.running else None):
+            message = receive(connection)
+            if message is None:
+                return
+            if not isinstance(message, Call):
+                raise ProtocolError("expected a call")
+            connection.sendall(pack(_answer(backend, message)))
+            if message.method == "close":
+                return
+        elif machine.running:
+            wait = machine.run_slice()
+
+
+def _same_user(connection: socket.socket) -> bool:
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid == os.getuid()
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m backends.host SOCKET_FD`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the front end
+    connection = socket.socket(fileno=int(arguments[0]))
+    if not _same_user(connection):
+        return 1
+    data, fds, _, _ = socket.recv_fds(connection, 1, 1)
+    hello = receive(connection) if data and fds else None
+    if not isinstance(hello, Hello):
+        return 1
+    try:
+        if hello.version != VERSION:
+            raise HwbpError(
+                f"the front end speaks version {hello.version} of the protocol, this process {VERSION}"
+            )
+        backend, machine = _make(hello.backend, fds[0])
+    except (HwbpError, ImportError) as error:
+        connection.sendall(pack(Failure(0, str(error), None, (), "")))
+        return 1
+    connection.sendall(pack(Hello(VERSION, hello.backend)))
+    gc.freeze()
+    gc.disable()  # nothing in the loop makes cycles
+    try:
+        serve(connection, backend, machine)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,299 @@
+"""Program files as the ELF specification lays them out: headers, segments, sections, notes.
+
+`ElfImage` refuses what no loader could run, with one line that says why; what only costs names (section headers,
+notes) is read lazily and is empty where it is broken. Layout: System V ABI chapter 4 and 5, `elf.h`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import weakref
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+__all__ = ["ElfError", "ElfImage", "Section", "Segment"]
+
+PT_LOAD, PT_INTERP, PT_NOTE, PT_GNU_EH_FRAME = 1, 3, 4, 0x6474E550
+PF_X, PF_W, PF_R = 1, 2, 4
+SHT_NOBITS = 8
+SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 2, 4, 0x800
+EM_X86_64, EM_AARCH64 = 62, 183
+NT_GNU_BUILD_ID = 3
+
+PAGE = 4096
+ADDRESS_LIMIT = 1 << 47  # user addresses of four-level x86-64 paging
+MEMORY_LIMIT = 1 << 30
+HEADERS_LIMIT = 65536  # bytes of program headers that Linux reads (fs/binfmt_elf.c, load_elf_phdrs)
+INTERPRETER_LIMIT = 4096  # PATH_MAX
+SECTIONS_LIMIT = 65536
+SECTION_BYTES_LIMIT = 1 << 29
+
+_MACHINES = {
+    3: "32-bit x86",
+    8: "MIPS",
+    20: "PowerPC",
+    21: "PowerPC64",
+    22: "s390",
+    40: "ARM",
+    183: "aarch64",
+}
+_MACHINES |= {2: "SPARC", 43: "SPARC V9", 243: "RISC-V", 247: "BPF", 258: "LoongArch"}
+_TYPES = {1: "a relocatable object, not a program (link it first)", 4: "a core file, not a program"}
+
+
+class ElfError(ValueError):
+    """A file that cannot be used as a program; the message is one line and starts with the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A program header (Elf64_Phdr). Addresses and sizes in bytes, before any load bias."""
+
+    type: int
+    flags: int
+    offset: int
+    vaddr: int
+    filesz: int
+    memsz: int
+    align: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section header (Elf64_Shdr). `link` is the index of the section it refers to."""
+
+    name: str
+    type: int
+    flags: int
+    addr: int
+    offset: int
+    size: int
+    link: int
+    entsize: int
+
+
+class ElfImage:
+    """One ELF file, held open for reading.
+
+    `entry`, segment and section addresses are the file's own virtual addresses. Raises ElfError from `open` only.
+    """
+
+    path: str
+    kind: Literal["EXEC", "DYN"]
+    machine: int
+    bits: int = 64
+    entry: int
+    phoff: int
+    phentsize: int
+    phnum: int
+    segments: tuple[Segment, ...]
+    interpreter: str | None
+
+    def __init__(self, path: str, fd: int, size: int, machines: tuple[int, ...]) -> None:
+        self.path = path
+        self._fd = fd
+        self.size = size
+        self._finalizer = weakref.finalize(self, os.close, fd)
+        self._read_header(machines)
+        self._read_segments()
+        self.interpreter = self._read_interpreter()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], machines: tuple[int, ...] = (EM_X86_64,)) -> ElfImage:
+        """Open and check a program or shared library. Raises ElfError with one line that starts with the path."""
+        name = os.fsdecode(path)
+        try:
+            mode = os.stat(path).st_mode  # before opening: opening a device or a FIFO may have effects
+            if stat.S_ISDIR(mode):
+                raise ElfError(f"{name}: a directory, not a program")
+            if not stat.S_ISREG(mode):
+                raise ElfError(f"{name}: not a regular file")
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise ElfError(f"{name}: {(error.strerror or 'cannot be opened').lower()}") from None
+        except ValueError:
+            raise ElfError(f"{name}: not a usable path") from None
+        return cls(name, fd, os.fstat(fd).st_size, machines)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes at a file offset; fewer at the end of the file, none where it cannot be read."""
+        size = min(size, self.size - offset)
+        if size <= 0 or offset < 0:
+            return b""
+        try:
+            data = os.pread(self._fd, size, offset)
+            while len(data) < size and (more := os.pread(self._fd, size - len(data), offset + len(data))):
+                data += more
+        except (OSError, OverflowError):
+            return b""
+        return data
+
+    def read(self, vaddr: int, size: int) -> bytes:
+        """Up to `size` bytes that the file puts at `vaddr`, zeros in .bss; empty outside every segment."""
+        for segment in self.segments:
+            if segment.type == PT_LOAD and 0 <= vaddr - segment.vaddr < segment.memsz:
+                skip = vaddr - segment.vaddr
+                size = min(size, segment.memsz - skip)
+                data = self.read_at(segment.offset + skip, min(size, max(0, segment.filesz - skip)))
+                return (
+                    data.ljust(min(size, SECTION_BYTES_LIMIT), b"\0")
+                    if skip + size > segment.filesz
+                    else data
+                )
+        return b""
+
+    def section_bytes(self, section: Section | None) -> bytes:
+        """The contents of a section, decompressed; empty where it is missing, too large or broken."""
+        if section is None or section.type == SHT_NOBITS or section.size > SECTION_BYTES_LIMIT:
+            return b""
+        data = self.read_at(section.offset, section.size)
+        if not section.flags & SHF_COMPRESSED:
+            return data
+        if len(data) < 24:
+            return b""
+        algorithm, _, size = struct.unpack_from("<IIQ", data)
+        if algorithm != 1 or size > SECTION_BYTES_LIMIT:  # ELFCOMPRESS_ZLIB
+            return b""
+        try:
+            return zlib.decompressobj().decompress(data[24:], max(1, size))
+        except zlib.error:
+            return b""
+
+    @cached_property
+    def load_range(self) -> tuple[int, int]:
+        """Lowest and highest+1 address of the loaded segments, whole pages."""
+        loads = [s for s in self.segments if s.type == PT_LOAD]
+        high = max(s.vaddr + s.memsz for s in loads)
+        return min(s.vaddr for s in loads) & -PAGE, (high + PAGE - 1) & -PAGE
+
+    @cached_property
+    def build_id(self) -> str | None:
+        """The NT_GNU_BUILD_ID note in hexadecimal, None where there is none."""
+        for segment in self.segments:
+            if segment.type == PT_NOTE:
+                data = self.read_at(segment.offset, min(segment.filesz, 65536))
+                at = 0
+                while at + 12 <= len(data):
+                    namesz, descsz, kind = struct.unpack_from("<III", data, at)
+                    desc = at + 12 + (namesz + 3 & -4)
+                    if kind == NT_GNU_BUILD_ID and data[at + 12 : at + 16] == b"GNU\0":
+                        return data[desc : desc + min(descsz, 64)].hex() or None
+                    at = desc + (descsz + 3 & -4)
+        return None
+
+    @cached_property
+    def section_table(self) -> tuple[Section, ...]:
+        """All sections by index, as `link` counts them; empty where the table is missing or broken."""
+        header = self.read_at(0, 64)
+        (shoff,) = struct.unpack_from("<Q", header, 40)
+        entsize, count, names_index = struct.unpack_from("<HHH", header, 58)
+        if not shoff or entsize != 64:
+            return ()
+        first = self.read_at(shoff, 64)
+        if len(first) == 64:  # more than 0xff00 sections: the real numbers are in section 0
+            count = count or struct.unpack_from("<Q", first, 32)[0]
+            if names_index == 0xFFFF:
+                (names_index,) = struct.unpack_from("<I", first, 40)
+        data = self.read_at(shoff, min(count, SECTIONS_LIMIT) * 64)
+        raw = list(struct.iter_unpack("<IIQQQQIIQQ", data[: len(data) // 64 * 64]))
+        names = (
+            self.read_at(raw[names_index][4], min(raw[names_index][5], 1 << 24))
+            if names_index < len(raw)
+            else b""
+        )
+        table = []
+        for name, kind, flags, addr, offset, size, link, _, _, entry in raw:
+            text = names[name : name + 256].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+            table.append(Section(text, kind, flags, addr, offset, size, link, entry))
+        return tuple(table)
+
+    @cached_property
+    def sections(self) -> dict[str, Section]:
+        """Sections by name, the first of each name."""
+        found: dict[str, Section] = {}
+        for section in self.section_table:
+            found.setdefault(section.name, section)
+        return found
+
+    def _refuse(self, why: str) -> ElfError:
+        return ElfError(f"{self.path}: {why}")
+
+    def _read_header(self, machines: tuple[int, ...]) -> None:
+        header = self.read_at(0, 64)
+        if not header:
+            raise self._refuse("empty" if self.size == 0 else "cannot be read")
+        if header[:4] != b"\x7fELF":
+            raise self._refuse("not an ELF program" + (" (a script)" if header[:2] == b"#!" else ""))
+        if len(header) < 20 or (len(header) < 64 and header[4] == 2):
+            raise self._refuse("truncated: no whole ELF header")
+        if header[5] == 2:
+            raise self._refuse("a big-endian ELF; only little-endian x86-64 programs can be used")
+        kind, machine = struct.unpack_from("<HH", header, 16)
+        if header[4] == 1:
+            raise self._refuse(
+                f"a 32-bit ELF ({_MACHINES.get(machine, f'machine {machine}')}); only 64-bit can be used"
+            )
+        if header[4] != 2 or header[5] != 1 or header[6] != 1:
+            raise self._refuse("not an ELF program (unknown class, byte order or version)")
+        if machine not in machines:
+            found = _MACHINES.get(machine, f"machine {machine}")
+            raise self._refuse(f"a program for {found}; only x86-64 can be used")
+        if kind not in (2, 3):
+            raise self._refuse(_TYPES.get(kind, f"not a program (ELF type {kind})"))
+        self.kind = "EXEC" if kind == 2 else "DYN"
+        self.machine = machine
+        self.entry, self.phoff = struct.unpack_from("<QQ", header, 24)
+        self.phentsize, self.phnum = struct.unpack_from("<HH", header, 54)
+
+    def _read_segments(self) -> None:
+        if not self.phnum:
+            raise self._refuse("nothing to load (no program headers)")
+        if self.phentsize != 56:
+            raise self._refuse(f"program headers of {self.phentsize} bytes, 56 expected")
+        if self.phnum * 56 > HEADERS_LIMIT:
+            raise self._refuse(f"{self.phnum} program headers, more than Linux reads")
+        data = self.read_at(self.phoff, self.phnum * 56)
+        if len(data) < self.phnum * 56:
+            raise self._refuse("truncated: its program headers lie beyond the end of the file")
+        rows = struct.iter_unpack("<IIQQQQQQ", data)
+        self.segments = tuple(Segment(t, f, o, v, fs, ms, a) for t, f, o, v, _, fs, ms, a in rows)
+        total = end = 0
+        for number, segment in enumerate(self.segments):
+            if segment.type == PT_LOAD:
+                self._check_segment(number, segment, end)
+                end = segment.vaddr + segment.memsz
+                total += segment.memsz
+        if not total:
+            raise self._refuse("nothing to load (no PT_LOAD segment)")
+        if total > MEMORY_LIMIT:
+            raise self._refuse(f"segments of {total >> 20} MiB in all, more than 1024 MiB")
+
+    def _check_segment(self, number: int, segment: Segment, end: int) -> None:
+        where = f"segment {number}"
+        if segment.filesz and segment.offset + segment.filesz > self.size:
+            raise self._refuse(f"truncated: {where} lies beyond the end of the file")
+        if segment.memsz < segment.filesz:
+            raise self._refuse(f"{where} has more bytes in the file than in memory")
+        if segment.vaddr + segment.memsz >= ADDRESS_LIMIT:
+            raise self._refuse(f"{where} ends at {segment.vaddr + segment.memsz:#x}, beyond user addresses")
+        if segment.memsz > MEMORY_LIMIT:
+            raise self._refuse(f"{where} is {segment.memsz >> 20} MiB, more than 1024 MiB")
+        if segment.vaddr < end:
+            raise self._refuse(f"{where} overlaps the one before it, or they are out of order")
+        if (segment.vaddr - segment.offset) % PAGE:
+            raise self._refuse(f"{where} cannot be mapped: its address and its offset differ within the page")
+
+    def _read_interpreter(self) -> str | None:
+        for segment in self.segments:
+            if segment.type == PT_INTERP:
+                data = self.read_at(segment.offset, min(segment.filesz, INTERPRETER_LIMIT + 1))
+                if len(data) > INTERPRETER_LIMIT:
+                    raise self._refuse("the name of its interpreter is too long")
+                if len(data) < 2 or len(data) < segment.filesz or data.find(b"\0") != len(data) - 1:
+                    raise self._refuse("the name of its interpreter is not terminated")
+                return os.fsdecode(data[:-1])
+        return None

@@ -1,0 +1,288 @@
+"""One line-number program of .debug_line, DWARF 2 to 5 (DWARF 5 section 6.2), as arrays.
+
+pyelftools' reader believes the counts in the header (2**60 file names of no bytes each hang it) and makes an object
+of every row, so this one is our own: it reads what is there, and stops where the unit ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["LineUnit", "Reader", "read_files", "read_unit"]
+
+FILES_LIMIT = 65536
+ROWS_LIMIT = 1 << 22
+MASK = (1 << 64) - 1
+IS_STMT, END = 1, 2
+
+
+class Reader:
+    """Little-endian numbers out of bytes. Raises ValueError beyond the end."""
+
+    def __init__(self, data: bytes, at: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.at = at
+        self.end = len(data) if end is None else min(end, len(data))
+
+    def number(self, size: int) -> int:
+        at = self.at
+        self.at = at + size
+        if self.at > self.end:
+            raise ValueError("beyond the end")
+        return int.from_bytes(self.data[at : self.at], "little")
+
+    def uleb(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.number(1)
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 70:
+                raise ValueError("a number of too many bytes")
+
+    def sleb(self) -> int:
+        start = self.at
+        value = self.uleb()
+        bits = 7 * (self.at - start)
+        return value - (1 << bits) if value >> (bits - 1) & 1 else value
+
+    def string(self) -> bytes:
+        end = self.data.find(b"\0", self.at, self.end)
+        if end < 0:
+            raise ValueError("an unterminated string")
+        at, self.at = self.at, end + 1
+        return self.data[at:end]
+
+    def skip(self, size: int) -> None:
+        self.at += size
+        if self.at > self.end:
+            raise ValueError("beyond the end")
+
+
+@dataclass(frozen=True, slots=True)
+class LineUnit:
+    """The rows of one unit sorted by address; `flags` has IS_STMT and END. `files` is indexed by a row's file."""
+
+    files: tuple[str, ...]
+    address: Any
+    line: Any
+    file: Any
+    flags: Any
+
+
+@dataclass(slots=True)
+class _Header:
+    version: int
+    minimum: int
+    default_is_stmt: int
+    line_base: int
+    line_range: int
+    opcode_base: int
+    lengths: list[int]
+    files: tuple[str, ...]
+    start: int
+    end: int
+    address_size: int = 8
+
+
+def read_files(sections: Any, offset: int) -> tuple[str, ...]:
+    """The file names of the unit at an offset; empty where it is broken."""
+    try:
+        return _header(sections, offset).files
+    except ValueError:
+        return ()
+
+
+def read_unit(sections: Any, offset: int) -> LineUnit:
+    """The rows of the unit at an offset of .debug_line: none where it is broken."""
+    try:
+        header = _header(sections, offset)
+    except ValueError:
+        return _sorted((), [])
+    rows: list[tuple[int, int, int, int]] = []
+    try:
+        _run(header, Reader(sections["line"], header.start, header.end), rows)
+    except ValueError:
+        rows.clear()
+    return _sorted(header.files, rows)
+
+
+def _sorted(files: tuple[str, ...], rows: list[tuple[int, int, int, int]]) -> LineUnit:
+    array = np.array(rows, dtype=np.uint64).reshape(-1, 4)
+    address, line, file, flags = array[:, 0], array[:, 1], array[:, 2], array[:, 3]
+    # Where one sequence ends and the next begins at one address, the end comes first: the later row wins.
+    order = np.lexsort((np.arange(len(rows)), (flags & np.uint64(END)) == 0, address))
+    return LineUnit(
+        files, address[order], line[order].astype("u4"), file[order].astype("u4"), flags[order].astype("u1")
+    )
+
+
+def _header(sections: Any, offset: int) -> _Header:
+    data: bytes = sections["line"]
+    if not 0 <= offset < len(data):
+        raise ValueError("beyond the end")
+    reader = Reader(data, offset)
+    word = 4
+    length = reader.number(4)
+    if length == 0xFFFFFFFF:
+        length, word = reader.number(8), 8
+    end = reader.at + length
+    if end > len(data):
+        raise ValueError("beyond the end")
+    reader.end = end
+    version = reader.number(2)
+    if not 2 <= version <= 5:
+        raise ValueError("an unknown version")
+    address_size = 8
+    if version >= 5:
+        address_size = reader.number(1)
+        reader.number(1)
+    size = reader.number(word)
+    start = reader.at + size
+    minimum = reader.number(1)
+    if version >= 4:
+        reader.number(1)
+    default_is_stmt = reader.number(1)
+    line_base = (reader.number(1) ^ 0x80) - 0x80
+    line_range, opcode_base = reader.number(1), reader.number(1)
+    if start > end or not line_range or not opcode_base:
+        raise ValueError("a broken header")
+    lengths = [reader.number(1) for _ in range(opcode_base - 1)]
+    reader.end = start
+    files = _files5(sections, reader, word) if version >= 5 else _files4(reader)
+    return _Header(
+        version,
+        minimum,
+        default_is_stmt,
+        line_base,
+        line_range,
+        opcode_base,
+        lengths,
+        files,
+        start,
+        end,
+        address_size,
+    )
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _join(directory: str, name: str) -> str:
+    return name if not directory or name.startswith("/") else f"{directory}/{name}"
+
+
+def _files4(reader: Reader) -> tuple[str, ...]:
+    directories = [""]
+    while raw := reader.string():
+        directories.append(_text(raw))
+    files = [""]
+    while len(files) < FILES_LIMIT and (raw := reader.string()):
+        index = reader.uleb()
+        reader.uleb()
+        reader.uleb()
+        files.append(_join(directories[index] if index < len(directories) else "", _text(raw)))
+    return tuple(files)
+
+
+def _files5(sections: Any, reader: Reader, word: int) -> tuple[str, ...]:
+    directories = [name for name, _ in _entries5(sections, reader, word)]
+    files = _entries5(sections, reader, word)
+    # Directory 0 is where the compiler ran: a name without a directory of its own stays as it was given.
+    return tuple(_join(directories[d] if 0 < d < len(directories) else "", name) for name, d in files)
+
+
+def _entries5(sections: Any, reader: Reader, word: int) -> list[tuple[str, int]]:
+    forms = [(reader.uleb(), reader.uleb()) for _ in range(reader.number(1))]
+    count = reader.uleb()
+    if count > FILES_LIMIT or (count and not forms):
+        raise ValueError("too many names")
+    entries = []
+    for _ in range(count):
+        name, directory = "", 0
+        for content, form in forms:
+            value = _form(sections, reader, form, word)
+            if content == 1 and isinstance(value, bytes):
+                name = _text(value)
+            elif content == 2 and isinstance(value, int):
+                directory = value
+        entries.append((name, directory))
+    return entries
+
+
+_FIXED = {0x0B: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1E: 16, 0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4}
+
+
+def _form(sections: Any, reader: Reader, form: int, word: int) -> bytes | int | None:
+    if form == 0x08:
+        return reader.string()
+    if form in (0x0E, 0x1F):
+        offset = reader.number(word)
+        return Reader(sections["str" if form == 0x0E else "line_str"], offset).string()
+    if form in _FIXED:
+        return reader.number(_FIXED[form])
+    if form in (0x0F, 0x1A):
+        return reader.uleb()
+    if form == 0x09:
+        reader.skip(reader.uleb())
+        return None
+    raise ValueError("an unknown form")
+
+
+def _run(header: _Header, reader: Reader, rows: list[tuple[int, int, int, int]]) -> None:
+    """The state machine of DWARF 5 section 6.2.5. Appends (address, line, file, flags)."""
+    data, end = reader.data, reader.end
+    base, span, first = header.line_base, header.line_range, header.opcode_base
+    minimum = header.minimum
+    constant = (255 - first) // span * minimum
+    address, line, file, statement = 0, 1, 1, IS_STMT if header.default_is_stmt else 0
+    begin = 0  # first row of this sequence
+    while reader.at < end:
+        opcode = data[reader.at]
+        reader.at += 1
+        if opcode >= first:
+            opcode -= first
+            address = address + opcode // span * minimum & MASK
+            line += base + opcode % span
+            rows.append((address, line & 0xFFFFFFFF, file, statement))
+        elif opcode == 1:
+            rows.append((address, line & 0xFFFFFFFF, file, statement))
+        elif opcode == 0:
+            size = reader.uleb()
+            stop = reader.at + size
+            code = reader.number(1) if size else 0
+            if code == 1:
+                rows.append((address, line & 0xFFFFFFFF, file, END))
+                if rows[begin][0] == 0:  # a function that the linker dropped
+                    del rows[begin:]
+                begin = len(rows)
+                address, line, file, statement = 0, 1, 1, IS_STMT if header.default_is_stmt else 0
+            elif code == 2:
+                address = reader.number(min(size - 1, 8))
+            if stop > end:
+                raise ValueError("beyond the end")
+            reader.at = stop
+        elif opcode == 2:
+            address = address + reader.uleb() * minimum & MASK
+        elif opcode == 3:
+            line += reader.sleb()
+        elif opcode == 4:
+            file = min(reader.uleb(), 0xFFFFFFFF)
+        elif opcode == 6:
+            statement ^= IS_STMT
+        elif opcode == 8:
+            address = address + constant & MASK
+        elif opcode == 9:
+            address = address + reader.number(2) & MASK
+        elif opcode not in (7, 10, 11):  # column, isa and unknown ones: skip their operands
+            for _ in range(header.lengths[opcode - 1]):
+                reader.uleb()
+        if len(rows) > ROWS_LIMIT:
+            raise ValueError("too many rows")
+    del rows[begin:]

@@ -1,0 +1,379 @@
+"""Names for the addresses of one running program: its modules, where they were mapped, and what they call things."""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from symbols.cfi import CallFrames
+from symbols.debug_sections import DebugSections
+from symbols.dwarf import DebugInfo
+from symbols.elf import PAGE, PF_X, PT_LOAD, ElfError, ElfImage
+from symbols.expression import Address, ExpressionError, Parsed, Path, SourceLine, Target, parse, spell
+from symbols.lines import LineTable
+from symbols.table import Symbol, SymbolTable
+
+__all__ = ["AddressSpace", "Location", "Module", "Names"]
+
+Read = Callable[[int, int], bytes]
+CACHE_LIMIT = 1 << 17
+MASK = (1 << 64) - 1
+
+
+class Names:
+    """Everything one file knows about its own addresses, each part read when it is first needed."""
+
+    def __init__(self, image: ElfImage) -> None:
+        self.image = image
+
+    @cached_property
+    def sections(self) -> DebugSections:
+        return DebugSections(self.image)
+
+    @cached_property
+    def table(self) -> SymbolTable:
+        return SymbolTable(self.image)
+
+    @cached_property
+    def lines(self) -> LineTable:
+        return LineTable(self.image, self.table, self.sections)
+
+    @cached_property
+    def frames(self) -> CallFrames:
+        return CallFrames(self.image)
+
+    @cached_property
+    def debug(self) -> DebugInfo:
+        return DebugInfo(self.image, self.table, self.sections)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A file (or the vdso) as mapped: `start` to `end`, and the load bias that was added to its own addresses.
+
+    `names` is None where the file cannot be opened as a program.
+    """
+
+    path: str
+    start: int
+    end: int
+    bias: int
+    names: Names | None
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """What lies at an address. `module_offset` is the address in the file; `symbol` has no offset in it."""
+
+    module: str | None
+    module_offset: int | None
+    symbol: str | None
+    symbol_offset: int
+    source: str | None
+    line: int | None
+
+
+class AddressSpace:
+    """The modules of a program by its mappings: rows (start, end, perms, offset, path), tuples or objects.
+
+    A file that cannot be opened costs its own names only. Only `resolve` raises.
+    """
+
+    def __init__(self, mappings: Iterable[Any], main_path: str | None = None) -> None:
+        self._main_path = main_path
+        self._images: dict[str, Names | None] = {}
+        self._locations: dict[int, Location] = {}
+        self._data: dict[int, str | None] = {}
+        self._rows: list[tuple[int, int, str, int, str]] = []
+        self.update(mappings)
+
+    def update(self, mappings: Iterable[Any]) -> None:
+        """Follow new mappings; what was cached for the old ones is forgotten, opened files stay."""
+        rows = sorted(
+            tuple(row) if isinstance(row, tuple) else (row.start, row.end, row.perms, row.offset, row.path)
+            for row in mappings
+        )
+        if rows == self._rows and hasattr(self, "modules"):
+            return
+        self._rows = rows
+        self._locations.clear()
+        self._data.clear()
+        self.modules: tuple[Module, ...] = tuple(self._find_modules())
+        self._starts = [module.start for module in self.modules]
+        self._executable = [(start, end) for start, end, perms, _, _ in rows if "x" in perms]
+
+    def module_at(self, address: int) -> Module | None:
+        """The module whose pages, .bss included, hold an address."""
+        place = bisect_right(self._starts, address) - 1
+        if place >= 0 and address < self.modules[place].end:
+            return self.modules[place]
+        return None
+
+    def executable(self, address: int) -> bool:
+        """Whether an address lies in an executable mapping."""
+        place = bisect_right(self._executable, (address, MASK)) - 1
+        return place >= 0 and address < self._executable[place][1]
+
+    def lookup(self, address: int) -> Location:
+        """Module, symbol and source line. For a return address ask for the address before it."""
+        found = self._locations.get(address)
+        if found is None:
+            if len(self._locations) >= CACHE_LIMIT:
+                self._locations.clear()
+            found = self._locations[address] = self._look(address)
+        return found
+
+    def name(self, address: int) -> str:
+        """`add_limit+0x1c`, else `module.so+0x1234`, else the address."""
+        found = self.lookup(address)
+        if found.symbol is not None:
+            return found.symbol + (f"+{found.symbol_offset:#x}" if found.symbol_offset else "")
+        if found.module is not None:
+            return f"{os.path.basename(found.module)}+{found.module_offset:#x}"
+        return f"{address:#x}"
+
+    def data_name(self, address: int) -> str | None:
+        """`cfg.limits[3]`, `counter+4`: decimal bytes, as an expression reads them. None outside every object."""
+        if address not in self._data:
+            if len(self._data) >= CACHE_LIMIT:
+                self._data.clear()
+            self._data[address] = self._data_at(address)
+        return self._data[address]
+
+    def resolve(self, expr: str, read: Read | None = None) -> Target:
+        """What an expression means: in the main program first, then in the libraries. Raises ExpressionError."""
+        try:
+            return self._resolve(parse(expr), read)
+        except ExpressionError:
+            # Names of other languages and compilers' own hold anything: `foo.cold`, `operator+`.
+            for module in self._searched():
+                if module.names is not None and (symbols := module.names.table.find(expr.strip())):
+                    return self._of_symbol(module, expr.strip(), symbols, None)
+            raise
+
+    @property
+    def main(self) -> Module | None:
+        """The program itself."""
+        return self._searched()[0] if self.modules or self._main_path else None
+
+    def _find_modules(self) -> Iterable[Module]:
+        guesses: list[tuple[tuple[int, int, str, int, str], tuple[int, ...]]] = []
+        votes: Counter[tuple[str, int]] = Counter()
+        for row in self._rows:
+            start, _, _, offset, path = row
+            if path.startswith("/"):
+                names = self._open(path)
+                guess = tuple(_biases(names.image, start, offset)) if names else (start - offset,)
+            elif path in ("[vdso]", "[vsyscall]"):
+                guess = (start,)
+            else:
+                continue
+            guesses.append((row, guess))
+            votes.update((path, bias) for bias in guess)
+        spans: dict[tuple[str, int], list[int]] = {}
+        for (start, end, _, _, path), guess in guesses:
+            if guess:
+                bias = max(guess, key=lambda bias: votes[path, bias])
+                spans.setdefault((path, bias), []).extend((start, end))
+        modules = []
+        for (path, bias), ends in spans.items():
+            names = self._images.get(path)
+            low, high = names.image.load_range if names else (0, 0)
+            start, end = min(ends), max(ends)
+            if names is not None:
+                start, end = max(start, low + bias), max(min(end, high + bias), high + bias)
+            modules.append(Module(path, start, end, bias, names))
+        return sorted(modules, key=lambda module: module.start)
+
+    def _open(self, path: str) -> Names | None:
+        if path not in self._images:
+            try:
+                self._images[path] = Names(ElfImage.open(path))
+            except ElfError:  # its own names are lost, and nothing else
+                self._images[path] = None
+        return self._images[path]
+
+    def _searched(self) -> list[Module]:
+        """Modules in the order in which names are looked for."""
+        path = self._main_path
+        modules = list(self.modules)
+        if path is None:
+            return modules
+        real = os.path.realpath(path)
+        mine = [m for m in modules if m.path == path or m.path == real]
+        if not mine and (names := self._open(real)) is not None and names.image.kind == "EXEC":
+            low, high = names.image.load_range
+            mine = [Module(real, low, high, 0, names)]
+        return mine + [m for m in modules if m not in mine]
+
+    def _look(self, address: int) -> Location:
+        module = self.module_at(address)
+        if module is None:
+            return Location(None, None, None, 0, None, None)
+        offset = (address - module.bias) & MASK
+        if module.names is None:
+            return Location(module.path, offset, None, 0, None, None)
+        found = module.names.table.at(offset)
+        source = module.names.lines.at(offset)
+        return Location(
+            module.path,
+            offset,
+            found[0].name if found else None,
+            found[1] if found else 0,
+            source[0] if source else None,
+            source[1] if source else None,
+        )
+
+    def _data_at(self, address: int) -> str | None:
+        module = self.module_at(address)
+        if module is None or module.names is None:
+            return None
+        found = module.names.table.at((address - module.bias) & MASK)
+        if found is None or found[0].kind != "object":
+            return None
+        text, offset = found[0].name, found[1]
+        if module.names.debug:
+            text, offset = module.names.debug.variable_at((address - module.bias) & MASK) or (text, offset)
+        return f"{text}+{offset}" if offset else text
+
+    def _resolve(self, parsed: Parsed, read: Read | None) -> Target:
+        if isinstance(parsed, Address):
+            return Target(parsed.value, None, "data")
+        if isinstance(parsed, SourceLine):
+            return self._line(parsed)
+        modules = [m for m in self._searched() if m.names is not None]
+        for module in modules:
+            if target := self._in_module(module, parsed, read):
+                return target
+        raise self._miss(parsed, modules)
+
+    def _in_module(self, module: Module, path: Path, read: Read | None) -> Target | None:
+        assert module.names is not None
+        # Without a scope, the table says quickly and without DWARF that a library has no such name.
+        symbols = self._scoped(module.names, path)
+        if (symbols or path.scope or module.path == self._main_name()) and module.names.debug:
+            target = module.names.debug.variable(path, read, module.bias)
+            if target is not None:
+                return target
+        if not symbols:
+            return None
+        if path.steps:
+            kind = "a function" if symbols[0].kind == "func" else "without type information"
+            raise ExpressionError(f"{path.name} is {kind}: only {path.name}+BYTES can be used")
+        return self._of_symbol(module, spell(Path(path.scope, path.name)), symbols, path.offset)
+
+    @staticmethod
+    def _scoped(names: Names, path: Path) -> list[Symbol]:
+        symbols = names.table.find(path.name)
+        if not path.scope:
+            return symbols
+        if len(path.scope) > 1:
+            return []
+        wanted = path.scope[0].rpartition("/")[2]
+        if found := [s for s in symbols if s.file and s.file.rpartition("/")[2] == wanted]:
+            return found
+        return [
+            s
+            for s in symbols
+            if s.kind == "func" and (at := names.lines.at(s.value)) and at[0].endswith(wanted)
+        ]
+
+    @staticmethod
+    def _of_symbol(module: Module, text: str, symbols: list[Symbol], offset: int | None) -> Target:
+        chosen = (
+            [s for s in symbols if s.bind == "global"] or [s for s in symbols if s.bind == "weak"] or symbols
+        )
+        if chosen[0].kind == "tls":
+            raise ExpressionError(
+                f"{text} is thread-local: each thread has its own, which needs a live thread"
+            )
+        if len({s.value for s in chosen}) > 1:
+            names = sorted(
+                {f"{s.file}::{s.name}" if s.file else f"{s.value + module.bias:#x}" for s in chosen}
+            )
+            raise ExpressionError(f"{text} is ambiguous: {', '.join(names)}", tuple(names))
+        symbol = chosen[0]
+        size = symbol.size - (offset or 0) if (offset or 0) < symbol.size else None
+        code = symbol.kind == "func" or (symbol.kind == "other" and _is_code(module, symbol.value))
+        return Target((symbol.value + module.bias + (offset or 0)) & MASK, size, "code" if code else "data")
+
+    def _line(self, wanted: SourceLine) -> Target:
+        modules = [m for m in self._searched() if m.names is not None]
+        for module in modules:
+            assert module.names is not None
+            place = wanted.place
+            if not module.names.lines.has_file(place):
+                symbols = [s for s in module.names.table.find(place) if s.kind == "func"]
+                source = module.names.lines.at(symbols[0].value) if symbols else None
+                if source is None:
+                    continue
+                place = source[0]
+            found = [address + module.bias for address in module.names.lines.addresses(place, wanted.line)]
+            if len(found) > 1:
+                names = tuple(self.name(address) for address in found)
+                raise ExpressionError(
+                    f"{wanted.place}:{wanted.line} is in {len(found)} functions: {', '.join(names[:8])}",
+                    names,
+                )
+            if found:
+                return Target(found[0] & MASK, 1, "code")
+            raise ExpressionError(f"no code at or after line {wanted.line} of {place}")
+        files = {
+            f.rpartition("/")[2] for m in modules[:1] if m.names is not None for f in m.names.lines.files()
+        }
+        known = tuple(sorted(files))
+        if not known:
+            raise ExpressionError(f"no line information for {wanted.place}: compile with -g")
+        raise ExpressionError(f"no source file {wanted.place} (known: {', '.join(known[:5])})", known)
+
+    def _main_name(self) -> str:
+        return (
+            os.path.realpath(self._main_path)
+            if self._main_path
+            else self.modules[0].path
+            if self.modules
+            else ""
+        )
+
+    def _miss(self, path: Path, modules: list[Module]) -> ExpressionError:
+        name = "::".join((*path.scope, path.name))
+        candidates: list[str] = []
+        for module in modules:
+            assert module.names is not None
+            if module is modules[0] and not path.scope and module.names.debug:
+                candidates += module.names.debug.statics(path.name)
+            candidates += module.names.table.near(path.name)
+        likely = tuple(dict.fromkeys(candidates))[:3]
+        text = f"no symbol {name}" + (f": did you mean {' or '.join(likely)}?" if likely else "")
+        if not modules:
+            return ExpressionError(f"no symbol {name}: no program with names is mapped yet")
+        assert modules[0].names is not None
+        if modules[0].names.image.interpreter and not any(re.search(r"/libc[.-]", m.path) for m in modules):
+            text += " (libraries are searched once they are mapped)"
+        return ExpressionError(text, likely)
+
+
+def _is_code(module: Module, vaddr: int) -> bool:
+    assert module.names is not None
+    for segment in module.names.image.segments:
+        if segment.type == PT_LOAD and 0 <= vaddr - segment.vaddr < segment.memsz:
+            return bool(segment.flags & PF_X)
+    return False
+
+
+def _biases(image: ElfImage, start: int, offset: int) -> set[int]:
+    """What may have been added to the file's addresses: segments can share a page of the file, so there may be two."""
+    if image.kind == "EXEC":
+        return {0}
+    found = set()
+    for segment in image.segments:
+        first = segment.offset & -PAGE
+        if segment.type == PT_LOAD and first <= offset < segment.offset + max(segment.filesz, 1):
+            found.add(start - ((segment.vaddr & -PAGE) + offset - first))
+    return found

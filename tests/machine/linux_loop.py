@@ -1,0 +1,66 @@
+"""The shortest machine that runs a program: engine, loader, system calls; no debug registers, no CPUID of our own."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.base import Launch
+from backends.emulated.engine import EventKind
+from backends.emulated.icicle import IcicleEngine
+from backends.emulated.linux import Linux
+from backends.emulated.loader import Image, enter, load
+from backends.emulated.memory import AddressSpace
+
+__all__ = ["Finished", "boot", "run"]
+
+_FAULTS = {
+    EventKind.DENIED: signal.SIGSEGV,
+    EventKind.UNMAPPED: signal.SIGSEGV,
+    EventKind.NO_EXEC: signal.SIGSEGV,
+    EventKind.DIVIDE: signal.SIGFPE,
+    EventKind.INVALID: signal.SIGILL,
+}
+_BUDGET = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program that has ended."""
+
+    out: bytes
+    err: bytes
+    status: int
+    instructions: int
+    linux: Linux
+
+
+def boot(launch: Launch, *, jit: bool = False) -> tuple[IcicleEngine, AddressSpace, Image, Linux]:
+    """Load a program and stand before its first instruction."""
+    engine = IcicleEngine(jit=jit)
+    space = AddressSpace(engine)
+    image = load(launch, space)
+    enter(engine, image)
+    return engine, space, image, Linux(engine, space, image, launch, lambda: engine.instructions_counted)
+
+
+def run(
+    program: str | Path, *argv: str, jit: bool = False, limit: int = 400_000_000, **launch: object
+) -> Finished:
+    """Run a program to its end."""
+    engine, space, _, linux = boot(Launch(str(program), argv, **launch), jit=jit)  # type: ignore[arg-type]
+    while linux.exit_status is None:
+        kind = engine.run(_BUDGET)
+        if kind is EventKind.SYSCALL:
+            linux.syscall()
+        elif kind is EventKind.UNMAPPED and space.grow_stack(engine.event().address):
+            continue
+        elif kind in _FAULTS:
+            linux.deliver_fault(_FAULTS[kind], engine.event().address)
+        elif kind is not EventKind.LIMIT:
+            raise AssertionError(f"{kind.name} at {engine.pc:#x}: {engine.read(engine.pc, 12).hex(' ')}")
+        assert engine.instructions_counted < limit, "the program does not end"
+    linux.close()
+    out, err = linux.output.bytes_of(1), linux.output.bytes_of(2)
+    return Finished(out, err, linux.exit_status, engine.instructions_counted, linux)

@@ -1,0 +1,87 @@
+"""The programs that come along: they run, say the same everywhere, and carry the names that their watches need."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.emulated.programs import PROGRAMS, Program, find
+from tests.machine.linux_loop import run
+
+EVERY = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+
+
+@EVERY
+def test_it_prints_under_emulation_what_it_prints_natively(program: Program) -> None:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        pytest.skip("needs an x86-64 Linux host to compare with")
+    path = _executable(program)
+    native = subprocess.run([path, "10"], capture_output=True, check=False)
+    emulated = run(program.path, "10")
+    assert (emulated.out, emulated.status) == (native.stdout, native.returncode)
+    assert native.stdout
+
+
+def _executable(program: Program) -> Path:
+    if not program.path.stat().st_mode & 0o100:
+        pytest.skip("the file lost its execute permission")
+    return program.path
+
+
+@EVERY
+def test_it_runs_the_same_number_of_instructions_in_interpreter_and_translator(program: Program) -> None:
+    interpreted, translated = run(program.path, "10"), run(program.path, "10", jit=True)
+    assert interpreted.out == translated.out
+    assert interpreted.instructions == translated.instructions
+
+
+@EVERY
+def test_two_runs_count_the_same_instructions(program: Program) -> None:
+    assert run(program.path, "5").instructions == run(program.path, "5").instructions
+
+
+@EVERY
+def test_the_file_is_small_and_has_debug_information(program: Program) -> None:
+    content = program.path.read_bytes()
+    assert len(content) < 64 << 10
+    assert b".debug_info" in content
+    assert b".note.gnu.build-id" in content
+
+
+@EVERY
+def test_debug_information_holds_no_absolute_path(program: Program) -> None:
+    content = program.path.read_bytes()
+    assert b"/work/" not in content
+    assert b"/home/" not in content
+
+
+@EVERY
+def test_the_watched_names_are_in_the_symbol_table_and_explained_in_the_source(program: Program) -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("nm (binutils) is not installed")
+    listing = subprocess.run(["nm", program.path], capture_output=True, text=True, check=True).stdout
+    symbols = {line.split()[-1] for line in listing.splitlines()}
+    assert 1 <= len(program.suggested_watches) <= 4
+    for watch in program.suggested_watches:
+        assert re.split(r"[+/:]", watch)[0] in symbols
+    assert "Watch `" in program.path.with_suffix(".c").read_text()
+
+
+def test_find_knows_the_names_and_nothing_else() -> None:
+    assert find("counter") is PROGRAMS["counter"]
+    assert find("nonesuch") is None
+
+
+def test_the_build_record_names_the_compiler_and_the_files_as_they_are() -> None:
+    import hashlib
+
+    record = (PROGRAMS["counter"].path.parent / "BUILD.txt").read_text()
+    assert record.startswith("gcc")
+    for program in PROGRAMS.values():
+        assert f"{hashlib.sha256(program.path.read_bytes()).hexdigest()}  {program.name}\n" in record

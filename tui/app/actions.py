@@ -1,0 +1,277 @@
+"""What the keys do. Each action is one entry of `keymap`; the command palette runs the same ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.app import App
+from textual.widgets import Input
+
+from backends import dr
+from tui.app.themes import DARK, LIGHT
+from tui.app.widgets.command_line import CommandLine
+from tui.app.widgets.message import Note
+
+if TYPE_CHECKING:
+    from textual.containers import Horizontal
+
+    from backends.model import Breakpoint
+    from tui.app.demo import DemoPlayer
+    from tui.app.glyphs import Glyphs
+    from tui.app.machine import Machine
+    from tui.app.scene import Scene
+    from tui.app.widgets.detail import DetailPanel
+    from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
+    from tui.app.widgets.hits import HitsPanel
+    from tui.app.widgets.prompt import Preview
+    from tui.app.widgets.slots import SlotsPanel
+
+__all__ = ["Actions"]
+
+
+class Actions(App[int], inherit_bindings=False):
+    """The half of the app that keys reach; `HwbpApp` is the other."""
+
+    scene: Scene
+    machine: Machine
+    glyphs: Glyphs
+    player: DemoPlayer | None
+    slots: SlotsPanel
+    dr7: Dr7Panel
+    dr6: Dr6Panel
+    hits: HitsPanel
+    detail: DetailPanel
+    command_line: CommandLine
+    command_bar: Horizontal
+    preview: Preview
+
+    def run_line(self, line: str, quiet: bool = False) -> None:
+        """Do what a line says and show the answer."""
+        raise NotImplementedError
+
+    def tell(self, note: Note) -> None:
+        """Put something on the message line."""
+        raise NotImplementedError
+
+    def replay(self) -> None:
+        """Start the demo again on a fresh machine."""
+        raise NotImplementedError
+
+    def arrange(self) -> None:
+        """Give every panel its place."""
+        raise NotImplementedError
+
+    @property
+    def where(self) -> str:
+        """What has the focus, in the key table's words."""
+        raise NotImplementedError
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Behind a page of text, the main screen's keys do nothing."""
+        from textual.screen import ModalScreen
+
+        return not (isinstance(self.screen, ModalScreen) and action in _MAIN_ONLY)
+
+    # Moving
+
+    def action_move(self, right: int, down: int) -> None:
+        """An arrow key, for what has the focus."""
+        focused = self.focused
+        if focused is self.slots:
+            self.slots.move(right + down)
+        elif focused is self.dr7:
+            self.dr7.move(-right)
+        elif focused is self.dr6:
+            self.dr6.move(right)
+        elif down:
+            self.hits.move(down)
+
+    def action_page(self, by: int) -> None:
+        """A window of the history up or down."""
+        self.hits.page(by)
+
+    def action_oldest(self) -> None:
+        """The oldest hit that the ring has."""
+        self.hits.oldest()
+
+    def action_newest(self) -> None:
+        """The newest hit, and follow."""
+        self.hits.newest()
+
+    def action_follow(self) -> None:
+        """Follow or stay."""
+        self.hits.toggle_follow()
+
+    def action_open(self) -> None:
+        """Enter: more about what is selected."""
+        if self.focused is self.slots:
+            row = self.slots.chosen
+            newest = self.scene.newest(row.breakpoint.id) if row and row.breakpoint else None
+            if newest is None:
+                self.tell(Note("answer", f"DR{self.slots.selected} has not hit anything yet"))
+            else:
+                self.hits.select(newest.seq)
+                self.hits.focus()
+        elif self.focused is self.hits and self.detail.record is not None:
+            from tui.app.screens.reader import Reader
+            from tui.app.widgets.hit_page import hit_page
+
+            record = self.detail.record
+            page = hit_page(self.scene, record, self.detail.inspection, self.glyphs)
+            self.push_screen(Reader(f"HIT {record.seq + 1:,}", page))
+
+    # The machine
+
+    def action_run_or_stop(self) -> None:
+        """Space."""
+        self.run_line("stop" if self.scene.running else "continue", quiet=True)
+
+    def action_interrupt(self) -> None:
+        """Ctrl+C, as in gdb: it stops the program, never us."""
+        if self.scene.running:
+            self.run_line("stop", quiet=True)
+        else:
+            self.tell(Note("answer", "nothing runs; q quits"))
+
+    def _target(self) -> Breakpoint | None:
+        row = self.slots.chosen
+        if row is None or row.breakpoint is None:
+            what = "is in nobody's books: t toggles its bits" if row and not row.free else "is free"
+            self.tell(Note("answer", f"DR{self.slots.selected} {what}"))
+            return None
+        return row.breakpoint
+
+    def action_delete_slot(self) -> None:
+        """Remove what holds the selected slot: the whole watch where it belongs to one."""
+        if (found := self._target()) is not None:
+            watch = self.scene.watches.get(found.id)
+            self.run_line(f"delete #{found.id}" if watch is None else f"delete {watch}")
+
+    def action_switch_slot(self) -> None:
+        """Enable or disable what holds the selected slot."""
+        if (found := self._target()) is None:
+            return
+        word = "disable" if found.enabled else "enable"
+        watch = self.scene.watches.get(found.id)
+        self.run_line(f"{found.owner.kind} {word} {found.id}" if watch is None else f"{word} {watch}")
+
+    def action_toggle_bit(self) -> None:
+        """Space on a bit: the emulated CPU obeys, whatever the books say."""
+        if self.focused is self.dr7:
+            self.run_line(f"dr7 toggle {self.dr7.toggles}")
+        elif self.focused is self.dr6 and self.scene.cpu is not None:
+            field = dr.dr6_fields()[self.dr6.at]
+            self.run_line(f"dr 6 {self.scene.cpu.dr6 ^ 1 << field.shift:#x}")
+
+    # The command line
+
+    def open_command_line(self, text: str = "") -> None:
+        """Open it with a text in it."""
+        self.command_line.open(text)
+        self.command_bar.display = True
+        self.command_line.can_focus = True
+        self.command_line.focus()
+
+    def action_command_line(self) -> None:
+        """The colon."""
+        self.open_command_line()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        line = event.value.strip()
+        self._command_closed()
+        if line:
+            self.command_line.remember(line)
+            self.run_line(line)
+
+    @on(CommandLine.Left)
+    def _command_closed(self) -> None:
+        self.command_line.open()
+        self.preview.show("")
+        self.hits.focus()
+        self.command_line.can_focus = False
+        self.arrange()
+
+    @on(CommandLine.Completing)
+    def _completing(self, event: CommandLine.Completing) -> None:
+        def offer(candidates: list[str]) -> None:
+            open_still = self.command_line.offer(event.text, candidates)
+            start = event.text.rpartition(" ")[0]
+            words = [text[len(start) :].strip() for text in open_still]
+            self.preview.show("  ".join(words) if words else "" if candidates else "nothing completes this")
+
+        self.machine.complete(event.text, offer)
+
+    @on(Input.Changed)
+    def _typing(self, event: Input.Changed) -> None:
+        text = event.value
+        self.preview.show("")
+        self.machine.preview(
+            text, lambda said: self.preview.show(said) if self.command_line.value == text else None
+        )
+
+    # Around
+
+    def action_help(self) -> None:
+        """Help for what has the focus."""
+        from tui.app.helping import help_text
+        from tui.app.screens.reader import Reader
+
+        focused = self.focused
+        view = self.scene.view
+        about = getattr(focused, "help", "")
+        title = getattr(focused, "title", "") or "HELP"
+        clock = view.clock if view else "instructions"
+        self.push_screen(Reader(f"{title}: help", help_text(about, self.where, clock, self.glyphs)))
+
+    def action_switch_theme(self) -> None:
+        """Light or dark."""
+        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
+
+    def action_dismiss_message(self) -> None:
+        """Escape: leave the demo, else close the message."""
+        if self.player is not None and self.player.active:
+            self.action_demo_leave()
+        else:
+            self.tell(Note("idle", ""))
+
+    def do(self, action: str) -> None:
+        """Run an action by its text (the palette)."""
+        self.call_later(self.run_action, action)
+
+    # The demo
+
+    def action_demo_next(self) -> None:
+        """The next step."""
+        if self.player is not None:
+            self.player.step()
+
+    def action_demo_replay(self) -> None:
+        """From the start."""
+        self.replay()
+
+    def action_demo_leave(self) -> None:
+        """Keep the machine, end the narration."""
+        if self.player is not None:
+            self.player.leave()
+            self.arrange()
+
+
+_MAIN_ONLY = frozenset(
+    {
+        "move",
+        "page",
+        "oldest",
+        "newest",
+        "follow",
+        "open",
+        "run_or_stop",
+        "delete_slot",
+        "switch_slot",
+        "toggle_bit",
+        "command",
+        "command_line",
+        "help",
+    }
+)

@@ -1,0 +1,330 @@
+"""The app: puts the panels on one screen and connects keys, panels and the machine. What it shows is drawn elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.events import DescendantBlur, DescendantFocus, Resize
+from textual.filter import LineFilter, NoColor
+from textual.layout import Layout
+from textual.theme import Theme
+from textual.widget import Widget
+from textual.widgets import Input
+
+from backends.base import HwbpError
+from tui.app import glyphs, themes
+from tui.app.actions import Actions
+from tui.app.arrangement import Arrangement, Wants, plan
+from tui.app.demo import DemoPlayer
+from tui.app.keymap import entries
+from tui.app.machine import Machine
+from tui.app.palette import TableCommands
+from tui.app.panel import Panel
+from tui.app.scene import Scene
+from tui.app.widgets.command_line import CommandLine
+from tui.app.widgets.detail import DetailPanel, StackPanel
+from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
+from tui.app.widgets.footer import KeyFooter
+from tui.app.widgets.hits import HitsPanel
+from tui.app.widgets.message import MessagePanel, Note, note_of
+from tui.app.widgets.narration import NARRATION_LINES, NarrationPanel
+from tui.app.widgets.owners import OwnersPanel
+from tui.app.widgets.prompt import Preview, Prompt
+from tui.app.widgets.sites import SitesPanel
+from tui.app.widgets.slots import SlotsPanel
+from tui.app.widgets.small import TooSmall
+from tui.app.widgets.title import TitleBar
+
+if TYPE_CHECKING:
+    from tui.session.demos import Demo
+    from tui.session.result import Result
+    from tui.session.session import Session
+
+__all__ = ["HwbpApp"]
+
+Open = Callable[[], "Future[Session]"]
+
+_SAMPLES_PER_SECOND = 4
+_SHORT = 3
+
+
+class Stage(Widget):
+    """The main screen's ground; `Arrangement` says where everything is."""
+
+    def __init__(self, arrangement: Arrangement) -> None:
+        super().__init__(id="stage")
+        self._arrangement = arrangement
+
+    @property
+    def layout(self) -> Layout:
+        """Ours: Textual's own are chosen by name."""
+        return self._arrangement
+
+
+class HwbpApp(Actions, inherit_bindings=False):
+    """`opening` is the session that is being opened; `reopen` opens a fresh one for a demo's replay."""
+
+    CSS_PATH = None
+    CSS = """
+    Screen { overflow: hidden; background: $background; }
+    Stage { width: 100%; height: 100%; overflow: hidden; }
+    #command { height: 1; }
+    CommandLine, CommandLine:focus {
+        height: 1; border: none; padding: 0; width: 1fr; background: $background; background-tint: $background 0%;
+    }
+    Prompt { width: 3; height: 1; }
+    Preview { width: 40%; height: 1; }
+    CommandLine > .input--placeholder { color: $text-muted; }
+    CommandPalette > Vertical { max-width: 110; }
+    CommandList:nocolor > .option-list--option-highlighted { text-style: reverse; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = []
+    COMMANDS = {TableCommands}  # noqa: RUF012 - Textual's own declaration
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    TITLE = "hwbp-tui"
+
+    def __init__(
+        self,
+        opening: Future[Session],
+        *,
+        reopen: Open | None = None,
+        startup: Sequence[str] = (),
+        demo: Demo | None = None,
+        ascii: bool = False,  # noqa: A002 - the option's name
+        fps: int = 15,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        for palette in themes.PALETTES.values():
+            self.register_theme(themes.textual_theme(palette))
+        self.theme = themes.DARK.name
+        self.glyphs = glyphs.ASCII if ascii else glyphs.UNICODE
+        self.ascii = ascii
+        self.scene = Scene()
+        self.scene.still = self.animation_level == "none"
+        self.scene.fps = min(fps, 2) if self.scene.still else fps
+        self.arrangement = Arrangement()
+        self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble)
+        self.player = DemoPlayer(self, demo) if demo is not None else None
+        self._opening = opening
+        self._reopen = reopen
+        self._startup = tuple(startup)
+        self._clock = clock
+        self.failure: BaseException | None = None
+        self.slots = SlotsPanel("slots")
+        self.dr7 = Dr7Panel("dr7")
+        self.dr6 = Dr6Panel("dr6")
+        self.hits = HitsPanel("hits")
+        self.detail = DetailPanel("detail")
+        self.stack_panel = StackPanel("stack")
+        self.message = MessagePanel("message")
+        self.narration = NarrationPanel("narration")
+        self.command_line = CommandLine("line")
+        self.preview = Preview("preview")
+        self.prompt = Prompt("prompt")
+        self.command_bar = Horizontal(self.prompt, self.command_line, self.preview, id="command")
+        self.footer = KeyFooter("footer")
+        self.panels: tuple[Panel, ...] = (
+            TitleBar("title"),
+            self.slots,
+            self.dr7,
+            self.dr6,
+            OwnersPanel("owners"),
+            self.hits,
+            self.detail,
+            self.stack_panel,
+            SitesPanel("sites"),
+            self.narration,
+            self.message,
+            self.footer,
+            TooSmall("small"),
+        )
+        for entry in entries():
+            if entry.where == "app":
+                self.bind(",".join(entry.keys), f"app.{entry.action}", description=entry.summary, show=False)
+
+    # What it looks like
+
+    @property
+    def ink(self) -> themes.Ink:
+        """The styles of the theme."""
+        return themes.ink(self.theme, not self.no_color)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Without colour none at all leaves (attributes do its work); in ASCII mode nothing else does."""
+        filters: list[LineFilter] = [NoColor()] if self.no_color else list(super().get_line_filters())
+        return [*filters, glyphs.AsciiOnly()] if self.ascii else filters
+
+    def compose(self) -> ComposeResult:
+        """Everything is always there; the arrangement decides what is shown."""
+        with Stage(self.arrangement):
+            yield from self.panels
+            yield self.command_bar
+
+    def on_mount(self) -> None:
+        """The machine is already on its way."""
+        self.arrange()
+        self.hits.focus()
+        self.theme_changed_signal.subscribe(self, self._new_ink)
+        self.machine.open(self._opening, self._opened, self._failed)
+        self.set_interval(1 / self.scene.fps, self._tick)
+        self.set_interval(1 / _SAMPLES_PER_SECOND, self._sample)
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """The footer and the command line depend on the focus."""
+        self.arrange()
+        self.prompt.redraw()
+
+    def on_descendant_blur(self, event: DescendantBlur) -> None:
+        """The same."""
+        self.footer.redraw()
+
+    def on_resize(self, event: Resize) -> None:
+        """Another size, another arrangement."""
+        self.arrange()
+
+    def arrange(self) -> None:
+        """Give every panel its place."""
+        size = self.size
+        demo = NARRATION_LINES if self.demo_active else 0
+        wants = Wants(self.message.wanted(size.width), self.where == "command", demo)
+        places = plan(size.width, size.height, wants)
+        self.command_bar.display = "command" in places
+        self.detail.stack_beside = "stack" not in places
+        if wants != self.arrangement.wants:
+            self.arrangement.wants = wants
+            self.query_one(Stage).refresh(layout=True)
+        self._show_detail()
+
+    @property
+    def where(self) -> str:
+        """What has the focus, in the key table's words."""
+        focused = self.focused
+        if isinstance(focused, Input):
+            return "command"
+        if focused is self.hits:
+            return "hits"
+        if focused is self.slots:
+            return "slots"
+        return "bits" if focused in (self.dr7, self.dr6) else "app"
+
+    @property
+    def demo_active(self) -> bool:
+        """A demo is being played."""
+        return self.player is not None and self.player.active
+
+    # The machine
+
+    def _opened(self) -> None:
+        for line in self._startup:
+            self.run_line(line, quiet=True)
+        if self.player is not None and self.player.active:
+            self.player.begin()
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = error
+        self.exit(1, return_code=1)
+
+    def _trouble(self, error: Exception) -> None:
+        message = error.message if isinstance(error, HwbpError) else f"{type(error).__name__}: {error}"
+        remedy = error.remedy if isinstance(error, HwbpError) else ""
+        self.scene.problem = "the machine is gone"
+        self.tell(
+            Note(
+                "trouble",
+                f"the machine is gone: {message}",
+                remedy=remedy or "what it left can be read; q leaves",
+            )
+        )
+        self._changed()
+
+    def _tick(self) -> None:
+        if self.player is not None and self.player.active:
+            self.player.tick()
+        if self.machine.moved():
+            self.hits.advance()
+            if self.hits.following:
+                self._show_detail()
+        self.machine.refresh(counters=False)
+        self.machine.look_up_names()
+
+    def _sample(self) -> None:
+        self.machine.refresh(counters=True)
+        self.scene.sample(self._clock())
+        if "sites" in plan(self.size.width, self.size.height, self.arrangement.wants):
+            self.machine.count_sites()
+        self._changed()
+
+    def _new_ink(self, _theme: Theme) -> None:
+        self._changed()
+        self.prompt.redraw()
+
+    def replay(self) -> None:
+        """Start the demo again on a fresh machine."""
+        if self.player is None or self._reopen is None or self.narration.waiting:
+            return
+        old, self.scene.session = self.scene.session, None
+        if old is not None:
+            self.machine.desk.ask(old.close, lambda _answer: None)
+        self.scene.reset()
+        self.machine.forget()
+        self.hits.newest()
+        self.machine.open(self._reopen(), self._opened, self._failed)
+
+    def _changed(self) -> None:
+        for panel in self.panels:
+            panel.redraw()
+
+    @on(HitsPanel.Moved)
+    def _show_detail(self) -> None:
+        record = self.hits.selected()
+        inspection = self.machine.inspection(record, self._show_detail) if record is not None else None
+        self.detail.show(record, inspection)
+        self.stack_panel.show(record, inspection)
+        self.footer.redraw()
+
+    # Commands
+
+    def run_line(self, line: str, quiet: bool = False) -> None:
+        """Do what a line says and show the answer."""
+
+        def answered(result: Result) -> None:
+            if result.data.get("quit"):
+                self.exit(0)
+            elif not (quiet and result.ok):
+                self._answer(line, result)
+
+        if not self.machine.execute(line, answered):
+            self.tell(Note("refusal", f"{line}: the machine is not open yet"))
+
+    def _answer(self, line: str, result: Result) -> None:
+        from tui.app.screens.reader import Reader
+        from tui.app.shown import shown
+
+        if result.ok and len(result.lines) > _SHORT:
+            self.tell(Note("idle", ""))
+            self.push_screen(Reader(shown(line), result.lines))
+        else:
+            self.tell(note_of(line, result))
+
+    def tell(self, note: Note) -> None:
+        """Put something on the message line."""
+        self.message.show(note)
+        self.arrange()
+
+    def action_command(self, word: str) -> None:
+        """A key of the command table."""
+        from tui.session.commands import find
+
+        if find(word)[0].asks:
+            self.open_command_line(f"{word} ")
+        else:
+            self.run_line(word)

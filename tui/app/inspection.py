@@ -1,0 +1,98 @@
+"""Everything that is shown about one selected hit beyond its own record: looked up at the desk, drawn by the panels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backends.base import HwbpError
+from tui.app.names import Name
+from tui.app.records import Record
+from tui.app.shown import shown
+
+if TYPE_CHECKING:
+    from tui.session.session import Session
+
+__all__ = ["CodeLine", "FrameLine", "Inspection", "inspect", "key_of", "look_up", "preview"]
+
+Key = tuple[int, int, int]
+
+BEFORE, AFTER = 5, 8
+
+
+@dataclass(frozen=True, slots=True)
+class CodeLine:
+    """One instruction. `mark` is "culprit", "ip" or "both"."""
+
+    address: int
+    text: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLine:
+    """One frame of the call stack, named; `guessed` where no unwind rule led to it."""
+
+    symbol: str
+    source: str
+    guessed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """`problem` says why the code could not be read, if so."""
+
+    key: Key
+    code: tuple[CodeLine, ...]
+    frames: tuple[FrameLine, ...]
+    source: str
+    problem: str
+
+
+def key_of(record: Record) -> Key:
+    """Hits with the same key look the same but for their values."""
+    return record.ip, record.insn_ip, record.stack
+
+
+def inspect(session: Session, record: Record) -> Inspection:
+    """Look at a hit (at the desk: reads memory, files and DWARF)."""
+    place = record.place
+    code: list[CodeLine] = []
+    problem = ""
+    try:
+        for instruction in session.disassembly(place, BEFORE, AFTER):
+            culprit, ip = instruction.address == record.insn_ip, instruction.address == record.ip
+            mark = "both" if culprit and ip else "culprit" if culprit else "ip" if ip else ""
+            code.append(CodeLine(instruction.address, shown(instruction.text), mark))
+    except HwbpError as error:
+        problem = error.message
+    frames = []
+    stack = session.stack(record.stack) if record.stack else ()
+    for number, frame in enumerate(stack):
+        address = frame.ip if number == 0 else frame.ip - 1
+        source = session.source(address) or ""
+        frames.append(FrameLine(session.describe(address), source, frame.guessed))
+    return Inspection(key_of(record), tuple(code), tuple(frames), session.source(place) or "", shown(problem))
+
+
+def look_up(session: Session, addresses: tuple[int, ...]) -> dict[int, Name]:
+    """Names for a batch of addresses (at the desk)."""
+    return {a: Name(session.describe(a).replace("\x7f", "\\x7f"), session.source(a) or "") for a in addresses}
+
+
+def preview(session: Session, word: str, text: str) -> str:
+    """What a watch that is being typed would take (at the desk); empty while it means nothing yet."""
+    from tui.session.arming import free_slots, plan
+    from tui.session.watch import Watch
+
+    words = text.split()
+    if len(words) > 1 and words[-1] == "stop":
+        text = text.strip().removesuffix("stop")
+    try:
+        planned = plan(session, Watch.parse(text.strip()), {"awatch": "rw", "hbreak": "x"}.get(word))  # type: ignore[arg-type]
+    except HwbpError as error:
+        return "too big for four slots" if error.errno == "ENOSPC" else ""
+    needed, free = len(planned.windows), free_slots(session.view)
+    size = f"{planned.length} byte{'s' * (planned.length != 1)}, " if planned.type != "x" else ""
+    fits = "" if needed <= free else "  DOES NOT FIT"
+    return f"{planned.type} {size}{needed} slot{'s' * (needed != 1)}, {free} free{fits}"

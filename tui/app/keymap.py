@@ -1,0 +1,130 @@
+"""What every key does, in one table: the session's commands that have a key, and what the app itself can do.
+
+Bindings, footer, palette and help are all drawn from `entries()`. Multiplexers own ctrl-a, ctrl-b and ctrl-h/j/k/l:
+nothing is bound to those.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from tui.session.commands.table import Command
+
+__all__ = ["KeyEntry", "entries", "key_name", "needs_argument"]
+
+Where = Literal["app", "hits", "slots", "bits", "command", "demo"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """One thing that a key does.
+
+    `action` is a Textual action of the app. `label` is the footer's word, `summary` the palette's and the help's
+    line. `rank` orders the footer, the lowest first; None keeps it out. `where` names what must have the focus.
+    """
+
+    keys: tuple[str, ...]
+    action: str
+    label: str
+    summary: str
+    where: Where = "app"
+    rank: int | None = None
+
+
+_APP: Final = (
+    KeyEntry(("enter",), "open", "detail", "the whole hit: code, stack, values", "hits", 2),
+    KeyEntry(("enter",), "open", "its hit", "go to the newest hit of this slot", "slots", 2),
+    KeyEntry(("space",), "toggle_bit", "toggle", "toggle this bit in the CPU, past the books", "bits", 1),
+    KeyEntry(("left", "h"), "move(-1, 0)", "", "to the left"),
+    KeyEntry(("right", "l"), "move(1, 0)", "", "to the right"),
+    KeyEntry(("up", "k"), "move(0, -1)", "", "up; in the history: stay there"),
+    KeyEntry(("down", "j"), "move(0, 1)", "", "down"),
+    KeyEntry(("pageup",), "page(-1)", "", "a window up"),
+    KeyEntry(("pagedown",), "page(1)", "", "a window down"),
+    KeyEntry(("g", "home"), "oldest", "", "the oldest hit that is kept"),
+    KeyEntry(("G", "end"), "newest", "", "the newest hit, and follow"),
+    KeyEntry(("f",), "follow", "follow", "follow the newest hit, or stay", "app", 6),
+    KeyEntry(("e",), "switch_slot", "on/off", "enable or disable the selected slot's watch", "app", 8),
+    KeyEntry(("colon",), "command_line", "command", "open the command line", "app", 7),
+    KeyEntry(("question_mark", "f1"), "help", "help", "help for what has the focus", "app", 0),
+    KeyEntry(("ctrl+p",), "command_palette", "palette", "every command and key, searchable", "app", 12),
+    KeyEntry(("T",), "switch_theme", "", "light or dark"),
+    KeyEntry(("ctrl+c",), "interrupt", "", "stop the program, as in gdb"),
+    KeyEntry(("q", "ctrl+q"), "quit", "quit", "end the machine and leave", "app", 9),
+    KeyEntry(("escape",), "dismiss_message", "", "close the message, leave the demo"),
+)
+
+_DEMO: Final = (
+    KeyEntry(("right", "enter"), "demo_next", "next step", "the next step of the demo", "demo", 0),
+    KeyEntry(("r",), "demo_replay", "replay", "start the demo again on a fresh machine", "demo", 1),
+    KeyEntry(("escape",), "demo_leave", "leave the demo", "leave the demo and keep the machine", "demo", 2),
+)
+
+_OURS: Final = ("stop", "help", "quit")
+"""Commands whose key means the app's own version: Space is one key for two, help and quit know the screen."""
+
+_RANKS: Final = {"watch": 3, "delete": 5, "continue": 1, "stepi": 4, "nexti": 10, "print": 11}
+_LABELS: Final = {"stepi": "step", "nexti": "next", "dr7 toggle": "bit"}
+
+
+@cache
+def entries() -> tuple[KeyEntry, ...]:
+    """The app's own keys and those of the command table; what the app needs for itself comes first."""
+    from tui.session.commands import COMMANDS
+
+    return (*_APP, *_from_commands(COMMANDS), *_DEMO)
+
+
+def _from_commands(commands: Iterable[Command]) -> Iterable[KeyEntry]:
+    for command in commands:
+        if command.key is None or command.word in _OURS:
+            continue
+        if command.key == "space":
+            yield KeyEntry(("space",), "run_or_stop", "run/stop", "let the program run, or stop it", "app", 1)
+            continue
+        action = "delete_slot" if command.word == "delete" else f"command('{command.word}')"
+        yield KeyEntry(
+            (command.key,),
+            action,
+            _LABELS.get(command.word, command.word),
+            command.summary,
+            "app",
+            _RANKS.get(command.word),
+        )
+
+
+_NAMES: Final = {
+    "space": "Space",
+    "enter": "Enter",
+    "escape": "Esc",
+    "colon": ":",
+    "question_mark": "?",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "left": "Left",
+    "right": "Right",
+    "up": "Up",
+    "down": "Down",
+    "home": "Home",
+    "end": "End",
+    "f1": "F1",
+    "slash": "/",
+}
+
+
+def key_name(key: str) -> str:
+    """How a key is written for people."""
+    return _NAMES.get(key, key.replace("ctrl+", "^") if key.startswith("ctrl+") else key)
+
+
+def needs_argument(command: Command) -> bool:
+    """Whether its grammar has anything that may not be left out."""
+    rest = command.grammar.split("|")[0].removeprefix(command.word)
+    while (shorter := re.sub(r"\[[^\[\]]*\]", "", rest)) != rest:
+        rest = shorter
+    return bool(rest.strip(" /"))

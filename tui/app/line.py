@@ -1,0 +1,89 @@
+"""One line of a panel: text is put at columns, cut with an ellipsis, and becomes a `Strip` of a known width.
+
+Text of the watched program passes `shown` first, so that nothing of it can move the cursor or change a colour.
+Strips are made of segments and never of markup, so brackets in a symbol are brackets.
+"""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+__all__ = ["Line", "clip"]
+
+
+def clip(text: str, width: int, ellipsis: str = "…") -> str:
+    """The text in at most `width` cells, its end replaced by the ellipsis where it was cut."""
+    if width <= 0:
+        return ""
+    if len(text) <= width and text.isascii():
+        return text
+    if cell_len(text) <= width:
+        return text
+    if width <= len(ellipsis):
+        return ellipsis[:width]
+    return set_cell_size(text, width - len(ellipsis)).rstrip() + ellipsis
+
+
+class Line:
+    """Builds one line from left to right; what does not fit is cut, never wrapped."""
+
+    __slots__ = ("_base", "_ellipsis", "_segments", "_width", "at")
+
+    def __init__(self, width: int, base: Style, ellipsis: str = "…") -> None:
+        self._width = width
+        self._base = base
+        self._ellipsis = ellipsis
+        self._segments: list[Segment] = []
+        self.at = 0
+
+    @property
+    def room(self) -> int:
+        """Cells that are left."""
+        return self._width - self.at
+
+    def add(
+        self, text: str, style: Style | None = None, width: int | None = None, right: bool = False
+    ) -> Line:
+        """Put text; with a width it takes exactly that many cells, cut or filled."""
+        if width is None:
+            text = clip(text, self.room, self._ellipsis)
+        else:
+            width = min(width, self.room)
+            text = clip(text, width, self._ellipsis)
+            missing = width - cell_len(text)
+            if missing > 0:
+                text = " " * missing + text if right else text + " " * missing
+        if text:
+            self._segments.append(Segment(text, self._base if style is None else style))
+            self.at += cell_len(text)
+        return self
+
+    def to(self, column: int, fill: str = " ", style: Style | None = None) -> Line:
+        """Fill up to a column."""
+        missing = min(column, self._width) - self.at
+        if missing > 0:
+            self.add(fill * missing, style)
+        return self
+
+    def end(self, *pieces: tuple[str, Style | None], fill: str = " ", style: Style | None = None) -> Line:
+        """Put pieces against the right edge, dropped as a whole where they would touch what is there."""
+        length = sum(cell_len(text) for text, _ in pieces)
+        if length > self.room:
+            return self
+        self.to(self._width - length, fill, style)
+        for text, piece_style in pieces:
+            self.add(text, piece_style)
+        return self
+
+    def strip(self, over: Style | None = None) -> Strip:
+        """The finished line; `over` is laid over everything (a cursor)."""
+        if self.room > 0:
+            self._segments.append(Segment(" " * self.room, self._base))
+            self.at = self._width
+        segments = self._segments
+        if over is not None:
+            segments = [Segment(s.text, (s.style or self._base) + over) for s in segments]
+        return Strip(segments, self._width)

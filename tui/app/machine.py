@@ -1,0 +1,230 @@
+"""The app's link to the machine: when to ask it what, and never to wait for it.
+
+Shared memory says for nothing whether anything moved (the ring's head, generation and state); only then is the
+machine asked, with at most one question of each kind under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from tui.app.desk import Deliver, Desk
+from tui.app.inspection import Inspection, Key, inspect, key_of, look_up, preview
+from tui.app.records import Record
+from tui.app.scene import Scene
+
+if TYPE_CHECKING:
+    from backends.model import MachineView, Site
+    from tui.session.result import Result
+    from tui.session.session import Session
+
+__all__ = ["Machine"]
+
+Picture = tuple["MachineView", dict[int, str], dict[int, int]]
+"""A view with the labels of its breakpoints and the numbers of their watches."""
+
+_KEPT = 512
+
+
+class Machine:
+    """Asks at the desk and fills the scene. `changed` is called for a new picture, `trouble` for a lost machine."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        deliver: Deliver,
+        changed: Callable[[], None],
+        trouble: Callable[[Exception], None],
+    ) -> None:
+        self.scene = scene
+        self.desk = Desk(deliver)
+        self.broken = False
+        self.pictures = 0
+        self._deliver = deliver
+        self._changed = changed
+        self._trouble = trouble
+        self._asking = False
+        self._inspections: dict[Key, Inspection] = {}
+        self._inspecting: Key | None = None
+        self._seen: tuple[int, int] = (-1, -1)
+        self._sites_at = -1
+        self._previewing = False
+
+    def open(
+        self,
+        opening: Future[Session],
+        then: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """Take the session when it is open."""
+
+        def first(picture: Picture) -> None:
+            self._take(picture)
+            then()
+
+        def opened(session: Session) -> None:
+            self.scene.session = session
+            self.scene.ring = session.ring
+            self.broken = False
+            self._asking = True
+            self.desk.ask(lambda: _picture(session), first, self._lost)
+
+        def done(future: Future[Session]) -> None:
+            error = future.exception()
+            if error is not None:
+                self._deliver(fail, error)
+            else:
+                self._deliver(opened, future.result())
+
+        opening.add_done_callback(done)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being asked."""
+        return self.desk.waiting == 0
+
+    def moved(self) -> bool:
+        """Whether hits or state changed since the last call: two words of shared memory."""
+        ring = self.scene.ring
+        if ring is None:
+            return False
+        now = ring.head, ring.word("generation")
+        if now == self._seen:
+            return False
+        self._seen = now
+        return True
+
+    def refresh(self, counters: bool) -> None:
+        """Ask for a new picture if there can be one; `counters` also while the program merely runs."""
+        session, ring, view = self.scene.session, self.scene.ring, self.scene.view
+        if session is None or ring is None or view is None or self._asking or self.broken:
+            return
+        stale = ring.word("generation") != view.generation or ring.state != view.state
+        if stale or ring.state == "running":
+            self._asking = True
+            self.desk.ask(lambda: _refreshed(session, counters), self._take, self._lost)
+
+    def look_up_names(self) -> None:
+        """Ask for the names that the panels missed."""
+        session = self.scene.session
+        if session is None or not (wanted := self.scene.names.take_wanted()):
+            return
+
+        def learn(names: object) -> None:
+            self.scene.names.learn(names)  # type: ignore[arg-type]
+            self._changed()
+
+        self.desk.ask(lambda: look_up(session, wanted), learn, lambda _error: None)
+
+    def count_sites(self) -> None:
+        """Ask for the exact totals if anything has hit since."""
+        session, hits = self.scene.session, self.scene.hits
+        if session is None or self.broken or hits == self._sites_at:
+            return
+        self._sites_at = hits
+
+        def take(sites: tuple[Site, ...]) -> None:
+            self.scene.sites = sites
+            self._changed()
+
+        self.desk.ask(session.backend.sites, take, lambda _error: None)
+
+    def inspection(self, record: Record, then: Callable[[], None]) -> Inspection | None:
+        """What is known about a hit; if nothing is, it is looked up and `then` called."""
+        session, key = self.scene.session, key_of(record)
+        found = self._inspections.get(key)
+        if found is not None or session is None or self._inspecting is not None:
+            return found
+        self._inspecting = key
+
+        def take(inspection: Inspection) -> None:
+            self._inspecting = None
+            if len(self._inspections) >= _KEPT:
+                self._inspections.clear()
+            self._inspections[key] = inspection
+            then()
+
+        def lost(error: Exception) -> None:
+            take(Inspection(key, (), (), "", str(error)))
+
+        self.desk.ask(lambda: inspect(session, record), take, lost)
+        return None
+
+    def execute(self, line: str, then: Callable[[Result], None]) -> bool:
+        """Run a command; its result comes with a new picture. False while there is no machine."""
+        session = self.scene.session
+        if session is None:
+            return False
+
+        def job() -> tuple[Result, Picture]:
+            result = session.execute(line)
+            return result, _picture(session)
+
+        def take(answer: tuple[Result, Picture]) -> None:
+            result, picture = answer
+            self._show(picture)
+            then(result)
+
+        self.desk.ask(job, take, self._lost)
+        return True
+
+    def complete(self, text: str, then: Callable[[list[str]], None]) -> None:
+        """Candidates for a command line."""
+        session = self.scene.session
+        if session is not None:
+            self.desk.ask(lambda: session.complete(text), then, lambda _error: None)
+
+    def preview(self, text: str, then: Callable[[str], None]) -> None:
+        """What a watch would take, while it is typed; nothing for anything else."""
+        session = self.scene.session
+        words = text.split(maxsplit=1)
+        if (
+            session is None
+            or len(words) < 2
+            or words[0] not in ("watch", "awatch", "hbreak")
+            or self._previewing
+        ):
+            return
+        self._previewing = True
+
+        def take(said: str) -> None:
+            self._previewing = False
+            then(said)
+
+        self.desk.ask(lambda: preview(session, words[0], words[1]), take, lambda _error: take(""))
+
+    def forget(self) -> None:
+        """Another machine comes: nothing that was known holds."""
+        self._inspections.clear()
+        self._inspecting = None
+        self._asking = False
+        self._seen = (-1, -1)
+        self._sites_at = -1
+
+    def _take(self, picture: Picture) -> None:
+        self._asking = False
+        self._show(picture)
+
+    def _show(self, picture: Picture) -> None:
+        self.scene.take(*picture)
+        self.pictures += 1
+        self._changed()
+
+    def _lost(self, error: Exception) -> None:
+        self._asking = False
+        self.broken = True
+        self._trouble(error)
+
+
+def _refreshed(session: Session, counters: bool) -> Picture:
+    session.refresh(counters=counters)
+    return _picture(session)
+
+
+def _picture(session: Session) -> Picture:
+    view = session.view
+    labels = {b.id: session.watch_label(b.id).replace("\x7f", "\\x7f") for b in view.breakpoints}
+    found = {b.id: session.watches.find(b.id) for b in view.breakpoints}
+    return view, labels, {id: watch[0].index for id, watch in found.items() if watch is not None}  # noqa: A001

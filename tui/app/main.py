@@ -1,0 +1,75 @@
+"""The app's entry. The machine is opened by a thread that starts before Textual is even imported."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tui.session.demos import Demo
+    from tui.session.session import Session
+
+__all__ = ["run_app"]
+
+
+def run_app(
+    open_session: Callable[[], Session],
+    *,
+    startup: tuple[str, ...] = (),
+    demo: Demo | None = None,
+    ascii: bool = False,  # noqa: A002 - the option's name
+    fps: int = 15,
+) -> int:
+    """Run the app until it is left; returns the exit code.
+
+    `startup` are command lines that are executed once the machine is open; with `demo` the scene is played on it.
+    """
+
+    def start() -> Future[Session]:
+        opening: Future[Session] = Future()
+
+        def work() -> None:
+            try:
+                session = open_session()
+            except BaseException as error:
+                opening.set_exception(error)
+            else:
+                opening.set_result(session)
+
+        threading.Thread(target=work, name="hwbp-open", daemon=True).start()
+        return opening
+
+    opening = start()
+    from tui.app.app import HwbpApp
+
+    app = HwbpApp(opening, reopen=start, startup=startup, demo=demo, ascii=ascii, fps=fps)
+    code = app.run()
+    _close(app.scene.session, opening)
+    if app.failure is not None:
+        return _tell(app.failure)
+    return app.return_code or code or 0
+
+
+def _close(session: Session | None, opening: Future[Session]) -> None:
+    """End the machine; one that does not answer ends with this process."""
+    if session is None and opening.done() and opening.exception() is None:
+        session = opening.result()
+    if session is not None:
+        closing = threading.Thread(target=session.close, name="hwbp-close", daemon=True)
+        closing.start()
+        closing.join(2.0)
+
+
+def _tell(error: BaseException) -> int:
+    """One line on standard error, as every front end does."""
+    from backends.base import HwbpError
+    from tui.app.shown import shown
+
+    text = error.message if isinstance(error, HwbpError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, HwbpError) and error.remedy:
+        text = f"{text} ({error.remedy})"
+    print(f"hwbp-tui: error: {shown(text).replace(chr(92) * 2, chr(92))}", file=sys.stderr)
+    return 1

@@ -1,0 +1,50 @@
+"""Textual's command palette over the two tables: every command of the session and everything a key does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from tui.app.keymap import entries, key_name, needs_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tui.app.app import HwbpApp
+
+__all__ = ["TableCommands"]
+
+
+class TableCommands(Provider):
+    """Names are the words that can be typed, so that the palette teaches the command line."""
+
+    def _all(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
+        from tui.session.commands import COMMANDS
+
+        app = cast("HwbpApp", self.app)
+        for command in COMMANDS:
+            if needs_argument(command):
+                run = partial(app.open_command_line, f"{command.word} ")
+            else:
+                run = partial(app.run_line, command.word)
+            key = f"  [{key_name(command.key)}]" if command.key else ""
+            yield f"{command.word}: {command.summary}", f"{command.grammar}{key}", run
+        for entry in entries():
+            if entry.where != "demo" and not entry.action.startswith("command(") and entry.label != "":
+                yield entry.summary, f"key {key_name(entry.keys[0])}", partial(app.do, entry.action)
+
+    async def discover(self) -> Hits:
+        """Everything, in the tables' order."""
+        for name, help_line, run in self._all():
+            yield DiscoveryHit(name, run, text=name, help=help_line)
+
+    async def search(self, query: str) -> Hits:
+        """What matches."""
+        matcher = self.matcher(query)
+        for name, help_line, run in self._all():
+            score = matcher.match(name)
+            if score > 0:
+                yield Hit(score, matcher.highlight(name), run, text=name, help=help_line)

@@ -1,0 +1,115 @@
+"""The base of everything on the main screen: a widget that draws itself line by line and repaints what changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.style import Style
+from textual.binding import BindingType
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.app.line import Line
+
+if TYPE_CHECKING:
+    from tui.app.app import HwbpApp
+    from tui.app.glyphs import Glyphs
+    from tui.app.scene import Scene
+    from tui.app.themes import Ink
+
+__all__ = ["Panel"]
+
+
+class Panel(Widget, inherit_bindings=False):
+    """Draws `lines()`; `redraw()` compares with what is on the screen and repaints only the lines that differ."""
+
+    DEFAULT_CSS = "Panel { background: transparent; }"
+    BINDINGS: ClassVar[list[BindingType]] = []
+    help: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id=id)
+        self._strips: list[Strip] = []
+        self._drawn_for: tuple[int, int] = (0, 0)
+
+    @property
+    def desk_app(self) -> HwbpApp:
+        """The app, by its own type."""
+        from tui.app.app import HwbpApp
+
+        return cast("HwbpApp", self.app) if not isinstance(self.app, HwbpApp) else self.app
+
+    @property
+    def scene(self) -> Scene:
+        """What there is to draw."""
+        return self.desk_app.scene
+
+    @property
+    def ink(self) -> Ink:
+        """The theme's styles."""
+        return self.desk_app.ink
+
+    @property
+    def glyphs(self) -> Glyphs:
+        """Unicode or ASCII signs."""
+        return self.desk_app.glyphs
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """The picture: at most `height` strips of `width` cells."""
+        raise NotImplementedError
+
+    def line(self, width: int) -> Line:
+        """An empty line."""
+        return Line(width, self.ink.base, self.glyphs.ellipsis)
+
+    def rule(
+        self, width: int, title: str, *, after: str = "", right: str = "", right_style: Style | None = None
+    ) -> Strip:
+        """The line above a panel; heavy where the focus is, so that no colour is needed to see it."""
+        ink, glyphs = self.ink, self.glyphs
+        sign, style = (glyphs.rule_focus, ink.rule_focus) if self.has_focus else (glyphs.rule, ink.rule)
+        line = self.line(width).add(sign, style).add(f" {title} ", ink.title)
+        if after:
+            line.add(f"{after} ", ink.muted)
+        if right:
+            line.end((f" {right} ", right_style or ink.muted), (sign, style), fill=sign, style=style)
+        return line.to(width, sign, style).strip()
+
+    def redraw(self) -> None:
+        """Draw anew; unchanged lines cost nothing further."""
+        width, height = self.size
+        if not self.is_mounted or not width or not height:
+            return
+        before, drawn_for = self._strips, self._drawn_for
+        self._strips = strips = self._draw(width, height)
+        if drawn_for != (width, height) or len(before) != len(strips):
+            self.refresh()
+            return
+        changed = [y for y, (old, new) in enumerate(zip(before, strips, strict=True)) if old != new]
+        if changed:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the picture."""
+        width, height = self.size
+        if self._drawn_for != (width, height):
+            self._strips = self._draw(width, height)
+        if y < len(self._strips):
+            return self._strips[y]
+        return self.line(width).strip()
+
+    def _draw(self, width: int, height: int) -> list[Strip]:
+        strips = self.lines(width, height)[:height]
+        blank = self.line(width).strip()
+        self._drawn_for = (width, height)
+        return strips + [blank] * (height - len(strips))
+
+    def on_focus(self) -> None:
+        """The rule shows where the focus is."""
+        self.redraw()
+
+    def on_blur(self) -> None:
+        """The rule shows where the focus is."""
+        self.redraw()

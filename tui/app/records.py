@@ -1,0 +1,59 @@
+"""A hit as it lies in the ring, as plain Python numbers: what the screen needs many times a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from backends.ring import ACCESS_CODES, NO_SLOT, RECORD_FIELDS
+
+if TYPE_CHECKING:
+    from backends.ring_reader import RingReader
+
+__all__ = ["Record", "read"]
+
+
+class Record(NamedTuple):
+    """`backends.ring.RECORD_FIELDS`, in their order."""
+
+    seq: int
+    time: int
+    ip: int
+    insn_ip: int
+    address: int
+    value: int
+    old: int
+    breakpoint: int
+    pid: int
+    tid: int
+    stack: int
+    comm: int
+    cpu: int
+    length: int
+    slot: int
+    access: int
+    value_from: int
+    old_from: int
+    flags: int
+
+    @property
+    def place(self) -> int:
+        """The instruction that did it; what the CPU reported where that is not known."""
+        return self.insn_ip or self.ip
+
+    @property
+    def slot_text(self) -> str:
+        """0 to 3, or ? where the kernel does not tell."""
+        return "?" if self.slot == NO_SLOT else str(self.slot)
+
+    @property
+    def access_text(self) -> str:
+        """x, r, w or rw."""
+        return ACCESS_CODES[self.access]
+
+
+assert Record._fields == tuple(name for name, _ in RECORD_FIELDS)
+
+
+def read(ring: RingReader, first: int, count: int) -> list[Record]:
+    """Up to `count` hits from number `first` on; what was overwritten is missing at the front."""
+    return [Record._make(row) for row in ring.read(first, count).tolist()]

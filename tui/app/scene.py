@@ -1,0 +1,224 @@
+"""What the screen draws from: the newest picture of the machine and what was measured from it. No Textual in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backends import dr
+from backends.model import Slot
+from tui.app.names import Names
+from tui.app.rates import Meter
+from tui.app.records import Record
+from tui.app.shown import shown
+
+if TYPE_CHECKING:
+    from backends.model import Breakpoint, CpuView, MachineView, Owner, Site
+    from backends.ring_reader import RingReader
+    from tui.session.session import Session
+
+__all__ = ["Scene", "SlotRow", "books", "owner_text"]
+
+_TOTAL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """One debug register as the screen shows it. `owned` is False for an enabled register that no books name."""
+
+    slot: Slot
+    breakpoint: Breakpoint | None
+    label: str
+    hits: int
+    rate: float | None
+    history: tuple[int, ...]
+    flash: bool
+
+    @property
+    def enabled(self) -> bool:
+        """Ln or Gn is set: the hardware compares."""
+        return self.slot.local or self.slot.global_
+
+    @property
+    def owned(self) -> bool:
+        """Somebody's books name it, or it is off."""
+        return self.breakpoint is not None or not self.enabled
+
+    @property
+    def free(self) -> bool:
+        """Off, and nobody's."""
+        return self.breakpoint is None and not self.enabled
+
+    @property
+    def bits(self) -> str:
+        """`L`, `G`, `LG` or `-`."""
+        return ("L" if self.slot.local else "") + ("G" if self.slot.global_ else "") or "-"
+
+
+class Scene:
+    """Filled by the app, read by the panels."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.ring: RingReader | None = None
+        self.view: MachineView | None = None
+        self.names = Names()
+        self.meter = Meter()
+        self.sites: tuple[Site, ...] = ()
+        self.fps = 15
+        self.still = False
+        self.problem = ""
+        self.watches: dict[int, int] = {}
+        self._labels: dict[int, str] = {}
+        self._newest: dict[int, Record] = {}
+        self._sampled = 0
+
+    def reset(self) -> None:
+        """Another machine comes."""
+        self.ring = self.view = None
+        self.names.forget()
+        self.meter = Meter()
+        self.sites = ()
+        self.problem = ""
+        self._labels.clear()
+        self._newest.clear()
+        self._sampled = 0
+
+    @property
+    def cpu(self) -> CpuView | None:
+        """The CPU whose registers are shown."""
+        return self.view.cpus[0] if self.view and self.view.cpus else None
+
+    @property
+    def hits(self) -> int:
+        """Hits written into the ring so far."""
+        return self.ring.head if self.ring else 0
+
+    @property
+    def state(self) -> str:
+        """The run state, from shared memory, so it is true even while the machine is busy."""
+        if self.ring is not None:
+            return self.ring.state
+        return "starting"
+
+    @property
+    def running(self) -> bool:
+        """The program runs now."""
+        return self.state == "running"
+
+    def take(self, view: MachineView, labels: dict[int, str], watches: dict[int, int]) -> None:
+        """A newer picture of the machine, with the labels (escaped) and watch numbers of its breakpoints."""
+        if self.view is not None and view.mappings != self.view.mappings:
+            self.names.forget()
+        self.view = view
+        self._labels.update(labels)
+        self.watches = watches
+
+    def sample(self, now: float) -> None:
+        """Measure: called four times a second."""
+        counts = {_TOTAL: self.hits}
+        if self.view is not None:
+            counts |= {b.id: b.hits for b in self.view.breakpoints}
+        self.meter.sample(now, counts)
+        self._find_newest()
+
+    def total_rate(self) -> float | None:
+        """All hits per second."""
+        return self.meter.rate(_TOTAL)
+
+    def newest(self, bp: int) -> Record | None:
+        """The newest hit (a ring record) that was seen of a breakpoint."""
+        return self._newest.get(bp)
+
+    def slots(self) -> list[SlotRow]:
+        """The four registers of the CPU."""
+        cpu, view = self.cpu, self.view
+        if cpu is None or view is None:
+            return []
+        by_id = {b.id: b for b in view.breakpoints}
+        rows = []
+        found_slots = {slot.index: slot for slot in cpu.slots}
+        for index in range(4):
+            slot = found_slots.get(index) or _bare_slot(cpu, index)
+            found = by_id.get(slot.breakpoint) if slot.breakpoint is not None else None
+            key = found.id if found else -2
+            rows.append(
+                SlotRow(
+                    slot=slot,
+                    breakpoint=found,
+                    label=self.label(found) if found else "",
+                    hits=found.hits if found else 0,
+                    rate=self.meter.rate(key) if found else None,
+                    history=tuple(self.meter.increments(key)) if found else (),
+                    flash=found is not None and not self.still and self.meter.moved(key),
+                )
+            )
+        return rows
+
+    def label(self, bp: Breakpoint) -> str:
+        """What a breakpoint watches, in the user's words where there are any."""
+        known = self._labels.get(bp.id)
+        return known or shown(bp.text) or self.names.of(bp.address).symbol
+
+    def label_of(self, bp: int) -> str:
+        """The same by id; a hit may belong to one that is gone."""
+        return self._labels.get(bp, f"#{bp}")
+
+    def comm(self, index: int) -> str:
+        """The name of the task of a hit."""
+        comms = self.view.comms if self.view else ()
+        return shown(comms[index]) if index < len(comms) else ""
+
+    def _find_newest(self) -> None:
+        if self.ring is None:
+            return
+        head = self.ring.head
+        if head == self._sampled:
+            return
+        rows = self.ring.read(max(self._sampled, head - 65_536), head - self._sampled)
+        self._sampled = head
+        if not len(rows):
+            return
+        ids = rows["breakpoint"]
+        view = self.view
+        for bp in {b.id for b in view.breakpoints} if view else ():
+            found = (ids == bp).nonzero()[0]
+            if len(found):
+                self._newest[bp] = Record._make(rows[found[-1]].item())
+
+
+def _bare_slot(cpu: CpuView, index: int) -> Slot:
+    """A register that the view does not list, read off the registers themselves."""
+    on = cpu.dr7 >> 2 * index
+    return Slot(
+        index,
+        cpu.dr[index],
+        dr.slot_length(cpu.dr7, index),
+        dr.slot_type(cpu.dr7, index),
+        bool(on & 1),
+        bool(on & 2),
+        None,
+    )
+
+
+def owner_text(owner: Owner) -> str:
+    """`perf`, `ptrace gdb 812`, `perf 3` (its descriptor): as much as is known."""
+    words: list[str] = [owner.kind]
+    if owner.comm:
+        words.append(shown(owner.comm))
+    if owner.pid is not None:
+        words.append(str(owner.pid))
+    return " ".join(words)
+
+
+def books(view: MachineView, cpu: CpuView) -> str:
+    """The accounting in one line: `2 pinned + 2 of task 1000 = 4/4` (the rule of kernel/events/hw_breakpoint.c)."""
+    pinned = sum(1 for b in view.breakpoints if b.tid is None and b.cpu in (None, cpu.cpu))
+    tasks: dict[int, int] = {}
+    for b in view.breakpoints:
+        if b.tid is not None and b.cpu in (None, cpu.cpu):
+            tasks[b.tid] = tasks.get(b.tid, 0) + 1
+    if not tasks:
+        return f"{pinned} pinned = {pinned}/4"
+    greediest = max(tasks, key=lambda tid: tasks[tid])
+    return f"{pinned} pinned + {tasks[greediest]} of task {greediest} = {pinned + tasks[greediest]}/4"

@@ -1,0 +1,97 @@
+"""Text to read above the main screen: help, and answers of many lines."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+from textual.strip import Strip
+
+from tui.app.panel import Panel
+
+__all__ = ["Reader"]
+
+
+class _Pages(Panel, can_focus=True, inherit_bindings=False):
+    """Lines that scroll by whole lines. A line that ends in a colon-free heading is marked by a leading `# `."""
+
+    def __init__(self, title: str, text: tuple[str, ...]) -> None:
+        super().__init__("pages")
+        self.title_text = title
+        self.text = text
+        self.first = 0
+
+    def scroll(self, by: int) -> None:
+        """Move, and stop at the ends."""
+        room = max(1, self.size.height - 2)
+        self.first = max(0, min(self.first + by, len(self.text) - room))
+        self.redraw()
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """A frame of rules, the text between."""
+        room = height - 2
+        ink = self.ink
+        last = min(len(self.text), self.first + room)
+        right = "" if len(self.text) <= room else f"{self.first + 1}-{last} of {len(self.text)}"
+        out = [self.rule(width, self.title_text, right=right)]
+        for text in self.text[self.first : last]:
+            heading = text.startswith("# ")
+            out.append(
+                self.line(width)
+                .add("  ")
+                .add(text[2:] if heading else text, ink.accent if heading else None)
+                .strip()
+            )
+        blank = self.line(width).strip()
+        out += [blank] * (height - 1 - len(out))
+        end = self.line(width).add(self.glyphs.rule_focus, ink.rule_focus)
+        end.add(" j k PgUp PgDn scroll, Esc closes ", ink.muted)
+        out.append(end.to(width, self.glyphs.rule_focus, ink.rule_focus).strip())
+        return out
+
+
+class Reader(ModalScreen[None], inherit_bindings=False):
+    """Any of the usual keys closes it."""
+
+    DEFAULT_CSS = """
+    Reader { align: center middle; background: $background 60%; }
+    Reader > _Pages { width: 90%; max-width: 110; background: $background; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter,f1,question_mark", "dismiss_reader", "close", show=False),
+        Binding("j,down", "scroll_by(1)", "down", show=False),
+        Binding("k,up", "scroll_by(-1)", "up", show=False),
+        Binding("pagedown,space", "scroll_by(15)", "page down", show=False),
+        Binding("pageup", "scroll_by(-15)", "page up", show=False),
+        Binding("g,home", "scroll_by(-100000)", "start", show=False),
+        Binding("G,end", "scroll_by(100000)", "end", show=False),
+    ]
+
+    def __init__(self, title: str, text: tuple[str, ...]) -> None:
+        super().__init__()
+        self._pages = _Pages(title, text)
+
+    def compose(self) -> ComposeResult:
+        """One panel."""
+        yield self._pages
+
+    def on_mount(self) -> None:
+        """As high as the text, as far as the screen goes."""
+        self._fit()
+
+    def on_resize(self) -> None:
+        """The same after a resize."""
+        self._fit()
+
+    def _fit(self) -> None:
+        self._pages.styles.height = max(3, min(len(self._pages.text) + 2, self.app.size.height - 2))
+
+    def action_scroll_by(self, by: int) -> None:
+        """Scroll."""
+        self._pages.scroll(by)
+
+    def action_dismiss_reader(self) -> None:
+        """Close."""
+        self.dismiss(None)

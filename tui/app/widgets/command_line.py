@@ -1,0 +1,120 @@
+"""The command line: the session's own words, with history, completion, and a look at what a watch would take."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import Input
+
+__all__ = ["CommandLine"]
+
+
+class CommandLine(Input, inherit_bindings=False):
+    """An input without Textual's ctrl-a and friends, which multiplexers own."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "cursor_left", "left", show=False),
+        Binding("right", "cursor_right", "right", show=False),
+        Binding("ctrl+left", "cursor_left_word", "word left", show=False),
+        Binding("ctrl+right", "cursor_right_word", "word right", show=False),
+        Binding("home", "home", "start", show=False),
+        Binding("end,ctrl+e", "end", "end", show=False),
+        Binding("backspace", "delete_left", "delete left", show=False),
+        Binding("delete,ctrl+d", "delete_right", "delete right", show=False),
+        Binding("ctrl+w", "delete_left_word", "delete word", show=False),
+        Binding("ctrl+u", "delete_left_all", "delete to the start", show=False),
+        Binding("enter", "submit", "run", show=False),
+        Binding("up", "history(-1)", "earlier", show=False),
+        Binding("down", "history(1)", "later", show=False),
+        Binding("tab", "complete(1)", "complete", show=False, priority=True),
+        Binding("shift+tab", "complete(-1)", "complete back", show=False, priority=True),
+        Binding("escape", "leave", "close", show=False),
+    ]
+    help: ClassVar[
+        str
+    ] = """Commands are gdb's words where gdb has them: watch, awatch, hbreak, delete, continue,
+stepi, x, print, info ...; `help` lists them all, `help WORD` explains one.
+
+Tab completes, again Tab takes the next; Up and Down walk the history; Esc closes."""
+
+    class Left(Message):
+        """Closed without a command."""
+
+    class Completing(Message):
+        """Candidates are wanted for the text."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(
+            id=id, placeholder="type a command: watch NAME, info slots, help", select_on_focus=False
+        )
+        self.cursor_blink = False
+        self.can_focus = False  # Tab walks the panels; the colon and the keys that ask open this
+        self.history: list[str] = []
+        self._at = 0
+        self._draft = ""
+        self._candidates: list[str] = []
+        self._choice = -1
+
+    def remember(self, line: str) -> None:
+        """A line that was run; kept in memory only."""
+        if line.strip() and (not self.history or self.history[-1] != line):
+            self.history.append(line)
+        self._at = len(self.history)
+
+    def open(self, text: str = "") -> None:
+        """Begin with a text."""
+        self.value = text
+        self.cursor_position = len(text)
+        self._at = len(self.history)
+        self._candidates = []
+
+    def action_history(self, by: int) -> None:
+        """Earlier and later lines; what was being typed comes back at the end."""
+        if self._at == len(self.history):
+            self._draft = self.value
+        at = max(0, min(len(self.history), self._at + by))
+        if at != self._at:
+            self._at = at
+            self.value = self.history[at] if at < len(self.history) else self._draft
+            self.cursor_position = len(self.value)
+
+    def action_complete(self, by: int) -> None:
+        """Ask for candidates, or take the next one."""
+        if self._candidates and self.value == self._candidates[self._choice]:
+            self._choice = (self._choice + by) % len(self._candidates)
+            self._put(self._candidates[self._choice])
+            return
+        self.post_message(self.Completing(self.value))
+
+    def offer(self, text: str, candidates: list[str]) -> list[str]:
+        """Candidates for a text, if it is still what stands here; returns those that are still open."""
+        if text != self.value or not candidates:
+            return []
+        common = _common(candidates)
+        if len(common) > len(text):
+            self._candidates = []
+            self._put(common)
+            return candidates if len(candidates) > 1 else []
+        self._candidates, self._choice = candidates, 0
+        self._put(candidates[0])
+        return candidates
+
+    def _put(self, text: str) -> None:
+        self.value = text
+        self.cursor_position = len(text)
+
+    def action_leave(self) -> None:
+        """Close."""
+        self.post_message(self.Left())
+
+
+def _common(texts: list[str]) -> str:
+    """The longest beginning that all texts share: that of the first and the last in order."""
+    first, last = min(texts), max(texts)
+    return next((first[:n] for n, c in enumerate(first) if last[n : n + 1] != c), first)

@@ -1,0 +1,209 @@
+"""DR7 and DR6 bit by bit: what each bit is called, what it is now, and what the last write changed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.style import Style
+from textual.strip import Strip
+
+from backends import dr
+from tui.app.line import Line
+from tui.app.panel import Panel
+
+__all__ = ["Dr6Panel", "Dr7Panel"]
+
+_NAMES: dict[int, str] = {}
+for _field in dr.dr7_fields():
+    for _bit in range(_field.width):
+        _NAMES[_field.shift + _bit] = _field.name if _field.width == 1 else f"{_field.name}.{_bit}"
+_RESERVED = {10: "reads 1", 12: "reserved", 14: "reserved", 15: "reserved"}
+_GROUP_ENDS = (28, 24, 20, 16, 8)
+_TYPES = {"x": "exec", "w": "write", "io": "I/O", "rw": "r/w"}
+
+
+class Dr7Panel(Panel, can_focus=True, inherit_bindings=False):
+    """The bits in the order of the manual, highest first. The cursor walks single bits."""
+
+    title = "DR7"
+    help: ClassVar[str] = """The control register of the four slots, as the hardware holds it.
+
+L0 G0 .. L3 G3   local and global enable of each slot; either is enough
+RWn              00 execute, 01 write, 10 I/O (needs CR4.DE), 11 read or write
+LENn             00 1 byte, 01 2 bytes, 10 8 bytes, 11 4 bytes
+GE LE            exact; ignored by modern CPUs, Linux sets GE with any slot
+GD               a move to or from a debug register raises #DB
+RTM              debugging inside transactions; this CPU has none
+bit 10           reads 1
+
+* marks what the last write changed. The kernel's copy (cpu_dr7) is without bit 10.
+Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."""
+
+    bit = 1
+
+    def move(self, by: int) -> None:
+        """To the next bit to the left (positive) or right that can be named."""
+        bits = sorted(_NAMES)
+        self.bit = bits[max(0, min(len(bits) - 1, bits.index(self.bit) + by))]
+        self.redraw()
+
+    @property
+    def bit_name(self) -> str:
+        """`G1`, `RW0.1`."""
+        return _NAMES[self.bit]
+
+    @property
+    def toggles(self) -> str:
+        """What `dr7 toggle` calls this bit: by name, or by number within a field of two."""
+        return str(self.bit) if "." in self.bit_name else self.bit_name
+
+    def _heading(self, width: int) -> Strip:
+        cpu = self.scene.cpu
+        if cpu is None:
+            return self.rule(width, self.title)
+        after = f"{cpu.dr7:08x}  kernel's copy {cpu.cpu_dr7:08x}"
+        ink = self.ink
+        if cpu.cpu_dr7 | dr.DR7_BASE != cpu.dr7:
+            after += f" {self.glyphs.refused} differs"
+        if self.has_focus:
+            return self.rule(width, self.title, after=after, right=f"{self._about()}  Space toggles")
+        right = f"{self.glyphs.changed} changed by {cpu.changed_by}" if cpu.changed_dr7 else ""
+        return self.rule(width, self.title, after=after, right=right, right_style=ink.changed)
+
+    def _about(self) -> str:
+        name = self.bit_name
+        return f"bit {self.bit} {name}"
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """Five lines with all 32 bits, or three with the fields."""
+        if height >= 5:
+            return self._all_bits(width)
+        return self._fields(width)
+
+    def _style(self, bit: int, value: int, changed: int) -> Style:
+        ink = self.ink
+        if changed >> bit & 1:
+            return ink.changed
+        return ink.strong if value >> bit & 1 else ink.muted
+
+    def _fields(self, width: int) -> list[Strip]:
+        ink, cpu = self.ink, self.scene.cpu
+        names, values = self.line(width).add(" "), self.line(width).add(" ")
+        value, changed = (cpu.dr7, cpu.changed_dr7) if cpu else (0, 0)
+        spread = 1 if width >= 98 else 0
+        for field in dr.dr7_fields():
+            cell = (len(field.name) if field.width == 2 else max(len(field.name) + 1, 3)) + spread
+            gap = " " if field.width == 2 else ""
+            names.add(field.name, ink.muted, cell, right=True).add(gap)
+            mark = changed >> field.shift & (1 << field.width) - 1
+            digits = Line(cell, ink.base)
+            digits.to(cell - field.width - 1).add(self.glyphs.changed if mark else " ", ink.changed)
+            for bit in range(field.shift + field.width - 1, field.shift - 1, -1):
+                style = self._style(bit, value, changed)
+                if self.has_focus and bit == self.bit:
+                    style = ink.reverse
+                digits.add(str(value >> bit & 1) if cpu else self.glyphs.unknown, style)
+            for segment in digits.strip():
+                values.add(segment.text, segment.style)
+            values.add(gap)
+        return [self._heading(width), names.strip(), values.strip()]
+
+    def _all_bits(self, width: int) -> list[Strip]:
+        ink, cpu = self.ink, self.scene.cpu
+        value, changed = (cpu.dr7, cpu.changed_dr7) if cpu else (0, 0)
+        head = self.line(width).add("  bit   ", ink.muted)
+        row = self.line(width).add("  value ", ink.muted)
+        below = self.line(width).add("        ", ink.muted)
+        meaning = self.line(width).add("        ", ink.muted)
+        for bit in range(31, -1, -1):
+            gap = " " if bit in _GROUP_ENDS else ""
+            at = self.has_focus and bit == self.bit
+            head.add(f"{bit:>3}", ink.strong if at else ink.muted).add(gap)
+            row.add(" ").add(self.glyphs.changed if changed >> bit & 1 else " ", ink.changed)
+            row.add(
+                str(value >> bit & 1) if cpu else self.glyphs.unknown,
+                ink.reverse if at else self._style(bit, value, changed),
+            ).add(gap)
+        for slot in range(3, -1, -1):
+            below.add(f"LEN{slot}", ink.muted, 6, right=True).add(f"RW{slot}", ink.muted, 6, right=True).add(
+                " "
+            )
+            on = ink.base if dr.enabled(value, slot) else ink.muted
+            meaning.add(f"{dr.slot_length(value, slot)}" if cpu else "", on, 6, right=True)
+            meaning.add(_TYPES[dr.slot_type(value, slot)] if cpu else "", on, 6, right=True).add(" ")
+        for bit in range(15, -1, -1):
+            below.add(_NAMES.get(bit, "1" if bit == 10 else "-"), ink.muted, 3, right=True)
+            below.add(" " if bit in _GROUP_ENDS else "")
+        meaning.to(below.at - 24)
+        for slot in range(3, -1, -1):
+            active = dr.enabled(value, slot)
+            meaning.add("on" if active else "off", ink.good if active else ink.muted, 6, right=True)
+        return [self._heading(width), head.strip(), row.strip(), below.strip(), meaning.strip()]
+
+
+class Dr6Panel(Panel, can_focus=True, inherit_bindings=False):
+    """DR6 at the last #DB."""
+
+    title = "DR6"
+    help: ClassVar[
+        str
+    ] = """What the last #DB was about. The CPU sets bits and never clears them; the handler must.
+
+B0 .. B3   the condition of that slot was met (also of one that is not enabled)
+BD         a debug register was accessed while DR7.GD was set
+BS         single step
+BT         task switch with the T bit
+BLD, RTM   active low: 0 means it happened (bus lock; inside a transaction)
+
+virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles the bit."""
+
+    at = 0
+
+    def move(self, by: int) -> None:
+        """To another field."""
+        self.at = max(0, min(len(dr.dr6_fields()) - 1, self.at + by))
+        self.redraw()
+
+    @property
+    def bit_name(self) -> str:
+        """`B0`, `BS`."""
+        return dr.dr6_fields()[self.at].name
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """One line, or a rule and a line."""
+        ink, cpu, view = self.ink, self.scene.cpu, self.scene.view
+        value = f"{cpu.dr6:08x}" if cpu else ""
+        virtual = ""
+        if view is not None and view.tasks:
+            virtual = f"virtual (task {view.tasks[0].tid}) {view.tasks[0].virtual_dr6:x}"
+        line = self.line(width)
+        if height < 2:
+            line.add(
+                self.glyphs.rule_focus if self.has_focus else self.glyphs.rule,
+                ink.rule_focus if self.has_focus else ink.rule,
+            )
+            line.add(" DR6 ", ink.title).add(f"{value} ", ink.muted)
+            self._bits(line, notes=False)
+            if cpu:
+                line.end((f"{cpu.last_db} " if cpu.last_db else "no #DB yet ", ink.muted))
+            return [line.strip()]
+        line.add("  ")
+        self._bits(line, notes=True)
+        if cpu:
+            last = f"last: {cpu.last_db}" if cpu.last_db else "no #DB yet"
+            line.end((f"{last}   {cpu.db_count:,} #DB, {cpu.dr_writes:,} writes to DRs ", ink.muted))
+        return [self.rule(width, self.title, after=value, right=virtual), line.strip()]
+
+    def _bits(self, line: Line, *, notes: bool) -> None:
+        ink, cpu = self.ink, self.scene.cpu
+        for number, field in enumerate(dr.dr6_fields()):
+            low = field.name in ("BLD", "RTM")
+            bit = field.of(cpu.dr6) if cpu else 0
+            happened = bool(cpu) and bit != low
+            at = self.has_focus and number == self.at
+            name = ink.reverse if at else ink.changed if happened else ink.muted
+            line.add(field.name, name)
+            line.add(" set" if happened else f" {self.glyphs.dot}", ink.changed if happened else ink.muted)
+            if low and notes:
+                line.add(" (1: no)" if bit else " (0: yes)", ink.muted)
+            line.add("  " if notes else " ")

@@ -1,0 +1,50 @@
+"""The last line: the keys that work here and now, taken from the key table, as many as fit."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from tui.app.keymap import KeyEntry, entries, key_name
+from tui.app.line import Line
+from tui.app.panel import Panel
+
+__all__ = ["KeyFooter"]
+
+_TYPING = (("Enter", "run"), ("Tab", "complete"), ("Up Down", "history"), ("Esc", "close"))
+
+
+class KeyFooter(Panel):
+    """Ranked: what matters most here is never cut."""
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """One line."""
+        ink = self.ink
+        line = Line(width, ink.bar, self.glyphs.ellipsis).add(" ", ink.bar)
+        for key, label in self._hints():
+            if len(key) + len(label) + 3 > line.room:
+                continue
+            line.add(key, ink.key).add(f" {label}  ", ink.bar)
+        return [line.strip()]
+
+    def _hints(self) -> list[tuple[str, str]]:
+        app = self.desk_app
+        where = app.where
+        if where == "command":
+            return list(_TYPING)
+        wheres = {"app", where}
+        taken: set[str] = set()
+        chosen: list[KeyEntry] = []
+        for entry in sorted(entries(), key=lambda e: (e.where == "app", 0)):
+            here = entry.where in wheres and entry.rank is not None and entry.keys[0] not in taken
+            if here or (app.demo_active and entry.where == "demo"):
+                taken.update(entry.keys)
+                chosen.append(entry)
+        ranked = sorted(chosen, key=lambda e: (e.where != "demo", e.rank if e.rank is not None else 99))
+        return [(key_name(e.keys[0]), self._label(e)) for e in ranked]
+
+    def _label(self, entry: KeyEntry) -> str:
+        if entry.action == "run_or_stop":
+            return "stop" if self.scene.running else "run"
+        if entry.action == "follow":
+            return "stay" if self.desk_app.hits.following else "follow"
+        return entry.label

@@ -1,0 +1,117 @@
+"""The last answer: what was done, or why it was refused, who holds the slots, and what would help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len
+from rich.style import Style
+from textual.strip import Strip
+
+from tui.app.panel import Panel
+from tui.app.shown import shown
+
+if TYPE_CHECKING:
+    from tui.session.result import Result
+
+__all__ = ["MessagePanel", "Note", "note_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What the message line says. `kind` is "idle", "answer", "refusal" or "trouble" (the machine itself failed)."""
+
+    kind: str
+    head: str
+    holders: tuple[str, ...] = ()
+    remedy: str = ""
+    more: int = 0
+
+
+def note_of(line: str, result: Result) -> Note:
+    """The note for a command's result; answers of many lines are shown elsewhere."""
+    if result.ok:
+        lines = [text for text in result.lines if text]
+        return Note("answer", lines[0] if lines else "done", tuple(lines[1:3]), more=max(0, len(lines) - 3))
+    errno = f"{result.errno}: " if result.errno and not result.error.startswith(result.errno) else ""
+    return Note(
+        "refusal",
+        f"{shown(line.strip())}: {errno}{result.error}".replace("\x7f", "\\x7f"),
+        result.holders,
+        result.remedy,
+    )
+
+
+class MessagePanel(Panel):
+    """One to four lines; the arrangement gives it what `wanted` asks for."""
+
+    help: ClassVar[str] = "The last answer. Esc closes it."
+    note = Note("idle", "")
+
+    def wanted(self, width: int) -> int:
+        """Lines that the note needs."""
+        return max(1, len(self._wrapped(width)))
+
+    def show(self, note: Note) -> None:
+        """Another note."""
+        self.note = note
+        self.redraw()
+
+    def _hint(self) -> str:
+        """What to do next, for somebody who sees this for the first time."""
+        scene = self.scene
+        state = scene.state
+        if scene.view is None or state == "running":
+            return ""
+        if state == "exited":
+            return "the program has ended; its hits stay, q leaves"
+        if not scene.view.breakpoints:
+            return "w watches a variable (w, then the name), Space lets the program run"
+        return "Space lets the program run, s runs one instruction"
+
+    def _pieces(self) -> list[tuple[str, Style, str]]:
+        ink, note = self.ink, self.note
+        refused = note.kind in ("refusal", "trouble")
+        sign = self.glyphs.refused if refused else self.glyphs.cursor
+        if note.kind == "idle":
+            return [(note.head or self._hint(), ink.muted, " ")]
+        pieces = [(note.head, ink.error if refused else ink.base, sign)]
+        if refused and note.holders:
+            pieces.append(("held by " + "; ".join(note.holders), ink.base, " "))
+        else:
+            pieces += [(text, ink.base, " ") for text in note.holders]
+        if note.remedy:
+            pieces.append((note.remedy, ink.accent, " "))
+        return pieces
+
+    def _wrapped(self, width: int) -> list[tuple[str, Style, str]]:
+        out = []
+        for text, style, sign in self._pieces():
+            for number, part in enumerate(_wrap(text, max(20, width - 4))):
+                out.append((part, style, sign if number == 0 else " "))
+        return out
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """Sign and text; what does not fit is cut with an ellipsis."""
+        wrapped = self._wrapped(width)
+        out = []
+        for number, (text, style, sign) in enumerate(wrapped[:height]):
+            line = self.line(width).add(f" {sign} ", style).add(text, style)
+            if number == height - 1 and len(wrapped) > height:
+                line.end((f" {self.glyphs.ellipsis}", self.ink.muted))
+            out.append(line.strip())
+        return out
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break at blanks; a word that is longer than a line is cut by the line's end."""
+    lines: list[str] = []
+    current = ""
+    for word in text.split(" "):
+        if current and cell_len(current) + 1 + cell_len(word) > width:
+            lines.append(current)
+            current = word
+        else:
+            current = f"{current} {word}" if current else word
+    return [*lines, current] if current or not lines else lines

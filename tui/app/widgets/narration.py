@@ -1,0 +1,60 @@
+"""The narrator of a demo: what is about to happen, what was typed, and what came of it."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from tui.app.line import Line
+from tui.app.panel import Panel
+from tui.app.widgets.message import _wrap
+
+__all__ = ["NARRATION_LINES", "NarrationPanel"]
+
+NARRATION_LINES = 5
+
+
+class NarrationPanel(Panel):
+    """A rule, two or three lines that are said, the command, its answer."""
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self.title_text = ""
+        self.step = 0
+        self.steps = 0
+        self.say = ""
+        self.command = ""
+        self.answer = ""
+        self.ok = True
+        self.waiting = False
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """Always `height` lines: a narration that moves is hard to read."""
+        ink, glyphs = self.ink, self.glyphs
+        right = "Right or Enter: go on" if not self.waiting else "..."
+        if self.step >= self.steps and not self.waiting:
+            right = "the end: r plays it again, Esc keeps the machine"
+        head = self.line(width).add(glyphs.rule_focus, ink.rule_focus)
+        head.add(f" DEMO {self.title_text} ", ink.title).add(
+            f"{min(self.step, self.steps)}/{self.steps} ", ink.muted
+        )
+        head.end(
+            (f" {right} ", ink.accent),
+            (glyphs.rule_focus, ink.rule_focus),
+            fill=glyphs.rule_focus,
+            style=ink.rule_focus,
+        )
+        out = [head.to(width, glyphs.rule_focus, ink.rule_focus).strip()]
+        said = _wrap(self.say, width - 4)[: height - 3]
+        out += [self.line(width).add("  ").add(text, ink.strong).strip() for text in said]
+        out += [self.line(width).strip()] * (height - 2 - len(out))
+        command = self.line(width)
+        if self.command:
+            command.add("  : ", ink.accent).add(self.command, ink.strong)
+        out.append(command.strip())
+        reply: Line = self.line(width)
+        if self.answer:
+            sign = glyphs.cursor if self.ok else glyphs.refused
+            reply.add(f"  {sign} ", ink.good if self.ok else ink.error)
+            reply.add(self.answer, ink.base if self.ok else ink.error)
+        out.append(reply.strip())
+        return out

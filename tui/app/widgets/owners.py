@@ -1,0 +1,84 @@
+"""Who holds the registers: the five owners of the layer, their accounting, and what was refused."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from textual.strip import Strip
+
+from backends.model import Breakpoint, MachineView
+from tui.app.panel import Panel
+from tui.app.scene import books, owner_text
+from tui.app.shown import shown
+
+__all__ = ["OwnersPanel"]
+
+_KINDS: Final = ("perf", "ptrace", "kgdb", "ftrace", "kvm")
+
+
+class OwnersPanel(Panel):
+    """Counts in one line, or a line for each owner."""
+
+    title = "OWNERS"
+    help: ClassVar[str] = (
+        "Who has reserved debug registers. Pinned to CPUs and to the greediest task must fit into 4."
+    )
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """Two lines, or one for each owner and the books below."""
+        view, cpu, ink = self.scene.view, self.scene.cpu, self.ink
+        sums = books(view, cpu) if view and cpu else ""
+        refused = view.refused if view else 0
+        style = ink.warn if refused else ink.muted
+        sign = f"{self.glyphs.refused} " if refused else ""
+        if height <= 2:
+            head = self.rule(
+                width, self.title, after=sums, right=f"{sign}refused {refused}", right_style=style
+            )
+            return [head, self._counts(width)]
+        head = self.rule(width, self.title, right=f"{sign}refused {refused}", right_style=style)
+        out = [head]
+        for kind in self._kinds(view):
+            for number, bp in enumerate(held := self._held(kind)):
+                line = self.line(width).add(" ").add("" if number else kind, ink.owner(kind), 7)
+                line.add("" if number else f"{len(held):>2}", ink.strong, 2).add("  ")
+                out.append(line.add(self._describe(bp), ink.base).strip())
+        none = [kind for kind in self._kinds(view) if not self._held(kind)]
+        if none:
+            line = self.line(width).add(" ")
+            for kind in none:
+                line.add(f"{kind} 0   ", ink.muted)
+            out.append(line.strip())
+        out.append(self.line(width).add(" books  ", ink.muted).add(sums, ink.strong).strip())
+        if view and view.refusals:
+            last = view.refusals[-1]
+            line = self.line(width).add(f" {self.glyphs.refused} last  ", ink.warn)
+            out.append(line.add(f"{last.errno}  {shown(last.what)}", ink.base).strip())
+        return out
+
+    def _kinds(self, view: MachineView | None) -> list[str]:
+        others = {b.owner.kind for b in view.breakpoints} - set(_KINDS) if view else set()
+        return [*_KINDS, *sorted(others)]
+
+    def _held(self, kind: str) -> list[Breakpoint]:
+        view = self.scene.view
+        return [b for b in view.breakpoints if b.owner.kind == kind] if view else []
+
+    def _counts(self, width: int) -> Strip:
+        line = self.line(width).add(" ")
+        for kind in self._kinds(self.scene.view):
+            held = self._held(kind)
+            line.add(f" {kind} ", self.ink.owner(kind) if held else self.ink.muted)
+            line.add(f"{len(held)}", self.ink.strong if held else self.ink.muted).add("  ")
+        hidden = [b for b in (self.scene.view.breakpoints if self.scene.view else ()) if b.slot is None]
+        if hidden:
+            text = ", ".join(f"#{b.id} {self.scene.label(b)}" for b in hidden)
+            line.add(f" in no register: {text}", self.ink.warn)
+        return line.strip()
+
+    def _describe(self, bp: Breakpoint) -> str:
+        where = f"DR{bp.slot}" if bp.slot is not None else "in no register"
+        if not bp.enabled:
+            where += " off"
+        owner = owner_text(bp.owner).removeprefix(bp.owner.kind).strip()
+        return " ".join(filter(None, (f"#{bp.id}", where, self.scene.label(bp), owner)))

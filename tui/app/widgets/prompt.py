@@ -1,0 +1,36 @@
+"""What stands around the command line: the colon, and what a watch would take while it is being typed."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+
+from tui.app.panel import Panel
+
+__all__ = ["Preview", "Prompt"]
+
+
+class Prompt(Panel):
+    """The colon."""
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """Bright while something is typed."""
+        style = self.ink.rule_focus if self.desk_app.where == "command" else self.ink.muted
+        return [self.line(width).add(" :", style).strip()]
+
+
+class Preview(Panel):
+    """A short text on the right."""
+
+    text = ""
+
+    def show(self, text: str) -> None:
+        """Another text."""
+        self.text = text
+        self.redraw()
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """Against the right edge."""
+        line = self.line(width)
+        if self.text:
+            line.to(max(0, width - len(self.text) - 1)).add(self.text, self.ink.accent)
+        return [line.strip()]

@@ -1,0 +1,39 @@
+"""Which instructions hit what, with exact totals: every hit counts, also those that the ring has overwritten."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.strip import Strip
+
+from tui.app import numbers
+from tui.app.panel import Panel
+
+__all__ = ["SitesPanel"]
+
+
+class SitesPanel(Panel):
+    """The busiest instructions first."""
+
+    title = "BY INSTRUCTION"
+    help: ClassVar[str] = "Exact hit counts by instruction and watch."
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """As many as fit; the rest is counted in the rule."""
+        ink, scene = self.ink, self.scene
+        room = height - 1
+        hidden = max(0, len(scene.sites) - room)
+        out = [self.rule(width, self.title, right=f"{hidden} more: info sites" if hidden else "")]
+        busiest = max((site.count for site in scene.sites), default=0)
+        for site in scene.sites[:room]:
+            name = scene.names.of(site.insn_ip)
+            bar = max(1, round(site.count / busiest * 8)) if busiest else 0
+            line = self.line(width).add(numbers.count(site.count), ink.strong, 11, right=True).add(" ")
+            line.add(("█" if self.glyphs.ellipsis == "…" else "#") * bar, ink.accent, 8).add(" ")
+            label = min(18, max(0, (width - 22) * 45 // 100))
+            line.add(name.symbol, ink.symbol, width - line.at - label - 1).add(" ")
+            line.add(scene.label_of(site.breakpoint), ink.muted, label)
+            out.append(line.strip())
+        if not scene.sites:
+            out.append(self.line(width).add("  nothing has hit yet", ink.muted).strip())
+        return out

@@ -1,0 +1,196 @@
+"""The four debug registers: cards where there is room, a table where there is not."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.style import Style
+from textual.strip import Strip
+
+from tui.app import numbers
+from tui.app.line import Line, clip
+from tui.app.panel import Panel
+from tui.app.rates import HISTORY, bars
+from tui.app.scene import SlotRow, owner_text
+from tui.app.widgets.hits import put_change
+
+__all__ = ["SlotsPanel"]
+
+_CARD_HEIGHT = 7
+_LAST = 22
+
+
+class SlotsPanel(Panel, can_focus=True, inherit_bindings=False):
+    """A cursor chooses the slot that `d`, `e` and Enter act on."""
+
+    title = "SLOTS"
+    help: ClassVar[str] = """The four debug registers of the CPU as the hardware has them.
+
+DRn      the register; DR0 to DR3 hold an address each
+watch    what lies there: a variable, a function, or the bare address
+type     x execute, w write, rw read or write (x86 cannot watch reads alone)
+len      1, 2, 4 or 8 bytes, aligned; always 1 for x
+en       L (local) or G (global) enable bit of DR7; Linux sets G. "-" is off
+owner    who reserved it; NOBODY: enabled, but no books know it (by hand)
+hits     exact; the rate is measured over the last second
+{flash}        hit within the last quarter of a second
+
+The line on the rule: used is reserved in the books; a disabled breakpoint keeps its slot."""
+
+    selected = 0
+
+    def move(self, by: int) -> None:
+        """Move the cursor."""
+        self.selected = max(0, min(3, self.selected + by))
+        self.redraw()
+
+    @property
+    def chosen(self) -> SlotRow | None:
+        """The slot under the cursor."""
+        rows = self.scene.slots()
+        return rows[self.selected] if self.selected < len(rows) else None
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """Cards from seven lines on."""
+        rows = self.scene.slots()
+        return self._cards(rows, width) if height >= _CARD_HEIGHT else self._table(rows, width)
+
+    def _reserved(self) -> str:
+        view, cpu = self.scene.view, self.scene.cpu
+        if view is None or cpu is None:
+            return ""
+        waiting = sum(1 for b in view.breakpoints if b.slot is None)
+        text = f"{4 - cpu.free} used, {cpu.free} free"
+        return f"{text}, {waiting} in no register" if waiting else text
+
+    def _table(self, rows: list[SlotRow], width: int) -> list[Strip]:
+        cpu = self.scene.cpu
+        after = f"CPU {cpu.cpu}" + (f", task {cpu.tid}" if cpu.tid is not None else "") if cpu else ""
+        wide = width >= 100
+        label = 16 if not wide else 24
+        owner = 11 if not wide else 16
+        out = [self.rule(width, self.title, after=after, right=self._reserved())]
+        head = self.line(width).add(" DR address          ", self.ink.muted)
+        head.add("watch", self.ink.muted, label + 1).add("typ ln en ", self.ink.muted)
+        head.add("owner", self.ink.muted, owner + 1).add("hits", self.ink.muted, 10, right=True)
+        head.add("rate", self.ink.muted, 6, right=True)
+        if head.room >= _LAST:
+            head.add("   last change", self.ink.muted)
+        out.append(head.strip())
+        for number in range(4):
+            row = rows[number] if number < len(rows) else None
+            line = self.line(width)
+            chosen = number == self.selected
+            line.add(self.glyphs.cursor if chosen and self.has_focus else " ", self.ink.rule_focus)
+            if row is None:
+                line.add(f"{number}", self.ink.muted)
+            else:
+                self._row(line, row, label, owner)
+            out.append(line.strip(self.ink.cursor if chosen and self.has_focus else None))
+        return out
+
+    def _row(self, line: Line, row: SlotRow, label: int, owner: int) -> None:
+        ink, slot = self.ink, row.slot
+        line.add(f"{slot.index} ", ink.muted if row.free else ink.strong)
+        line.add(f" {numbers.address(slot.address)} ", ink.muted if row.free else ink.base)
+        if row.free:
+            line.add("free" if not slot.address else "free (the address is left over)", ink.muted, label + 1)
+            return
+        line.add(row.label, ink.symbol, label).add(" ")
+        line.add(f"{slot.type:<3} {slot.length:<2} ", ink.base)
+        line.add(f"{row.bits:<2} ", ink.good if row.enabled else ink.warn)
+        text, style = self._owner(row)
+        line.add(text, style, owner).add(" ")
+        line.add(numbers.count(row.hits) if row.breakpoint else "?", ink.strong, 10, right=True)
+        line.add(numbers.rate(row.rate) if row.breakpoint else "", ink.base, 6, right=True)
+        line.add(f" {self.glyphs.flash}" if row.flash else "  ", ink.changed)
+        if line.room >= _LAST:
+            line.add(" ")
+            self._last(line, row)
+
+    def _owner(self, row: SlotRow) -> tuple[str, Style]:
+        if row.breakpoint is None:
+            return f"{self.glyphs.refused}NOBODY", self.ink.error
+        text = owner_text(row.breakpoint.owner)
+        if not row.breakpoint.enabled:
+            text = f"off: {text}"
+        return text, self.ink.owner(row.breakpoint.owner.kind)
+
+    def _last(self, line: Line, row: SlotRow) -> None:
+        ink = self.ink
+        newest = self.scene.newest(row.breakpoint.id) if row.breakpoint else None
+        if newest is None:
+            line.add("not hit yet" if row.breakpoint and not row.hits else "", ink.muted)
+            return
+        if newest.access_text == "x":
+            line.add("reached ", ink.muted)
+        else:
+            put_change(line, newest, self.glyphs, ink)
+            line.add("  ")
+        line.add(self.scene.names.of(newest.place).symbol, ink.symbol)
+
+    def _cards(self, rows: list[SlotRow], width: int) -> list[Strip]:
+        each, left = divmod(width, 4)
+        columns = [self._card(n, rows, each + (n < left)) for n in range(4)]
+        return [Strip.join(column[y] for column in columns) for y in range(_CARD_HEIGHT)]
+
+    def _card(self, number: int, rows: list[SlotRow], width: int) -> list[Strip]:
+        ink, glyphs = self.ink, self.glyphs
+        focused = self.has_focus and number == self.selected
+        corners, side, rule = (
+            (glyphs.corners_focus, glyphs.side_focus, glyphs.rule_focus)
+            if focused
+            else (glyphs.corners, glyphs.side, glyphs.rule)
+        )
+        edge = ink.rule_focus if focused else ink.rule
+        row = rows[number] if number < len(rows) else None
+        top = self.line(width).add(corners[0] + rule, edge).add(f" DR{number} ", ink.title)
+        if row and not row.free:
+            text, style = self._owner(row)
+            top.add(f"{clip(text, width - 18, glyphs.ellipsis)} ", style)
+        flash = f" {glyphs.flash} HIT " if row and row.flash else ""
+        top.end((flash, ink.changed), (rule + corners[1], edge), fill=rule, style=edge)
+        inner = width - 4
+        body = self._card_body(row, inner)
+        bottom = self.line(width).add(corners[2], edge).to(width - 1, rule, edge).add(corners[3], edge)
+        return [
+            top.strip(),
+            *(
+                Strip.join(
+                    (
+                        self.line(2).add(f"{side} ", edge).strip(),
+                        line.strip(),
+                        self.line(2).add(f" {side}", edge).strip(),
+                    )
+                )
+                for line in body
+            ),
+            bottom.strip(),
+        ]
+
+    def _card_body(self, row: SlotRow | None, width: int) -> list[Line]:
+        ink = self.ink
+        lines = [self.line(width) for _ in range(_CARD_HEIGHT - 2)]
+        if row is None:
+            return lines
+        slot = row.slot
+        if row.free:
+            lines[0].add("free", ink.muted)
+            if slot.address:
+                lines[1].add(f"{numbers.address(slot.address)} left over", ink.muted)
+            return lines
+        lines[0].add(row.label, ink.symbol + Style(bold=True))
+        lines[1].add(numbers.address(slot.address)).add(f"  {slot.type} {slot.length}", ink.strong)
+        enable = ink.good if row.enabled else ink.warn
+        lines[1].end((f"L{int(slot.local)} G{int(slot.global_)}", enable))
+        if row.breakpoint is None:
+            lines[2].add("enabled, and in nobody's books", ink.error)
+            return lines
+        lines[2].add(f"{numbers.count(row.hits)}", ink.strong).add(" hits", ink.muted)
+        lines[2].end((f"{numbers.rate(row.rate)}/s", ink.base))
+        spark = width - 4
+        lines[3].add(bars(list(row.history), spark, self.glyphs.bars), ink.accent).end(
+            (f"{min(HISTORY, spark) // 4}s", ink.muted)
+        )
+        self._last(lines[4], row)
+        return lines

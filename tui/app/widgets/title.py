@@ -1,0 +1,63 @@
+"""The first line: what is open, whether it runs and why not, and how much comes in."""
+
+from __future__ import annotations
+
+import os.path
+
+from rich.style import Style
+from textual.strip import Strip
+
+from tui.app.line import Line
+from tui.app.numbers import count, rate
+from tui.app.panel import Panel
+from tui.app.shown import shown
+
+__all__ = ["TitleBar"]
+
+_WORDS = {
+    "loaded": "LOADED",
+    "stopped": "STOPPED",
+    "exited": "EXITED",
+    "failed": "FAILED",
+    "starting": "STARTING",
+}
+
+
+class TitleBar(Panel):
+    """Program and state on the left, figures on the right; figures keep their columns."""
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """One line."""
+        ink, glyphs, scene = self.ink, self.glyphs, self.scene
+        view = scene.view
+        line = Line(width, ink.bar, glyphs.ellipsis)
+        line.add(" hwbp-tui ", ink.reverse).add(" ", ink.bar)
+        if view is not None:
+            line.add(f"{view.backend}  ", ink.bar_muted)
+            line.add(shown(os.path.basename(view.program)), ink.bar_strong, None)
+            if view.tasks:
+                line.add(f" {view.tasks[0].pid}", ink.bar)
+            line.add("  ", ink.bar)
+        figures = f"{rate(scene.total_rate()):>5} hits/s   lost {count(view.lost) if view else '?'}"
+        if width >= 100:
+            figures += f"   {scene.fps} fps"
+        room = line.room - len(figures) - 2
+        state, style = self._state()
+        line.add(state, style, min(room, len(state)) if room > 0 else 0)
+        line.end((figures + " ", ink.bar), style=ink.bar)
+        return [line.strip()]
+
+    def _state(self) -> tuple[str, Style]:
+        ink, glyphs, scene = self.ink, self.glyphs, self.scene
+        if scene.problem:
+            return f"{glyphs.refused} {scene.problem}", ink.bar_error
+        state, view = scene.state, scene.view
+        if state == "running":
+            return f"{glyphs.running} RUNNING", ink.bar_good
+        words = f"{glyphs.stopped} {_WORDS.get(state, state.upper())}"
+        if view is not None and view.state == state:
+            if state == "exited" and view.exit_status is not None:
+                words += f" with status {view.exit_status}"
+            elif view.stop.text:
+                words += f"  {shown(view.stop.text)}"
+        return words, ink.bar_error if state == "failed" else ink.bar_warn

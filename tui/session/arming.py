@@ -1,0 +1,173 @@
+"""From watches to breakpoints: resolve, plan, reserve all or nothing, and say who is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backends.base import HwbpError
+from backends.model import Breakpoint, BreakpointRequest, MachineView, OwnerKind, WatchType
+from backends.planner import SLOTS, explain, slots_needed, windows
+from tui.session.escape import escape
+from tui.session.watch import Watch
+from tui.session.watches import ArmedWatch
+
+if TYPE_CHECKING:
+    from tui.session.session import Session
+
+__all__ = [
+    "Planned",
+    "arm",
+    "event_number",
+    "free_slots",
+    "holders",
+    "no_space",
+    "owner_text",
+    "plan",
+    "record",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A watch that has an address: its windows are (address, length)."""
+
+    watch: Watch
+    label: str
+    type: WatchType
+    address: int
+    length: int
+    windows: tuple[tuple[int, int], ...]
+
+
+def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Planned:
+    """Find out what a watch covers. Raises HwbpError (no such symbol, LEN missing, more windows than slots)."""
+    target = session.names.resolve(watch.expr)
+    kind = watch.type or default or ("x" if target.kind == "code" else "w")
+    length = 1 if kind == "x" else watch.length or target.size or 0
+    label = escape(watch.expr)
+    if not length and not target.address % 8:
+        length = 8
+    if not length:
+        raise HwbpError(
+            f"{label}: {target.address:#x} is not aligned to 8 bytes, and nothing says how long the object is",
+            errno="EINVAL",
+            remedy=f"say how long: {label}/1, {label}/2 or {label}/4",
+        )
+    try:
+        needed = slots_needed(target.address, length, kind)
+    except ValueError as error:
+        raise HwbpError(f"{label}: {error}", errno="EINVAL") from error
+    if needed > SLOTS:
+        raise HwbpError(
+            f"{label}: {explain(target.address, length, kind, free_slots(session.view))}",
+            errno="ENOSPC",
+            holders=holders(session),
+            remedy="watch a part of it: EXPR/LEN",
+        )
+    return Planned(watch, label, kind, target.address, length, tuple(windows(target.address, length, kind)))
+
+
+def arm(
+    session: Session, plans: tuple[Planned, ...], owner: OwnerKind = "perf", stop: bool = False
+) -> tuple[ArmedWatch, ...]:
+    """Reserve all windows of all watches, or none. Raises HwbpError; ENOSPC names who holds the slots."""
+    first = session.watches.next_index
+    requests = tuple(
+        BreakpointRequest(
+            address=address,
+            length=length,
+            type=planned.type,
+            owner=owner,
+            watch=first + number,
+            window=window,
+            text=str(planned.watch),
+            stop=stop,
+        )
+        for number, planned in enumerate(plans)
+        for window, (address, length) in enumerate(planned.windows)
+    )
+    try:
+        made = session.backend.arm(requests)
+    except HwbpError as error:
+        if error.errno == "ENOSPC":
+            raise no_space(session, error, plans) from error
+        raise
+    finally:
+        session.look()
+    armed, rest = [], list(made)
+    for number, planned in enumerate(plans):
+        mine, rest = rest[: len(planned.windows)], rest[len(planned.windows) :]
+        ids = tuple(bp.id for bp in mine)
+        armed.append(record(session, planned, first + number, ids, owner, stop))
+    return tuple(armed)
+
+
+def record(
+    session: Session, planned: Planned, index: int, ids: tuple[int, ...], owner: OwnerKind, stop: bool
+) -> ArmedWatch:
+    """Put a watch that was armed into the session's book."""
+    watch = ArmedWatch(
+        index=index,
+        watch=planned.watch,
+        label=planned.label,
+        type=planned.type,
+        address=planned.address,
+        length=planned.length,
+        windows=planned.windows,
+        breakpoints=ids,
+        owner=owner,
+        stop=stop,
+    )
+    session.watches.add(watch, first_hit=session.ring.head)
+    return watch
+
+
+def no_space(session: Session, error: HwbpError, plans: tuple[Planned, ...]) -> HwbpError:
+    """The same refusal, saying what was asked, what would fit, and who holds the slots."""
+    free = free_slots(session.view)
+    needed = sum(len(planned.windows) for planned in plans)
+    message = error.message
+    if len(plans) > 1:
+        message += f"; {len(plans)} watches need {needed} slots together"
+    elif needed > 1:
+        only = plans[0]
+        message += f"; {explain(only.address, only.length, only.type, free)}"
+    who = error.holders or holders(session)
+    mine = [str(watch.index) for watch in session.watches.armed if watch.owner != "ptrace"]
+    remedy = error.remedy or (f"free one with `delete {mine[-1]}`" if mine else "")
+    return HwbpError(message, errno="ENOSPC", holders=who, remedy=remedy)
+
+
+def free_slots(view: MachineView) -> int:
+    """How many windows an every-CPU request would still get."""
+    return min((cpu.free for cpu in view.cpus), default=SLOTS)
+
+
+def holders(session: Session) -> tuple[str, ...]:
+    """One line for each breakpoint that holds a slot."""
+    return tuple(holder(session, bp) for bp in session.view.breakpoints)
+
+
+def holder(session: Session, bp: Breakpoint) -> str:
+    """`DR0: perf event 3, counter w 4, task 41`."""
+    where = f"DR{bp.slot}" if bp.slot is not None else "in no register"
+    scope = f"task {bp.tid}" if bp.tid is not None else "every task"
+    state = "" if bp.enabled else ", disabled"
+    what = f"{session.watch_label(bp.id)} {bp.type} {bp.length}"
+    return f"{where}: {owner_text(bp)}, {what}, {scope}{state}"
+
+
+def event_number(bp: Breakpoint) -> int:
+    """The number a perf event goes by: its descriptor, where it is known."""
+    return bp.id if bp.owner.fd is None else bp.owner.fd
+
+
+def owner_text(bp: Breakpoint) -> str:
+    """`perf event 3`, `ptrace index 0 (gdb 812)`."""
+    owner = bp.owner
+    who = f" ({escape(owner.comm)} {owner.pid})" if owner.comm and owner.pid is not None else ""
+    if owner.kind == "perf":
+        return f"perf event {event_number(bp)}{who}"
+    number = f" index {bp.index}" if bp.index is not None else ""
+    return f"{owner.kind}{number}{who}"

@@ -1,0 +1,171 @@
+"""gdb's words for running: continue, stop, stepi, nexti, finish; and wait, for scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backends.base import HwbpError
+from tui.session.commands.table import Command, answer
+from tui.session.commands.words import count, ended, none
+from tui.session.escape import escape
+from tui.session.goal import Goal
+from tui.session.result import Answer
+
+if TYPE_CHECKING:
+    from tui.session.session import Session
+
+__all__ = ["COMMANDS", "state_answer"]
+
+
+def state_answer(session: Session) -> Answer:
+    """Where the machine stands."""
+    view = session.view
+    task = view.tasks[0] if view.tasks else None
+    where = f" at {session.describe(task.pc)} ({task.pc:#x})" if task and view.state != "exited" else ""
+    source = session.source(task.pc) if where and task else None
+    text = f"{view.state}{where}{f', {source}' if source else ''}"
+    if view.stop.text and view.state != "running":
+        text += f": {escape(view.stop.text)}"
+    return answer(
+        text,
+        f"{view.hits} hits"
+        + (f", {view.instructions} instructions" if view.instructions is not None else ""),
+        state=view.state,
+        reason=view.stop.reason,
+        stop=escape(view.stop.text),
+        hit=view.stop.hit,
+        pc=task.pc if task else None,
+        symbol=session.describe(task.pc) if task else None,
+        source=source,
+        hits=view.hits,
+        instructions=view.instructions,
+        exit_status=view.exit_status,
+    )
+
+
+def _stands(session: Session) -> None:
+    ended(session)
+    session.refresh()
+    if session.view.state == "running":
+        raise HwbpError("the machine is running", errno="EBUSY", remedy="`stop` it first")
+
+
+def _continue(session: Session, text: str) -> Answer:
+    background = text.rstrip().endswith("&")
+    text = text.rstrip().removesuffix("&").strip()
+    wait = session.patient and not background
+    goal = Goal(hits=session.ring.head + count(text, "continue [N] [&]")) if text else None
+    _stands(session)
+    session.resume(goal, wait=wait)
+    while wait and goal and session.view.stop.reason == "hit" and not goal.hits_seen(session.ring):
+        session.resume(goal, wait=True)
+    if session.view.state == "running":
+        return answer("running", state="running")
+    return state_answer(session)
+
+
+def _stop(session: Session, text: str) -> Answer:
+    none(text, "stop")
+    if session.view.state == "running" or session.ring.state == "running":
+        session.took(session.backend.stop())
+    session.look()
+    return state_answer(session)
+
+
+def _stepi(session: Session, text: str) -> Answer:
+    _stands(session)
+    session.took(session.backend.step(count(text, "stepi [N]"), False))
+    session.settle()
+    return state_answer(session)
+
+
+def _nexti(session: Session, text: str) -> Answer:
+    _stands(session)
+    for _ in range(count(text, "nexti [N]", most=100_000)):
+        session.took(session.backend.step(1, True))
+        session.settle()
+        if session.view.state != "stopped" or session.view.stop.reason != "step":
+            break
+    return state_answer(session)
+
+
+def _finish(session: Session, text: str) -> Answer:
+    none(text, "finish")
+    _stands(session)
+    session.took(session.backend.finish())
+    session.settle()
+    return state_answer(session)
+
+
+def _wait(session: Session, text: str) -> Answer:
+    goal = Goal.parse(text, session.ring.head)
+    if not session.patient:
+        return answer("the app never waits: it follows by itself", waited=False)
+    session.wait(goal)
+    return state_answer(session)
+
+
+COMMANDS = (
+    Command(
+        "continue",
+        "running",
+        "continue [N] [&]",
+        "let the program run",
+        "Runs until a watch that stops, an exit, or `stop`; with N until N more hits were recorded, and then stops.\n"
+        "N is exact where the watches stop; else the program stops soon after its N-th hit.\n"
+        "A script waits until the machine stands still; with `&` it goes on at once, see `wait`.\n"
+        "Example: continue 3   continue &",
+        _continue,
+        aliases=("c", "cont", "fg"),
+        key="space",
+    ),
+    Command(
+        "stop",
+        "running",
+        "stop",
+        "stop the program at its next instruction",
+        "Example: stop",
+        _stop,
+        aliases=("interrupt",),
+        key="space",
+    ),
+    Command(
+        "stepi",
+        "running",
+        "stepi [N]",
+        "run one instruction, or N",
+        "An execute watch on the first instruction does not hit (RF). Example: stepi 10",
+        _stepi,
+        aliases=("si",),
+        key="s",
+    ),
+    Command(
+        "nexti",
+        "running",
+        "nexti [N]",
+        "run one instruction, calls included",
+        "Like stepi, but a call runs until it has returned. Example: nexti",
+        _nexti,
+        aliases=("ni",),
+        key="n",
+    ),
+    Command(
+        "finish",
+        "running",
+        "finish",
+        "run until this function has returned",
+        "Refused where the return address is not known exactly. Example: finish",
+        _finish,
+        aliases=("fin",),
+    ),
+    Command(
+        "wait",
+        "running",
+        "wait [N hits | exit | stop | SECONDS]",
+        "in a script: wait for the machine",
+        "Waits until the machine stands still (`stop`, the default), the program has ended, N more hits were recorded\n"
+        "or SECONDS have passed, and changes nothing. A wait for hits also ends when the machine stands still.\n"
+        "Example: wait 3 hits",
+        _wait,
+    ),
+)

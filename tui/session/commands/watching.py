@@ -1,0 +1,236 @@
+"""gdb's words for watches: watch, awatch, rwatch, hbreak, delete, enable, disable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backends.base import HwbpError
+from backends.model import OwnerKind, WatchType
+from tui.session.arming import arm, event_number, plan
+from tui.session.commands.table import Command, answer
+from tui.session.commands.words import symbols, watch_numbers, watch_of
+from tui.session.escape import escape
+from tui.session.result import Answer, UsageError
+from tui.session.watch import Watch
+
+if TYPE_CHECKING:
+    from tui.session.session import Session
+    from tui.session.watches import ArmedWatch
+
+__all__ = ["COMMANDS", "arm_text", "armed_answer", "armed_line"]
+
+
+def arm_text(
+    session: Session,
+    text: str,
+    grammar: str,
+    force: WatchType | None = None,
+    owner: OwnerKind = "perf",
+) -> Answer:
+    """Arm the watch that a command's argument spells, with `stop` as its last word or without."""
+    text, stop = _stop_word(text)
+    if not text:
+        raise UsageError("what should be watched?", f"usage: {grammar}")
+    watch = Watch.parse(text)
+    if force is not None:
+        if watch.type not in (None, force):
+            raise UsageError(
+                f"{escape(text)}: this command watches {force}", "use `watch`, which takes any type"
+            )
+        watch = Watch(watch.expr, watch.length, force)
+    ran = ""
+    try:
+        planned = plan(session, watch)
+    except HwbpError:
+        if session.entry is None:
+            raise
+        session.run_to_entry()
+        ran = "ran to the program's entry point first, where its libraries are in place"
+        planned = plan(session, watch)
+    (armed,) = arm(session, (planned,), owner, stop)
+    return armed_answer(session, armed, ran)
+
+
+def armed_answer(session: Session, armed: ArmedWatch, *more: str) -> Answer:
+    """What a watch that was just armed looks like."""
+    made = {bp.id: bp for bp in session.view.breakpoints}
+    return answer(
+        armed_line(session, armed),
+        *(line for line in more if line),
+        watch=armed.index,
+        expr=armed.label,
+        type=armed.type,
+        address=armed.address,
+        length=armed.length,
+        owner=armed.owner,
+        stop=armed.stop,
+        breakpoints=list(armed.breakpoints),
+        windows=[
+            {
+                "address": address,
+                "length": length,
+                "breakpoint": bp_id,
+                "event": event_number(made[bp_id]) if bp_id in made else None,
+                "slot": made[bp_id].slot if bp_id in made else None,
+            }
+            for (address, length), bp_id in zip(armed.windows, armed.breakpoints, strict=True)
+        ],
+    )
+
+
+def armed_line(session: Session, armed: ArmedWatch) -> str:
+    """`watch 0: cfg.limits[3]  w 8 bytes at 0x55550000c058, perf event 3, 1 slot`."""
+    size = f"{armed.length} byte{'s' * (armed.length != 1)}"
+    what = f"x at {armed.address:#x}" if armed.type == "x" else f"{armed.type} {size} at {armed.address:#x}"
+    many = len(armed.breakpoints) != 1
+    mine = [bp for bp in session.view.breakpoints if bp.id in armed.breakpoints]
+    if armed.owner == "ptrace":
+        owner = f"ptrace ind{'ices' if many else 'ex'} {', '.join(str(bp.index) for bp in mine)}"
+    else:
+        owner = f"{armed.owner} event{'s' * many} {', '.join(str(event_number(bp)) for bp in mine)}"
+    end = ", stops" if armed.stop else ""
+    return (
+        f"watch {armed.index}: {armed.label}  {what}, {owner}, {len(armed.breakpoints)} slot{'s' * many}{end}"
+    )
+
+
+def _stop_word(text: str) -> tuple[str, bool]:
+    words = text.split()
+    if len(words) > 1 and words[-1] == "stop":
+        return text.strip()[: -len("stop")].strip(), True
+    return text.strip(), False
+
+
+def _watch(session: Session, text: str) -> Answer:
+    return arm_text(session, text, "watch EXPR[/LEN][:w|rw|x] [stop]")
+
+
+def _awatch(session: Session, text: str) -> Answer:
+    return arm_text(session, text, "awatch EXPR[/LEN] [stop]", "rw")
+
+
+def _hbreak(session: Session, text: str) -> Answer:
+    return arm_text(session, text, "hbreak EXPR [stop]", "x")
+
+
+def _rwatch(_session: Session, text: str) -> Answer:
+    what = escape(text.strip()) or "EXPR"
+    raise HwbpError(
+        "x86 cannot watch reads alone: the R/W field of DR7 has encodings for execute, write, and read or write",
+        errno="EINVAL",
+        remedy=f"use `awatch {what}`, which reports writes as well",
+    )
+
+
+def _delete(session: Session, text: str) -> Answer:
+    watch = watch_of(session, text, "delete N")
+    session.backend.disarm(watch.breakpoints)
+    session.watches.remove(watch.index)
+    session.look()
+    freed = len(watch.breakpoints)
+    return answer(
+        f"watch {watch.index}: {watch.label} is gone, {freed} slot{'s' * (freed != 1)} freed",
+        watch=watch.index,
+        freed=freed,
+    )
+
+
+def _switch(session: Session, text: str, on: bool) -> Answer:
+    word = "enable" if on else "disable"
+    watch = watch_of(session, text, f"{word} N")
+    for bp_id in watch.breakpoints:
+        session.backend.enable(bp_id, on)
+    session.look()
+    state = "enabled" if on else "disabled, and keeps its slot" + "s" * (len(watch.breakpoints) != 1)
+    return answer(f"watch {watch.index}: {watch.label} is {state}", watch=watch.index, enabled=on)
+
+
+def _enable(session: Session, text: str) -> Answer:
+    return _switch(session, text, True)
+
+
+def _disable(session: Session, text: str) -> Answer:
+    return _switch(session, text, False)
+
+
+COMMANDS = (
+    Command(
+        "watch",
+        "watches",
+        "watch EXPR[/LEN][:w|rw|x] [stop]",
+        "record every write to a variable",
+        "Arms perf events that cover EXPR, one slot for each aligned window of 1, 2, 4 or 8 bytes, all or none.\n"
+        "EXPR is a symbol, symbol+bytes, cfg.limits[3], head->next, prog.c:42, file.c::v, func::v or an address.\n"
+        "Without LEN the object's own size; without a type w for data and x for functions.\n"
+        "Hits are recorded and the program runs on; with `stop` as the last word it stops at each hit.\n"
+        "Example: watch cfg.limits[3]   watch box+32/8:rw stop",
+        _watch,
+        key="w",
+        asks=True,
+        complete=symbols,
+    ),
+    Command(
+        "awatch",
+        "watches",
+        "awatch EXPR[/LEN] [stop]",
+        "record every read and write of a variable",
+        "Like `watch EXPR:rw`.\nExample: awatch lock stop",
+        _awatch,
+        aliases=("aw",),
+        complete=symbols,
+    ),
+    Command(
+        "rwatch",
+        "watches",
+        "rwatch EXPR",
+        "x86 has no read-only watch; explains why",
+        "The R/W field of DR7 has no encoding for reads alone, so this is always refused. awatch reports reads and\n"
+        "writes; the hits say which of the two each was.\nExample: awatch counter",
+        _rwatch,
+        aliases=("rw",),
+        complete=symbols,
+    ),
+    Command(
+        "hbreak",
+        "watches",
+        "hbreak EXPR [stop]",
+        "record every execution of an instruction",
+        "Arms one execute slot at a function, a source line or an address.\n"
+        "Example: hbreak add_limit   hbreak counter.c:42 stop",
+        _hbreak,
+        aliases=("hb",),
+        complete=symbols,
+    ),
+    Command(
+        "delete",
+        "watches",
+        "delete N",
+        "remove a watch and free its slots",
+        "N is a watch's number, as `info watchpoints` prints it; `perf close` takes a perf event's.\n"
+        "ptrace gives a slot back only when the task execs or exits.\nExample: delete 0",
+        _delete,
+        aliases=("d",),
+        key="d",
+        asks=True,
+        complete=watch_numbers,
+    ),
+    Command(
+        "enable",
+        "watches",
+        "enable N",
+        "enable a watch again",
+        "Puts a disabled watch back into a register.\nExample: enable 0",
+        _enable,
+        complete=watch_numbers,
+    ),
+    Command(
+        "disable",
+        "watches",
+        "disable N",
+        "disable a watch; it keeps its slots",
+        "No more hits, but the kernel's books still count it, as on Linux.\nExample: disable 0",
+        _disable,
+        aliases=("dis",),
+        complete=watch_numbers,
+    ),
+)

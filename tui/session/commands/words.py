@@ -1,0 +1,124 @@
+"""Reading the arguments of commands, and candidates for completing them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from backends.base import HwbpError
+from tui.session.arming import event_number
+from tui.session.escape import escape
+from tui.session.result import UsageError
+
+if TYPE_CHECKING:
+    from backends.model import Breakpoint
+    from tui.session.session import Session
+    from tui.session.watches import ArmedWatch
+
+__all__ = [
+    "count",
+    "ended",
+    "evaluate",
+    "none",
+    "number",
+    "number_or_none",
+    "perf_event",
+    "symbols",
+    "watch_numbers",
+    "watch_of",
+]
+
+_REGISTER = re.compile(r"\$([A-Za-z]\w*)")
+
+
+def none(text: str, grammar: str) -> None:
+    """Refuse arguments where there are none."""
+    if text.strip():
+        raise UsageError(f"{escape(text.strip())!r} means nothing here", f"usage: {grammar}")
+
+
+def number_or_none(text: str) -> int | None:
+    """A decimal or 0x number, None for anything else."""
+    text = text.strip()
+    if re.fullmatch(r"-?(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})", text):
+        return int(text, 16 if "x" in text.lower() else 10)
+    return None
+
+
+def number(text: str, what: str, grammar: str) -> int:
+    """A number. Raises UsageError that names `what` was expected."""
+    if (value := number_or_none(text)) is None:
+        raise UsageError(f"{what} expected, not {escape(text.strip())!r}", f"usage: {grammar}")
+    return value
+
+
+def count(text: str, grammar: str, default: int = 1, most: int = 10**9) -> int:
+    """A count from 1, `default` where none is given."""
+    if not text.strip():
+        return default
+    value = number(text, "a count", grammar)
+    if not 1 <= value <= most:
+        raise UsageError(f"a count from 1 to {most} expected, not {value}", f"usage: {grammar}")
+    return value
+
+
+def ended(session: Session) -> None:
+    """Refuse where the program can run no further."""
+    if session.view.state == "exited":
+        raise HwbpError(
+            "the program has ended", remedy="it can still be looked at: info hits, info sites, info output"
+        )
+    if session.view.state == "failed":
+        raise HwbpError(f"the machine cannot go on: {escape(session.view.stop.text)}")
+
+
+def watch_of(session: Session, text: str, grammar: str) -> ArmedWatch:
+    """The armed watch with a number, as `watch` and `info watchpoints` print it."""
+    index = number(text, "a watch's number", grammar)
+    watch = session.watches.get(index)
+    if watch is None or watch.removed:
+        armed = ", ".join(str(each.index) for each in session.watches.armed) or "none"
+        why = "was removed" if watch else "does not exist"
+        raise HwbpError(f"watch {index} {why}", errno="ENOENT", remedy=f"armed now: {armed}")
+    return watch
+
+
+def perf_event(session: Session, text: str, grammar: str) -> Breakpoint:
+    """The perf event with a number, as `info slots` prints it."""
+    wanted = number(text, "a perf event's number", grammar)
+    session.look()
+    events = {event_number(bp): bp for bp in session.view.breakpoints if bp.owner.kind == "perf"}
+    if wanted not in events:
+        raise HwbpError(
+            f"there is no perf event {wanted}",
+            errno="EBADF",
+            remedy=f"there are: {', '.join(map(str, events)) or 'none'}",
+        )
+    return events[wanted]
+
+
+def evaluate(session: Session, text: str) -> str:
+    """The expression with `$rip` and other registers replaced by their values."""
+    if "$" not in text:
+        return text
+    registers = {register.name: register.value for register in session.backend.registers(None)}
+    registers.setdefault("pc", registers.get("rip", 0))
+    registers.setdefault("sp", registers.get("rsp", 0))
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in registers:
+            raise HwbpError(f"there is no register ${match[1]}", errno="EINVAL", remedy="see info registers")
+        return hex(registers[match[1]])
+
+    return _REGISTER.sub(value, text)
+
+
+def symbols(session: Session, text: str) -> Iterable[str]:
+    """Symbols that begin with the last word."""
+    return session.names.starting_with(text.split()[-1]) if text.split() and not text.endswith(" ") else ()
+
+
+def watch_numbers(session: Session, _text: str) -> Iterable[str]:
+    """The numbers of the armed watches."""
+    return [str(watch.index) for watch in session.watches.armed]

@@ -1,0 +1,285 @@
+"""What is open: one machine, its watches, its names, and the one way in for every command.
+
+The app, scripts and demos all call `Session.execute(line)`. A session belongs to one thread; only `interrupt` may be
+called from another.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from backends.base import Backend, HwbpError
+from backends.model import Frame, MachineView, Mapping
+from backends.ring_reader import RingReader
+from tui.session.arming import Planned, arm, plan
+from tui.session.entry import entry_point
+from tui.session.escape import escape, one_line
+from tui.session.goal import Goal
+from tui.session.hits import HitView, hit_view
+from tui.session.names import Names, Space, open_space
+from tui.session.result import Result
+from tui.session.watch import Watch
+from tui.session.watches import ArmedWatch, WatchBook
+
+if TYPE_CHECKING:
+    from symbols.disasm import Instruction
+
+__all__ = ["Session"]
+
+_JOURNAL: Final = 1000
+_LOOK_EVERY: Final = 0.25
+_MOMENT: Final = 0.25
+
+
+class Session:
+    """A machine that is open. `view` is always its last known state.
+
+    `patient`: commands that let the machine run answer when it stands still again (scripts); otherwise they answer
+    at once, and `refresh` brings the news (the app).
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        ring: RingReader,
+        *,
+        patient: bool = False,
+        space: Callable[[tuple[Mapping, ...], str], Space] = open_space,
+    ) -> None:
+        self.backend = backend
+        self.ring = ring
+        self.patient = patient
+        self.watches = WatchBook()
+        self.journal: deque[tuple[str, Result]] = deque(maxlen=_JOURNAL)
+        self._stacks: list[tuple[Frame, ...]] = []
+        self._nowhere: set[int] = set()
+        self._goal: Goal | None = None
+        self._interrupted = threading.Event()
+        self.view: MachineView = backend.view()
+        self.names = Names(self.view.program, backend.read, space)
+        self._take(self.view)
+
+    # The state
+
+    def refresh(self, counters: bool = False) -> bool:
+        """Ask for a new view if the machine says it has one; True when it had.
+
+        `counters` asks also while it runs, for instruction and hit counts: at the caller's rate. A `continue N` that
+        has seen its hits stops the machine here. Raises HwbpError when the machine is gone.
+        """
+        if self._goal is not None and self._goal.reached(self.ring):
+            self._goal = None
+            if self.ring.state == "running":
+                return self._take(self.backend.stop())
+        moved = self.ring.word("generation") != self.view.generation
+        if moved or (counters and self.ring.state == "running"):
+            return self._take(self.backend.view())
+        return False
+
+    def look(self) -> MachineView:
+        """Ask for the state now, whatever the ring says."""
+        self._take(self.backend.view())
+        return self.view
+
+    def took(self, view: MachineView) -> MachineView:
+        """A command got this view as its answer."""
+        self._take(view)
+        return self.view
+
+    def _take(self, view: MachineView) -> bool:
+        if view.generation < self.view.generation:
+            return False
+        if view.mappings != self.view.mappings:
+            self._nowhere.clear()
+        self.view = view
+        self.watches.follow(view.breakpoints)
+        self.names.update(view.mappings)
+        return True
+
+    # Commands
+
+    def execute(self, line: str) -> Result:
+        """Do what a line says. Never raises for what the line asks; the answer tells."""
+        from tui.session.commands import find
+
+        word = (line.split() or [""])[0]
+        if not word or word.startswith("#"):
+            return Result(True, "")
+        try:
+            command, rest = find(line)
+            word = command.word
+            answer = command.run(self, rest)
+        except HwbpError as error:
+            result = Result(
+                False,
+                escape(word),
+                errno=error.errno,
+                error=one_line(error.message),
+                holders=tuple(one_line(holder) for holder in error.holders),
+                remedy=one_line(error.remedy),
+            )
+        else:
+            result = Result(True, word, answer.lines, answer.data)
+        self.journal.append((line, result))
+        return result
+
+    def complete(self, line: str) -> list[str]:
+        """What the last word of a line may become, as whole lines."""
+        from tui.session.commands import complete
+
+        return complete(self, line)
+
+    def open_watches(self, watches: tuple[Watch, ...]) -> tuple[ArmedWatch, ...]:
+        """Arm the -w watches, all or none.
+
+        A watch of a library that is not mapped yet makes a program that has not begun run to its entry point first,
+        where its libraries are in place. The other watches are armed before that, so that they miss nothing, and
+        armed anew there, so that registers are in the order of the command line.
+        """
+        plans: list[Planned | None] = []
+        for watch in watches:
+            try:
+                plans.append(plan(self, watch))
+            except HwbpError:
+                if self.entry is None:
+                    raise
+                plans.append(None)
+        ready = tuple(planned for planned in plans if planned)
+        if len(ready) == len(plans):
+            return arm(self, ready) if ready else ()
+        early = dict(zip(ready, arm(self, ready), strict=True)) if ready else {}
+        try:
+            self.run_to_entry()
+            late = tuple(planned or plan(self, watch) for planned, watch in zip(plans, watches, strict=True))
+        finally:
+            self.watches = WatchBook()
+            if ids := tuple(bp_id for armed in early.values() for bp_id in armed.breakpoints):
+                self.backend.disarm(ids)
+        for armed in (all_armed := arm(self, late)):
+            if (planned := plans[armed.index]) is not None:
+                self.watches.also(armed.index, early[planned].breakpoints)
+        return all_armed
+
+    @property
+    def entry(self) -> int | None:
+        """The program's entry point, while its dynamic loader has not run yet; None otherwise."""
+        if self.view.state != "loaded" or not self.view.tasks:
+            return None
+        try:
+            entry = entry_point(self.backend.read, self.view.mappings, self.view.program)
+        except HwbpError:
+            return None
+        return None if entry == self.view.tasks[0].pc else entry
+
+    def run_to_entry(self) -> None:
+        """Let the dynamic loader do its work, up to the program's first instruction."""
+        if (entry := self.entry) is not None:
+            self.took(self.backend.run_to(entry))
+            self._interrupted.clear()
+            self.wait(Goal())
+
+    # Running
+
+    def resume(self, goal: Goal | None = None, wait: bool = False) -> None:
+        """Let the machine run; with a goal `refresh` stops it there. `wait` until it stands still again."""
+        self._interrupted.clear()
+        self._goal = goal
+        self.backend.resume()
+        self.look()
+        if wait:
+            self.wait(Goal())
+
+    def wait(self, goal: Goal) -> bool:
+        """Wait until a goal is reached; False when `interrupt` came first. Raises HwbpError if the machine is gone."""
+        pause, since_look = 0.0005, 0.0
+        while not goal.reached(self.ring):
+            if self._interrupted.wait(pause):
+                return False
+            if self.ring.word("flow") and self.ring.head - self.ring.word("tail") > self.ring.capacity // 2:
+                raise HwbpError("the ring is full of hits that nobody has read, and the machine waits")
+            since_look += pause
+            pause = min(pause * 2, 0.02)
+            if since_look >= _LOOK_EVERY or self._goal is not None:
+                self.refresh(counters=since_look >= _LOOK_EVERY)
+                since_look = 0.0 if since_look >= _LOOK_EVERY else since_look
+        self.look()
+        return True
+
+    def settle(self) -> None:
+        """Wait until what was begun is done: as long as it takes in a script, a moment where a screen waits."""
+        if self.ring.state == "running":
+            self._interrupted.clear()
+            self.wait(Goal() if self.patient else Goal(until=time.monotonic() + _MOMENT, or_still=True))
+        self.look()
+
+    def interrupt(self) -> None:
+        """End a wait that another thread is in."""
+        self._interrupted.set()
+
+    # Names and history
+
+    def locate(self, address: int) -> None:
+        """Make sure that the mappings are new enough to know an address: libraries come while a program runs."""
+        if address in self._nowhere or any(m.start <= address < m.end for m in self.view.mappings):
+            return
+        self.look()
+        self._nowhere.add(address)
+
+    def describe(self, ip: int) -> str:
+        """`add_limit+0x1c`."""
+        self.locate(ip)
+        return self.names.describe(ip)
+
+    def source(self, ip: int) -> str | None:
+        """`counter.c:42`, or None."""
+        return self.names.source(ip)
+
+    def disassembly(self, ip: int, before: int = 4, after: int = 6) -> tuple[Instruction, ...]:
+        """The instructions around an address."""
+        return self.names.disassembly(ip, before, after)
+
+    def watch_label(self, bp_id: int) -> str:
+        """What a breakpoint watches, in words; also for one that was removed."""
+        if found := self.watches.find(bp_id):
+            armed, window = found
+            return armed.label if len(armed.windows) == 1 else f"{armed.label} [{window}]"
+        if stranger := self.watches.stranger(bp_id):
+            if stranger.text:
+                return escape(stranger.text)
+            if stranger.type == "x":
+                return self.names.describe(stranger.address)
+            return self.names.describe_data(stranger.address)
+        return f"breakpoint {bp_id}"
+
+    def hit(self, seq: int) -> HitView | None:
+        """A hit by its number (from 0), None where it was overwritten or has not happened."""
+        rows = self.ring.read(seq, 1)
+        if not len(rows) or int(rows[0]["seq"]) != seq:
+            return None
+        return self.hit_of(rows[0])
+
+    def hit_of(self, row: Any) -> HitView:
+        """Name a row that was read from the ring."""
+        bp_id = int(row["breakpoint"])
+        known = self.watches.find(bp_id) or self.watches.stranger(bp_id)
+        if known is None or int(row["comm"]) >= len(self.view.comms):
+            self.look()
+        self.locate(int(row["insn_ip"]) or int(row["ip"]))
+        return hit_view(row, self.view, self.watches, self.names)
+
+    def stack(self, number: int) -> tuple[Frame, ...]:
+        """An interned call stack, innermost frame first. Number 0 is "no stack"."""
+        while number >= len(self._stacks):
+            more = self.backend.stacks(len(self._stacks))
+            if not more:
+                return ()
+            self._stacks.extend(more)
+        return self._stacks[number]
+
+    def close(self) -> None:
+        """End the machine."""
+        self.backend.close()

@@ -1,0 +1,93 @@
+"""The text of a watch: `EXPR[/LEN][:r|w|rw|x]` (design section 5.2).
+
+Read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
+what follows it: digits (`prog.c:42`) or another colon (`file.c::v`, `func::v`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, cast
+
+from backends.base import HwbpError
+from backends.model import WatchType
+from tui.session.escape import escape
+
+__all__ = ["Watch", "WatchError"]
+
+_TYPE: Final = re.compile(r"(?<!:):\s*([^\W\d]\w*|)$")
+_LENGTH: Final = re.compile(r"/\s*([0-9]+)$")
+_BAD_LENGTH: Final = re.compile(r"/\s*(0[xXbBoO]\w*|[-+][0-9]+|[0-9]+\.[0-9]*|)$")
+_LONGEST: Final = 19  # decimal digits of 2**63
+
+
+class WatchError(HwbpError):
+    """A watch that can be told to be wrong from its text alone. One line."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, errno="EINVAL", remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to watch, as it was written. `length` in bytes and `type` are None where the text leaves them open.
+
+    `Watch.parse(str(watch)) == watch` for every watch there is; WatchError for one that could not be written.
+    """
+
+    expr: str
+    length: int | None = None
+    type: WatchType | None = None
+
+    def __post_init__(self) -> None:
+        if not self.expr:
+            raise WatchError(
+                "a watch needs an expression", "write EXPR[/LEN][:w|rw|x], for example counter/4:rw"
+            )
+        shown = escape(self.expr)
+        if self.length is not None and self.length < 1:
+            raise WatchError(f"{shown}: LEN is {self.length}, and a watch covers at least 1 byte")
+        if self.length is not None and len(str(self.length)) > _LONGEST:
+            raise WatchError(f"{shown}: LEN is larger than an address space")
+        if self.type == "x" and self.length not in (None, 1):
+            raise WatchError(
+                f"{shown}: LEN is {self.length}, and an execute watch has length 1 (SDM 3B 17.2.4)",
+                f"write {shown}:x",
+            )
+        if _split(str(self)) != (self.expr, self.length, self.type):
+            raise WatchError(
+                f"{shown}: this expression cannot be told from a LEN or a type; put it in parentheses"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Watch:
+        """Read a watch. Raises WatchError."""
+        expr, length, kind = _split(text)
+        shown = escape(expr)
+        if kind == "r":
+            raise WatchError(
+                f"{shown}: x86 cannot watch reads alone: R/W has encodings for execute, write, and read or write",
+                f"use {shown}{'' if length is None else f'/{length}'}:rw, which reports writes as well",
+            )
+        if kind not in (None, "w", "rw", "x"):
+            raise WatchError(f"{shown}: unknown type {escape(kind)!r}", "types are w, rw and x")
+        if length is None and (bad := _BAD_LENGTH.search(expr)):
+            raise WatchError(f"{shown}: LEN {bad[1]!r} is not a decimal number from 1")
+        return cls(expr, length, cast("WatchType | None", kind))
+
+    def __str__(self) -> str:
+        length = "" if self.length is None else f"/{self.length}"
+        return f"{self.expr}{length}{'' if self.type is None else f':{self.type}'}"
+
+
+def _split(text: str) -> tuple[str, int | None, str | None]:
+    """EXPR, LEN and the word after the last colon, as far as each is there."""
+    rest, length, kind = text.strip(), None, None
+    if match := _TYPE.search(rest):
+        rest, kind = rest[: match.start()].rstrip(), match[1]
+    if match := _LENGTH.search(rest):
+        if len(match[1].lstrip("0")) > _LONGEST:
+            raise WatchError(f"{escape(rest[: match.start()])}: LEN is larger than an address space")
+        rest, length = rest[: match.start()].rstrip(), int(match[1])
+    return rest, length, kind

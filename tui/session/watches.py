@@ -1,0 +1,93 @@
+"""The watches of a session: which breakpoints each one became, also after it was removed.
+
+A hit in the history names a breakpoint; it must lead to its watch and window for as long as the history is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from backends.model import Breakpoint, OwnerKind, WatchType
+from tui.session.watch import Watch
+
+__all__ = ["ArmedWatch", "WatchBook"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmedWatch:
+    """A watch that was armed. `windows` are (address, length) and `breakpoints` their ids, in the same order."""
+
+    index: int
+    watch: Watch
+    label: str
+    type: WatchType
+    address: int
+    length: int
+    windows: tuple[tuple[int, int], ...]
+    breakpoints: tuple[int, ...]
+    owner: OwnerKind
+    stop: bool = False
+    removed: bool = False
+
+
+class WatchBook:
+    """All watches by their number: the index of the -w first, then the order of the commands."""
+
+    def __init__(self) -> None:
+        self._watches: list[ArmedWatch] = []
+        self._uses: dict[int, list[tuple[int, int, int]]] = {}
+        self._strangers: dict[int, Breakpoint] = {}
+
+    @property
+    def next_index(self) -> int:
+        return len(self._watches)
+
+    @property
+    def all(self) -> tuple[ArmedWatch, ...]:
+        """Removed ones too."""
+        return tuple(self._watches)
+
+    @property
+    def armed(self) -> tuple[ArmedWatch, ...]:
+        return tuple(watch for watch in self._watches if not watch.removed)
+
+    def get(self, index: int) -> ArmedWatch | None:
+        return self._watches[index] if 0 <= index < len(self._watches) else None
+
+    def add(self, watch: ArmedWatch, first_hit: int = 0) -> None:
+        """Add a watch. A ptrace index keeps its breakpoint's id when it is used again: hits from number
+        `first_hit` on belong to this one."""
+        self._watches.append(watch)
+        for window, bp_id in enumerate(watch.breakpoints):
+            self._uses.setdefault(bp_id, []).append((first_hit, watch.index, window))
+
+    def also(self, index: int, earlier: tuple[int, ...]) -> None:
+        """Hits of these breakpoints, one for each window, belong to a watch too: it was armed anew."""
+        for window, bp_id in enumerate(earlier):
+            self._uses.setdefault(bp_id, []).append((0, index, window))
+
+    def remove(self, index: int) -> None:
+        self._watches[index] = replace(self._watches[index], removed=True)
+
+    def follow(self, breakpoints: Iterable[Breakpoint]) -> None:
+        """Remember the breakpoints that this session did not make itself, and drop watches whose are all gone."""
+        alive = set()
+        for bp in breakpoints:
+            alive.add(bp.id)
+            if bp.id not in self._uses:
+                self._strangers[bp.id] = bp
+        for watch in self._watches:
+            if not watch.removed and alive.isdisjoint(watch.breakpoints):
+                self.remove(watch.index)
+
+    def find(self, bp_id: int, hit: int | None = None) -> tuple[ArmedWatch, int] | None:
+        """The watch and the window of a breakpoint, as of hit number `hit` (None: the last one)."""
+        for first, index, window in reversed(self._uses.get(bp_id, ())):
+            if hit is None or hit >= first:
+                return self._watches[index], window
+        return None
+
+    def stranger(self, bp_id: int) -> Breakpoint | None:
+        """A breakpoint that was seen in a machine and belongs to no watch."""
+        return self._strangers.get(bp_id)

@@ -1,0 +1,138 @@
+"""`hwbp-tui script`: the app's own commands from a file, one result a line (design section 5.5)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from backends.base import HwbpError
+from tui.session.escape import escape
+from tui.session.result import Result
+from tui.session.session import Session
+from tui.text.hit_lines import dump
+from tui.text.output import ClosedOutputError, Output, ProgramOutput
+
+__all__ = ["read_script", "run_script"]
+
+_ERRNOS: Final = frozenset(errno.errorcode.values())
+
+
+def read_script(path: str) -> tuple[str, ...]:
+    """The lines of a script, `-` for standard input. Raises HwbpError."""
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                data = file.read()
+    except OSError as error:
+        raise HwbpError(f"{escape(path)}: {error.strerror}") from error
+    return tuple(data.decode("utf-8", "surrogateescape").split("\n"))
+
+
+def run_script(
+    lines: Iterable[str], open_session: Callable[[], Session], *, json: bool = False, name: str = "script"
+) -> int:
+    """Run a script; returns the exit code. Raises HwbpError for the first command that failed."""
+    output = Output()
+    try:
+        with contextlib.closing(open_session()) as session:
+            if json:
+                output.line(dump({"schema": 1, "kind": "script"}))
+            return _run(lines, session, output, json, name)
+    except ClosedOutputError:
+        return 0
+    finally:
+        output.close()
+
+
+def _run(lines: Iterable[str], session: Session, output: Output, json: bool, name: str) -> int:
+    program = ProgramOutput(session.backend, session.ring, keep=False)
+    for number, raw in enumerate(lines, 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        must_fail, wanted, command = _expectation(line)
+        result = session.execute(command)
+        facts = _facts(number, command, result, must_fail, wanted)
+        if json:
+            output.line(dump(facts))
+        else:
+            for text in _text(number, command, facts, result):
+                output.line(text)
+        output.flush()
+        program.pump()
+        if not facts["ok"]:
+            raise HwbpError(
+                f"{escape(name)}:{number}: {facts['error']}", errno=result.errno, remedy=result.remedy
+            )
+        if result.data.get("quit"):
+            break
+    return 0
+
+
+def _expectation(line: str) -> tuple[bool, str | None, str]:
+    """`! [ERRNO] COMMAND`: whether it must fail, with which errno, and the command."""
+    if not line.startswith("!"):
+        return False, None, line
+    rest = line[1:].strip()
+    first, _, command = rest.partition(" ")
+    if re.fullmatch(r"E[A-Z0-9]+", first) and (first in _ERRNOS or command.strip()):
+        if first not in _ERRNOS:
+            raise HwbpError(f"there is no errno {first}", errno="EINVAL")
+        return True, first, command.strip()
+    return True, None, rest
+
+
+def _facts(number: int, command: str, result: Result, must_fail: bool, wanted: str | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"line": number, "command": escape(command)}
+    if not must_fail:
+        if result.ok:
+            return {**facts, "ok": True, "result": result.data}
+        return {
+            **facts,
+            "ok": False,
+            "errno": result.errno,
+            "error": result.error,
+            "holders": list(result.holders),
+        }
+    expected = wanted or "a failure"
+    if result.ok:
+        error = f"{escape(command)}: {expected} was expected, and it succeeded"
+        return {**facts, "ok": False, "errno": None, "error": error, "holders": [], "expected": False}
+    if wanted is not None and result.errno != wanted:
+        error = f"{wanted} was expected, not {result.errno or 'a failure without errno'}: {result.error}"
+        return {
+            **facts,
+            "ok": False,
+            "errno": result.errno,
+            "error": error,
+            "holders": list(result.holders),
+            "expected": False,
+        }
+    return {
+        **facts,
+        "ok": True,
+        "errno": result.errno,
+        "error": result.error,
+        "holders": list(result.holders),
+        "expected": True,
+    }
+
+
+def _text(number: int, command: str, facts: dict[str, Any], result: Result) -> Iterable[str]:
+    yield f"{number:>4}  {escape(command)}"
+    if result.ok:
+        for line in result.lines:
+            yield f"      {line}"
+        return
+    mark = "refused as expected" if facts.get("expected") else "refused"
+    yield f"      {mark}: {f'{result.errno}: ' if result.errno else ''}{result.error}"
+    for holder in result.holders:
+        yield f"        held by {holder}"
+    if result.remedy:
+        yield f"        {result.remedy}"
