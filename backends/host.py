@@ -6,6 +6,7 @@ It ends when the front end goes away, however that goes: the socket then reads a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -122,10 +123,8 @@ def main(arguments: list[str]) -> int:
     connection.sendall(pack(Hello(VERSION, hello.backend)))
     gc.freeze()
     gc.disable()  # nothing in the loop makes cycles
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         serve(connection, backend, machine)
-    except (BrokenPipeError, ConnectionResetError):
-        pass
     return 0
 
 

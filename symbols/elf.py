@@ -108,15 +108,13 @@ class ElfImage:
         name = os.fsdecode(path)
         try:
             mode = os.stat(path).st_mode  # before opening: opening a device or a FIFO may have effects
-            if stat.S_ISDIR(mode):
-                raise ElfError(f"{name}: a directory, not a program")
-            if not stat.S_ISREG(mode):
-                raise ElfError(f"{name}: not a regular file")
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if stat.S_ISREG(mode) else -1
         except OSError as error:
             raise ElfError(f"{name}: {(error.strerror or 'cannot be opened').lower()}") from None
         except ValueError:
             raise ElfError(f"{name}: not a usable path") from None
+        if fd < 0:
+            raise ElfError(f"{name}: {'a directory, not a program' if stat.S_ISDIR(mode) else 'not a regular file'}")
         return cls(name, fd, os.fstat(fd).st_size, machines)
 
     def read_at(self, offset: int, size: int) -> bytes:

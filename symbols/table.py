@@ -90,6 +90,8 @@ class _Part:
         keep = (rows["shndx"] != 0) & (rows["name"] != 0) & (kinds != 3) & (kinds != STT_FILE)
         self.index: Any = np.flatnonzero(keep)
         self.rows = rows[self.index]
+        letters = np.frombuffer(self.names.data, "u1")
+        self.plain: Any = letters[np.minimum(self.rows["name"], len(letters) - 1)] != ord("_")
 
     def symbol(self, row: int) -> Symbol:
         entry = self.rows[row]
@@ -128,13 +130,10 @@ class SymbolTable:
         kind, bind = rows["info"] & 15, rows["info"] >> 4
         placed = (kind != STT_TLS) & (rows["shndx"] != SHN_ABS)
         typed = np.isin(kind, (1, 2, 10))
-        # Of several symbols at one address the last in this order names it: typed, with a size, global, from .symtab.
-        rank = (
-            typed * 16
-            + (rows["size"] > 0) * 8
-            + np.where(bind == 1, 4, np.where(bind == 2, 2, 0))
-            + (part == 0)
-        )
+        # Of several symbols at one address the last in this order names it: typed, sized, visible, `malloc` rather
+        # than `__libc_malloc`, global, from .symtab.
+        plain = np.concatenate([p.plain for p in self._parts] or [np.zeros(0, bool)])
+        rank = typed * 64 + (rows["size"] > 0) * 32 + (bind != 0) * 16 + plain * 8 + (bind == 1) * 4 + (part == 0)
         order = np.lexsort((rank, rows["value"]))
         order = order[placed[order]]
         self._values = rows["value"][order]

@@ -16,9 +16,9 @@ import iced_x86 as ic
 from backends.dr import DR6_BASE
 from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X, Capture, HitSink
 from backends.emulated.debug_unit import DataSlot, DebugUnit
-from backends.emulated.decode import CMPXCHG, IN_USER_FAULTS, Decoded, decode
+from backends.emulated.decode import CMPXCHG, IN_USER_FAULTS, AccessList, Decoded, decode
 from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
-from backends.emulated.icicle import IcicleEngine
+from backends.emulated.icicle import LIMIT, IcicleEngine
 from backends.emulated.linux import Unsupported as UnsupportedCall
 from backends.emulated.memory import AddressSpace, CodeRewritten
 from backends.emulated.scan import cmpxchg_places, special_places
@@ -92,6 +92,7 @@ class Cpu:
         self.went_cold = False
         self._surplus = 0
         self._decoded: dict[int, Decoded] = {}
+        self._quick: dict[int, Callable[[], AccessList]] = {}
         self._special: set[int] = set()
         self._cmpxchg: set[int] = set()
         self._temporary: dict[int, int] = {}
@@ -136,7 +137,11 @@ class Cpu:
             self.engine.add_breakpoint(address, fresh=True)
 
     def _armed(self) -> None:
-        """A failing cmpxchg is a write that the engine does not do: while writes are watched, look at each."""
+        """The slots have changed.
+
+        A failing cmpxchg is a write that the engine does not do: while writes are watched, look at each.
+        """
+        self._quick.clear()
         for address in self._cmpxchg if self.unit.writes_watched else ():
             self.engine.add_breakpoint(address)
         for address in self._special:  # an execute slot on one of these may just have been taken back
@@ -145,12 +150,14 @@ class Cpu:
     def _moved(self) -> None:
         self.went_cold = not self.engine.jit
         self._decoded.clear()
+        self._quick.clear()
         self.stacks.set_read(self.engine.raw_read)
         self.unit.deny_all()
 
     def stop_at(self, addresses: Iterable[int], sp_above: int = 0) -> None:
         """Stop before these instructions once rsp is above a bound, besides everything else that stops."""
         self._temporary = dict.fromkeys(addresses, sp_above)
+        self._quick.clear()
         for address in self._temporary:
             self.engine.add_breakpoint(address)
 
@@ -171,28 +178,76 @@ class Cpu:
         """Run about `budget` instructions, fewer where many hits come."""
         engine = self.engine
         self.stop = None
-        deadline = engine.instructions_counted + budget
         allowed = self.capture.allowance(_HITS_A_SLICE)
         self.blocked = allowed <= 0
         last_head = self.capture.head + allowed
+        deadline = engine.instructions_counted + budget
+        left = budget
         try:
-            while self.stop is None:
-                left = deadline - engine.instructions_counted
-                if left <= 0 or self.capture.head >= last_head:
-                    break
+            while self.stop is None and left > 0 and self.capture.head < last_head:
                 if self._guest_tf:
                     self._trap_flag()
                     continue
                 kind = engine.run(left)
                 if kind is EventKind.DENIED:
-                    self._data_access(True)
-                elif kind is EventKind.BREAKPOINT:
+                    # The budget may be overdrawn by hits: `last_head` bounds these.
+                    if not self._quick_access():
+                        self._data_access(True)
+                    continue
+                if kind is EventKind.BREAKPOINT:
                     self._breakpoint(engine.pc)
                 elif kind is not EventKind.LIMIT:
                     self._event(kind)
+                self.unit.forget_values()
+                left = deadline - engine.instructions_counted
         except (Unsupported, UnsupportedCall, CodeRewritten, EngineError) as error:
             self._unsupported(error)
         return self.stop
+
+    def _quick_access(self) -> bool:
+        """`_data_access` for the common case: one plain operand, one slot. False, and nothing done, for all others."""
+        engine = self.engine
+        vm = engine.vm
+        pc = vm.pc
+        operand = self._quick.get(pc)
+        if operand is None:
+            return False
+        address, size, kind = operand()[0]
+        end = address + size
+        hit: DataSlot | None = None
+        for slot in self.unit.data:
+            if address < slot.end and slot.start < end:
+                if hit is not None:
+                    return False
+                hit = slot
+        if hit is None or not kind & hit.kinds:
+            return False
+        old = hit.value
+        if old is None:
+            old = int.from_bytes(vm.mem_read(hit.start, hit.length), "little")
+        stack = self._stack(pc) if self.with_stacks else 0
+        hit.lift()
+        status = vm.step(1)
+        hit.deny()
+        if status != LIMIT:
+            self._faulted_after_all(engine.event().kind)
+            return True
+        self._surplus += 1
+        value = hit.value = int.from_bytes(vm.mem_read(hit.start, hit.length), "little")
+        index = hit.index
+        self.capture.hit(
+            self.sinks[index], engine.instructions_counted - self._surplus, vm.pc, pc, hit.start, hit.length, index,
+            ACCESS_W if kind & 2 else ACCESS_R, value, old, stack,
+        )  # fmt: skip
+        self._rf_pc = -1
+        bit = 1 << index
+        if self.unit.dr6 != DR6_BASE or bit & (self.stop_slots | self.notify_slots):
+            self._deliver(bit, "trap: data")
+        else:
+            self.db_count += 1
+            self.last_dr6 = DR6_BASE | bit
+            self.last_db = "trap: data"
+        return True
 
     def step(self) -> Stop | None:
         """Run one instruction (or one element of a `rep`) with the trap flag set: BS in DR6, beside any Bn."""
@@ -336,6 +391,9 @@ class Cpu:
         pc = engine.pc
         decoded = self._decoded.get(pc) or self._decode(pc)
         accesses = decoded.accesses()
+        plain = len(accesses) == 1 and not decoded.is_string and not unit.overlapping
+        if plain and not self._stepping and not engine.has_breakpoint(pc):
+            self._quick[pc] = decoded.accesses
         if faulted:
             self._surplus += 1
             if decoded.is_string:  # RSI and RDI have been advanced already
@@ -363,9 +421,10 @@ class Cpu:
             unit.deny_all()
         if kind is not EventKind.LIMIT:
             self._surplus -= faulted
-            self._faulted_after_all(kind, touched)
+            self._faulted_after_all(kind)
             return
         self._rf_pc = -1
+        unit.forget_values()
         if decoded.rep:
             self._after_element(pc, decoded)
         ip = engine.pc
@@ -382,7 +441,7 @@ class Cpu:
         if hits:
             self._deliver(hits, "trap: data")
 
-    def _faulted_after_all(self, kind: EventKind, touched: list[tuple[DataSlot, int, int]]) -> None:
+    def _faulted_after_all(self, kind: EventKind) -> None:
         """Its other operand is not accessible either: the instruction's own fault, and its data matches are dropped."""
         if kind is EventKind.DENIED:
             self._signal(SIGSEGV, self.engine.event().address)

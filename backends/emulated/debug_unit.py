@@ -23,9 +23,12 @@ class RegisterUndefined(Exception):
 
 
 class DataSlot:
-    """One enabled data slot: bytes [`start`, `end`), `kinds` are the access kinds that hit (2 a write, 3 any)."""
+    """One enabled data slot: bytes [`start`, `end`), `kinds` are the access kinds that hit (2 a write, 3 any).
 
-    __slots__ = ("deny", "end", "index", "kinds", "length", "lift", "start")
+    `value` is what the bytes hold, None while something may have written them without being seen here.
+    """
+
+    __slots__ = ("deny", "end", "index", "kinds", "length", "lift", "start", "value")
 
     def __init__(self, index: int, start: int, length: int, kinds: int) -> None:
         self.index = index
@@ -33,6 +36,7 @@ class DataSlot:
         self.end = start + length
         self.length = length
         self.kinds = kinds
+        self.value: int | None = None
         self.deny: Callable[[], object] = bool
         self.lift: Callable[[], object] = bool
 
@@ -55,7 +59,7 @@ class DebugUnit:
         self.data: tuple[DataSlot, ...] = ()
         self.execute: dict[int, int] = {}
         self.writes_watched = False
-        self._overlapping = False
+        self.overlapping = False
         self.on_arm: Callable[[], None] = lambda: None
 
     # -- the registers as software sees them
@@ -115,7 +119,7 @@ class DebugUnit:
         self.data = tuple(data)
         self.execute = execute
         self.writes_watched = any(slot.kinds == 2 for slot in data)
-        self._overlapping = any(
+        self.overlapping = any(
             a.start < b.end and b.start < a.end for n, a in enumerate(data) for b in data[n + 1 :]
         )
         self.deny_all()
@@ -141,6 +145,11 @@ class DebugUnit:
             slot.lift = engine.prepared_protect(slot.start, slot.length, prot)
             slot.deny()
 
+    def forget_values(self) -> None:
+        """Something other than a seen access may have written memory."""
+        for slot in self.data:
+            slot.value = None
+
     def lift_all(self) -> None:
         """Give all slots' bytes back."""
         for slot in self.data:
@@ -148,7 +157,7 @@ class DebugUnit:
 
     def touched(self, start: int, end: int) -> tuple[DataSlot, ...]:
         """The data slots that overlap [start, end), whatever the access; all, where slots share bytes."""
-        if self._overlapping:
+        if self.overlapping:
             return self.data if any(slot.start < end and start < slot.end for slot in self.data) else ()
         return tuple([slot for slot in self.data if slot.start < end and start < slot.end])
 

@@ -19,7 +19,7 @@ import icicle
 
 from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError, Event, EventKind
 
-__all__ = ["IcicleEngine"]
+__all__ = ["LIMIT", "IcicleEngine"]
 
 _PAGE = 4096
 _MP = icicle.MemoryProtection
@@ -36,6 +36,9 @@ _PROT = (
 _LIMIT = icicle.RunStatus.InstructionLimit
 _BREAK = icicle.RunStatus.Breakpoint
 _EC = icicle.ExceptionCode
+_DENIED_WRITE, _DENIED_READ = _EC.WritePerm, _EC.ReadPerm
+LIMIT = _LIMIT
+"""What `vm.step` returns when it ran as many instructions as it was told to."""
 _KINDS = {
     int(code): kind
     for code, kind in (
@@ -194,6 +197,10 @@ class IcicleEngine(Engine):
         except OverflowError as error:
             raise EngineError(f"{address:#x}: not an address") from error
 
+    def has_breakpoint(self, address: int) -> bool:
+        """Whether `run` stops there."""
+        return address in self._breakpoints
+
     def prepared_protect(self, address: int, size: int, prot: int) -> Callable[[], object]:
         """`protect` as a call without arguments, for the hit path. Good until the next move."""
         return partial(self.raw_protect, address, size, _PROT[prot])
@@ -230,6 +237,9 @@ class IcicleEngine(Engine):
             return EventKind.LIMIT
         if status == _BREAK:
             return EventKind.BREAKPOINT
+        code = self.vm.exception_code
+        if code == _DENIED_WRITE or code == _DENIED_READ:  # noqa: SIM109 - a tuple would be made each time
+            return EventKind.DENIED
         return self._event_kind()
 
     def single(self) -> EventKind:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from backends.base import HwbpError, Launch
 from backends.emulated.engine import EXEC, READ, WRITE, Engine
 from backends.emulated.memory import LIMIT, AddressSpace, page_down, page_up
+from backends.emulated.special import HWCAP
 from symbols.elf import ElfError, ElfImage, Segment
 
 __all__ = ["DEFAULT_PATH", "STACK_LIMIT", "STACK_TOP", "Image", "enter", "find_program", "load"]
@@ -25,8 +26,6 @@ _ARGUMENT_LIMIT = STACK_LIMIT // 8
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 _PT_LOAD = 1
-_HWCAP = 0x0780_8101
-"""CPUID leaf 1 EDX of the machine: FPU, CX8, CMOV, MMX, FXSR, SSE, SSE2 (AT_HWCAP holds the same on x86)."""
 _PACKAGES = {
     "/lib64/ld-linux-x86-64.so.2": "libc6",
     "/lib/ld-musl-x86_64.so.1": "musl",
@@ -71,7 +70,8 @@ def find_program(name: str, search: str = DEFAULT_PATH) -> str:
 def load(launch: Launch, space: AddressSpace) -> Image:
     """Map the program, its dynamic loader and the stack; HwbpError says in one line why that cannot be."""
     environment = _environment(launch)
-    path = find_program(launch.program, os.environ.get("PATH", DEFAULT_PATH))
+    name = find_program(launch.program, os.environ.get("PATH", DEFAULT_PATH))
+    path = os.path.realpath(name)
     elf = _open(path, launch.program)
     try:
         bias, low, end = _place(elf, path, space, pie_base=PIE_BASE)
@@ -95,14 +95,14 @@ def load(launch: Launch, space: AddressSpace) -> Image:
             (12, 1000),  # AT_EUID
             (13, 1000),  # AT_GID
             (14, 1000),  # AT_EGID
-            (16, _HWCAP),  # AT_HWCAP
+            (16, HWCAP),  # AT_HWCAP
             (17, 100),  # AT_CLKTCK
             (23, 0),  # AT_SECURE
             (26, 0),  # AT_HWCAP2
             (51, 0xD30),  # AT_MINSIGSTKSZ
         )
         argv = (launch.program, *launch.argv)
-        stack_pointer = _stack(space, path, argv, environment, auxv)
+        stack_pointer = _stack(space, name, argv, environment, auxv)
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "ENOEXEC")
         raise HwbpError(
@@ -125,8 +125,7 @@ def enter(engine: Engine, image: Image) -> None:
 
 def _environment(launch: Launch) -> tuple[str, ...]:
     given = dict(launch.env)
-    home = os.environ.get("HOME", "/")
-    fixed = {"PATH": DEFAULT_PATH, "HOME": home, "LANG": "C", "TERM": "dumb"}
+    fixed = {"PATH": DEFAULT_PATH, "HOME": "/", "LANG": "C", "TERM": "dumb"}
     return tuple(f"{name}={value}" for name, value in (fixed | given).items())
 
 

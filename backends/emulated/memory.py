@@ -24,7 +24,7 @@ PAGE = 4096
 USER_END = 0x7FFF_FFFF_F000
 """TASK_SIZE_MAX of x86-64 with four-level paging (arch/x86/include/asm/page_64_types.h)."""
 LIMIT = 1 << 30
-"""Accessible bytes a program may have mapped, in all."""
+"""Accessible bytes a program may have mapped, in all; twice as many with those it only reserved (PROT_NONE)."""
 MIN_ADDRESS = 0x10000
 """vm.mmap_min_addr."""
 _STACK_STEP = 64 * PAGE
@@ -97,6 +97,7 @@ class AddressSpace:
         self._starts: list[int] = []
         self._next = _TOP
         self._used = 0
+        self._reserved = 0
         self._code: dict[int, bytes] = {}
         self._heap = (0, 0)
         self._stack_floor = USER_END
@@ -176,8 +177,8 @@ class AddressSpace:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         size = page_up(size)
         start = self._place(address, size, fixed)
-        replaced = sum(r.end - r.start for r in self._within(start, start + size) if r.prot)
-        self._claim((size if prot else 0) - replaced)
+        parts = list(self._within(start, start + size)) if fixed else []
+        self._claim((size if prot else 0) - _accessible(parts), size - sum(r.end - r.start for r in parts))
         if fixed:
             self._remove(start, start + size)
         # Filled while it is plain data: the engine refuses writes over what it may have translated.
@@ -195,7 +196,8 @@ class AddressSpace:
         size = page_up(size)
         if address % PAGE or size <= 0 or address + size > USER_END:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._claim(-sum(r.end - r.start for r in self._within(address, address + size) if r.prot))
+        parts = list(self._within(address, address + size))
+        self._claim(-_accessible(parts), -sum(r.end - r.start for r in parts))
         self._remove(address, address + size)
         self.on_change(address, address + size)
 
@@ -207,7 +209,7 @@ class AddressSpace:
         parts = list(self._within(address, end))
         if sum(r.end - r.start for r in parts) != end - address:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        self._claim(sum((r.end - r.start) * (bool(prot) - bool(r.prot)) for r in parts))
+        self._claim((end - address if prot else 0) - _accessible(parts), 0)
         self._cut_out(address, end)
         for part in parts:
             if part.prot & EXEC and not prot & EXEC:
@@ -350,15 +352,16 @@ class AddressSpace:
         start = self._next - size
         while (blocked := next(self._within(start, start + size), None)) is not None:
             start = blocked.start - size
-        if start < MIN_ADDRESS or size > LIMIT * 64:
+        if start < MIN_ADDRESS or size > 2 * LIMIT:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         self._next = start
         return start
 
-    def _claim(self, size: int) -> None:
-        if size > 0 and self._used + size > LIMIT:
+    def _claim(self, accessible: int, reserved: int) -> None:
+        used, all_of_it = self._used + accessible, self._reserved + reserved
+        if (accessible > 0 and used > LIMIT) or (reserved > 0 and all_of_it > 2 * LIMIT):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        self._used += size
+        self._used, self._reserved = used, all_of_it
 
     def _remember(self, part: _Region) -> None:
         content = self._engine.read(part.start, part.end - part.start)
@@ -372,6 +375,10 @@ class AddressSpace:
                     raise CodeRewritten(page)
             self.on_exec(start, end)
         self.on_change(start, end)
+
+
+def _accessible(parts: list[_Region]) -> int:
+    return sum(part.end - part.start for part in parts if part.prot)
 
 
 def _digest(content: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol
 
 from backends.model import Frame
@@ -105,7 +106,7 @@ class StackTable:
         addresses = sorted({address for address, _ in reads})
         if not addresses or addresses[-1] - addresses[0] > _WIDEST:
             return
-        if any(b - a < 8 for a, b in zip(addresses, addresses[1:], strict=False)):
+        if any(b - a < 8 for a, b in pairwise(addresses)):
             return
         if len(self._layouts) >= _MOST_KEYS:
             self._layouts.clear()

@@ -442,4 +442,5 @@ def test_a_sleep_without_end_is_said_to_be_one(call: Caller) -> None:
 
 def test_a_vast_fixed_mapping_is_answered_at_once(call: Caller) -> None:
     assert call("mmap", 0x10_0000, 60 << 30, 3, 0x10_0022, -1, 0) == -errno.ENOMEM
+    assert call("mmap", 0x10_0000, 1 << 30, 3, 0x10_0022, -1, 0) == -errno.EEXIST
     assert call("madvise", call.room, 1 << 46, 4) == -errno.ENOMEM

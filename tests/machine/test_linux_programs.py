@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import signal
@@ -19,7 +18,7 @@ from tests.machine.linux_loop import run
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="needs x86-64 Linux to compare with"
 )
-ENVIRONMENT = {"PATH": DEFAULT_PATH, "HOME": os.environ.get("HOME", "/"), "LANG": "C", "TERM": "dumb"}
+ENVIRONMENT = {"PATH": DEFAULT_PATH, "HOME": "/", "LANG": "C", "TERM": "dumb"}
 SAMPLE = "".join(f"{n * 7919 % 1000} line {n}\n" for n in range(400))
 
 

@@ -33,7 +33,7 @@ from backends.ring_reader import RingReader
 from tui.app.app import HwbpApp
 from tui.session.session import Session
 
-__all__ = ["ADD", "RESET", "FakeSpace", "Machine", "app_on", "settle"]
+__all__ = ["ADD", "RESET", "FakeSpace", "Machine", "app_on", "busy_machine", "screen_text", "settle"]
 
 PROGRAM = "/tmp/programs/counter"
 TEXT = 0x401000
@@ -113,6 +113,11 @@ class FakeSpace:
 
     def starting_with(self, prefix: str, limit: int = 100) -> list[str]:
         return [name for name in SYMBOLS if name.startswith(prefix)][:limit]
+
+    @property
+    def modules(self) -> tuple[()]:
+        """None: completion comes from elsewhere."""
+        return ()
 
     def module_at(self, address: int) -> None:
         """A table has no modules: the disassembly begins at the culprit."""
@@ -397,18 +402,49 @@ def app_on(machine: Machine, *, space: FakeSpace | None = None, **options: Any) 
     names = space or FakeSpace()
     clock: Callable[[], float] = options.pop("clock", lambda: 100.0)
     opening.set_result(Session(machine, machine.reader, space=lambda _mappings, _program: names))
-    return HwbpApp(opening, clock=clock, **options)
+    return HwbpApp(opening, clock=clock, fps=0, **options)
+
+
+def busy_machine(hits: int = 60) -> Machine:
+    """perf, ptrace and kgdb each hold a slot, and the program has hit them."""
+    machine = Machine()
+    machine.add(BreakpointRequest(LIMITS + 24, 8, "w", text="cfg.limits[3]"))
+    lock = BreakpointRequest(0x404100, 4, "rw", owner="ptrace", text="lock")
+    machine.add(lock, Owner("ptrace", 812, "gdb"))
+    machine.add(BreakpointRequest(0x401200, 1, "x", owner="kgdb", text="add_limit"))
+    for number in range(hits):
+        if number % 7 == 6:
+            machine.hit(1, number, 0, by=RESET, stack=2)
+        else:
+            machine.hit(1, number, number + 1)
+        if number % 9 == 4:
+            machine.hit(2, 0, 1)
+        if number % 5 == 3:
+            machine.hit(3, 0, 0, by=(0x401200, 0x401200))
+    machine.run_state("stopped", Stop("hit", "hit 3 of add_limit"))
+    machine.set_cpu(dr6=dr.DR6_BASE | 1, last_db="trap: data", db_count=79, dr_writes=6)
+    return machine
+
+
+def screen_text(app: HwbpApp) -> str:
+    """What stands on the screen, line by line."""
+    strips = app.screen._compositor.render_strips(app.size)
+    return "\n".join(strip.text.rstrip() for strip in strips)
 
 
 async def settle(pilot: Any) -> None:
     """Until the machine has answered everything and the screen shows it."""
     app: HwbpApp = pilot.app
-    for _ in range(200):
+    for _ in range(10):
         await pilot.pause()
-        app._tick()
-        if app.machine.idle and not app.scene.names.wanted:
-            await pilot.pause()
-            if app.machine.idle and not app.scene.names.wanted:
-                return
-        await pilot.pause(0.005)
+        app.tick()
+        for _ in range(1000):
+            if app.machine.idle:
+                break
+            await pilot.pause(0.001)
+        await pilot.pause()
+        view, ring = app.scene.view, app.scene.ring
+        fresh = view is None or ring is None or ring.word("generation") == view.generation
+        if not app.scene.names.wanted and (fresh or app.machine.broken):
+            return
     raise AssertionError("the machine never came to rest")

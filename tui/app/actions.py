@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tui.app.widgets.detail import DetailPanel
     from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
     from tui.app.widgets.hits import HitsPanel
+    from tui.app.widgets.narration import NarrationPanel
     from tui.app.widgets.prompt import Preview
     from tui.app.widgets.slots import SlotsPanel
 
@@ -41,6 +42,7 @@ class Actions(App[int], inherit_bindings=False):
     dr7: Dr7Panel
     dr6: Dr6Panel
     hits: HitsPanel
+    narration: NarrationPanel
     detail: DetailPanel
     command_line: CommandLine
     command_bar: Horizontal
@@ -60,6 +62,11 @@ class Actions(App[int], inherit_bindings=False):
 
     def arrange(self) -> None:
         """Give every panel its place."""
+        raise NotImplementedError
+
+    @property
+    def demo_active(self) -> bool:
+        """A demo is being played."""
         raise NotImplementedError
 
     @property
@@ -189,7 +196,7 @@ class Actions(App[int], inherit_bindings=False):
     def _command_closed(self) -> None:
         self.command_line.open()
         self.preview.show("")
-        self.hits.focus()
+        (self.narration if self.demo_active else self.hits).focus()
         self.command_line.can_focus = False
         self.arrange()
 
@@ -255,6 +262,7 @@ class Actions(App[int], inherit_bindings=False):
         """Keep the machine, end the narration."""
         if self.player is not None:
             self.player.leave()
+            self.hits.focus()
             self.arrange()
 
 

@@ -69,7 +69,10 @@ class Stage(Widget):
 
 
 class HwbpApp(Actions, inherit_bindings=False):
-    """`opening` is the session that is being opened; `reopen` opens a fresh one for a demo's replay."""
+    """`opening` is the session that is being opened; `reopen` opens a fresh one for a demo's replay.
+
+    With `fps` 0 nothing happens by itself: tests and pictures call `tick` and `sample`.
+    """
 
     CSS_PATH = None
     CSS = """
@@ -110,7 +113,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.ascii = ascii
         self.scene = Scene()
         self.scene.still = self.animation_level == "none"
-        self.scene.fps = min(fps, 2) if self.scene.still else fps
+        self._ticking = fps > 0
+        self.scene.fps = (min(fps, 2) if self.scene.still else fps) or 15
         self.arrangement = Arrangement()
         self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble)
         self.player = DemoPlayer(self, demo) if demo is not None else None
@@ -172,11 +176,12 @@ class HwbpApp(Actions, inherit_bindings=False):
     def on_mount(self) -> None:
         """The machine is already on its way."""
         self.arrange()
-        self.hits.focus()
+        (self.narration if self.demo_active else self.hits).focus()
         self.theme_changed_signal.subscribe(self, self._new_ink)
         self.machine.open(self._opening, self._opened, self._failed)
-        self.set_interval(1 / self.scene.fps, self._tick)
-        self.set_interval(1 / _SAMPLES_PER_SECOND, self._sample)
+        if self._ticking:
+            self.set_interval(1 / self.scene.fps, self.tick)
+            self.set_interval(1 / _SAMPLES_PER_SECOND, self.sample)
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """The footer and the command line depend on the focus."""
@@ -195,7 +200,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         """Give every panel its place."""
         size = self.size
         demo = NARRATION_LINES if self.demo_active else 0
-        wants = Wants(self.message.wanted(size.width), self.where == "command", demo)
+        message = 0 if demo and self.message.note.kind == "idle" else self.message.wanted(size.width)
+        wants = Wants(message, self.where == "command", demo)
         places = plan(size.width, size.height, wants)
         self.command_bar.display = "command" in places
         self.detail.stack_beside = "stack" not in places
@@ -214,6 +220,8 @@ class HwbpApp(Actions, inherit_bindings=False):
             return "hits"
         if focused is self.slots:
             return "slots"
+        if focused is self.narration:
+            return "demo"
         return "bits" if focused in (self.dr7, self.dr6) else "app"
 
     @property
@@ -246,7 +254,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         )
         self._changed()
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """A frame: look at shared memory, ask the machine if that says so, draw what changed."""
         if self.player is not None and self.player.active:
             self.player.tick()
         if self.machine.moved():
@@ -256,7 +265,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.machine.refresh(counters=False)
         self.machine.look_up_names()
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Four times a second: counters, rates, totals."""
         self.machine.refresh(counters=True)
         self.scene.sample(self._clock())
         if "sites" in plan(self.size.width, self.size.height, self.arrangement.wants):

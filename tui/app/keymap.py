@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
 
+from textual.binding import Binding, BindingType
+
 if TYPE_CHECKING:
     from tui.session.commands.table import Command
 
-__all__ = ["KeyEntry", "entries", "key_name", "needs_argument"]
+__all__ = ["KeyEntry", "bindings", "entries", "key_name", "needs_argument"]
 
 Where = Literal["app", "hits", "slots", "bits", "command", "demo"]
 
@@ -70,6 +72,15 @@ _OURS: Final = ("stop", "help", "quit")
 
 _RANKS: Final = {"watch": 3, "delete": 5, "continue": 1, "stepi": 4, "nexti": 10, "print": 11}
 _LABELS: Final = {"stepi": "step", "nexti": "next", "dr7 toggle": "bit"}
+
+
+def bindings(where: Where) -> list[BindingType]:
+    """The bindings of the panel that `where` names: these win over the app's own while it has the focus."""
+    return [
+        Binding(",".join(entry.keys), f"app.{entry.action}", entry.summary, show=False)
+        for entry in (*_APP, *_DEMO)
+        if entry.where == where
+    ]
 
 
 @cache

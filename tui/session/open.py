@@ -5,9 +5,11 @@ Imports are late on purpose: the backend's process is started first, and imports
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from backends.base import Launch
+from backends.base import HwbpError, Launch
+from tui.session.escape import escape
 
 if TYPE_CHECKING:
     from tui.session.session import Session
@@ -23,6 +25,8 @@ def open_session(
 
     A machine that could not be opened is closed again. With `launch.lossless` the ring waits for its reader.
     """
+    if os.path.isdir(launch.program):
+        raise HwbpError(f"{escape(launch.program)}: is a directory, not a program", errno="EISDIR")
     from backends.client import start
 
     client = start(backend)

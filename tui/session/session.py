@@ -181,6 +181,10 @@ class Session:
             self.took(self.backend.run_to(entry))
             self._interrupted.clear()
             self.wait(Goal())
+            if self.view.state in ("exited", "failed"):
+                raise HwbpError(
+                    f"the program ended before its libraries were in place: {escape(self.view.stop.text)}"
+                )
 
     # Running
 

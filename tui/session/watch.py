@@ -55,7 +55,8 @@ class Watch:
                 f"{shown}: LEN is {self.length}, and an execute watch has length 1 (SDM 3B 17.2.4)",
                 f"write {shown}:x",
             )
-        if _split(str(self)) != (self.expr, self.length, self.type):
+        bad_end = self.length is None and _BAD_LENGTH.search(self.expr)
+        if bad_end or _split(str(self)) != (self.expr, self.length, self.type):
             raise WatchError(
                 f"{shown}: this expression cannot be told from a LEN or a type; put it in parentheses"
             )

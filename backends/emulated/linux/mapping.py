@@ -19,7 +19,7 @@ _MAP_SHARED, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x1, 0x10, 0x20,
 def mmap(state: State, address: int, size: int, prot: int, flags: int, fd: int, offset: int) -> int:
     if not size or offset % PAGE or not flags & 3:
         raise fail(errno.EINVAL)
-    if size > LIMIT * 64:
+    if size > 2 * LIMIT:
         raise fail(errno.ENOMEM)
     fixed = bool(flags & (_MAP_FIXED | _MAP_FIXED_NOREPLACE))
     if flags & _MAP_FIXED_NOREPLACE and state.space.occupied(address, size):

@@ -18,10 +18,12 @@ OWN = f"/proc/{PID}"
 _NAMES = ("self", "thread-self", str(PID))
 _MAX_LINKS = 40
 _CPUINFO = """processor\t: 0
-vendor_id\t: GenuineIntel
+vendor_id\t: AuthenticAMD
+cpu family\t: 15
+model\t\t: 4
 model name\t: hwbp-tui emulated x86-64
 cpu cores\t: 1
-flags\t\t: fpu cx8 cmov mmx fxsr sse sse2 syscall nx lm
+flags\t\t: fpu tsc cx8 cmov mmx fxsr sse sse2 syscall nx rdtscp lm cx16 lahf_lm
 bugs\t\t:
 
 """

@@ -77,7 +77,7 @@ class State:
         self.output = Output()
         self.files = Descriptors(self.output, open_standard_input(launch.stdin))
         self.random = random.Random(0xD1CE)
-        self.comm = os.path.basename(image.path)[:15]
+        self.comm = os.path.basename(image.argv[0])[:15]
         self.cwd = os.getcwd()
         self.umask = 0o022
         self.exit_status: int | None = None

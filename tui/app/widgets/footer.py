@@ -31,15 +31,15 @@ class KeyFooter(Panel):
         where = app.where
         if where == "command":
             return list(_TYPING)
-        wheres = {"app", where}
         taken: set[str] = set()
         chosen: list[KeyEntry] = []
-        for entry in sorted(entries(), key=lambda e: (e.where == "app", 0)):
-            here = entry.where in wheres and entry.rank is not None and entry.keys[0] not in taken
-            if here or (app.demo_active and entry.where == "demo"):
+        for entry in sorted(
+            entries(), key=lambda each: each.where == "app"
+        ):  # what has the focus comes first
+            if entry.where in ("app", where) and entry.rank is not None and entry.keys[0] not in taken:
                 taken.update(entry.keys)
                 chosen.append(entry)
-        ranked = sorted(chosen, key=lambda e: (e.where != "demo", e.rank if e.rank is not None else 99))
+        ranked = sorted(chosen, key=lambda each: (each.where != "demo", each.rank))
         return [(key_name(e.keys[0]), self._label(e)) for e in ranked]
 
     def _label(self, entry: KeyEntry) -> str:

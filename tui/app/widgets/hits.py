@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual.binding import BindingType
 from textual.message import Message
 from textual.strip import Strip
 
 from tui.app import numbers, records
 from tui.app.glyphs import Glyphs
+from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.records import Record
@@ -24,6 +26,7 @@ __all__ = ["HitsPanel", "put_change"]
 class HitsPanel(Panel, can_focus=True, inherit_bindings=False):
     """`cursor` is a sequence number (from 0); the screen counts from 1, as `trace` does."""
 
+    BINDINGS: ClassVar[list[BindingType]] = bindings("hits")
     title = "HITS"
     help: ClassVar[str] = """Every time a slot matched, in order.
 

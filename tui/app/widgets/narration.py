@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from textual.binding import BindingType
 from textual.strip import Strip
 
+from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.widgets.message import _wrap
@@ -13,8 +17,17 @@ __all__ = ["NARRATION_LINES", "NarrationPanel"]
 NARRATION_LINES = 5
 
 
-class NarrationPanel(Panel):
+class NarrationPanel(Panel, can_focus=True, inherit_bindings=False):
     """A rule, two or three lines that are said, the command, its answer."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("demo")
+    title = "DEMO"
+    help: ClassVar[
+        str
+    ] = """Each step says what happens, types a command, and shows its answer; the panels above are live.
+
+Right or Enter goes on, r plays it again on a fresh machine, Esc leaves the demo and keeps the machine.
+Tab goes to the other panels: everything else works as always."""
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id)
