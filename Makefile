@@ -32,10 +32,10 @@ demo: $(VENV)/app.stamp ## the app on the emulated machine: nothing to prepare, 
 	@$(BIN)/hwbp-tui
 
 test: $(VENV)/dev.stamp ## every test that this machine allows; skips say why
-	@$(BIN)/python -m pytest -rs
+	@$(BIN)/python -m pytest -rfEs
 
 test-quick: $(VENV)/dev.stamp ## the tests that take less than a second each
-	@$(BIN)/python -m pytest -rs -q -m "not slow"
+	@$(BIN)/python -m pytest -rfEs -q -m "not slow"
 
 lint: $(VENV)/dev.stamp ## ruff, formatting, mypy --strict (tests too), import contracts
 	@$(BIN)/ruff check

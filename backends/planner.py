@@ -60,12 +60,10 @@ def explain(address: int, length: int, type: WatchType, free: int) -> str:  # no
     have = f"only {free} slot{'s are' if free > 1 else ' is'} free" if free else "no slot is free"
     if needed > SLOTS:
         have = f"an x86 CPU has {SLOTS} slots" + (f", and {have}" if free < SLOTS else "")
-    fits = (
-        ""
-        if type == "x" or not free
-        else f"; the first {fitting_length(address, length, free)} bytes would fit"
-    )
-    return f"{takes}; {have}{fits}"
+    if not free or type == "x":
+        return f"{takes}; {have}"
+    fits = fitting_length(address, length, free)
+    return f"{takes}; {have}; the first {'byte' if fits == 1 else f'{fits} bytes'} would fit"
 
 
 def _windows(address: int, length: int, type: WatchType) -> Iterator[tuple[int, int]]:  # noqa: A002

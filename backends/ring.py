@@ -21,6 +21,7 @@ from typing import Final
 __all__ = [
     "ACCESS_CODES",
     "FLAG_KERNEL",
+    "FLAG_SAME_DB",
     "FROM_CODES",
     "HEADER",
     "HEADER_SIZE",
@@ -85,6 +86,9 @@ ACCESS_CODES: Final = ("x", "r", "w", "rw")
 FROM_CODES: Final = (None, "exact", "trap", "decoded", "previous")
 NO_SLOT: Final = 0xFF
 FLAG_KERNEL: Final = 1
+"""The access was made in kernel mode."""
+FLAG_SAME_DB: Final = 2
+"""It belongs to the same #DB as the record before it: one instruction, or one element of a `rep`."""
 
 assert RECORD.size == 84
 

@@ -21,6 +21,7 @@ ENTRY_LIMIT = 1 << 16  # bytes of one CIE or FDE
 INDEX_LIMIT = 1 << 20
 STATES_LIMIT = 64
 MASK = (1 << 64) - 1
+SP = 7  # DWARF's number of rsp (psABI figure 3.36)
 
 Place = tuple[str, int] | tuple[str, bytes] | None
 """Where a register of the caller is: ("at", CFA offset), ("is", CFA offset), ("register", number),
@@ -38,6 +39,8 @@ class Row:
     places: dict[int, Place]
     return_register: int
     signal: bool
+    saved: tuple[tuple[int, int], ...] | None = None
+    """(register, CFA offset) of every saved register but rsp and the return address, where there is no other rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +286,13 @@ class _Machine:
         self.stack: list[tuple[tuple[int, int] | bytes, dict[int, Place]]] = []
 
     def row(self) -> Row:
-        return Row(self.cfa, self.places, self.cie.return_register, self.cie.signal)
+        back = self.cie.return_register
+        others = [(number, place) for number, place in self.places.items() if number != back]
+        saved = [
+            (number, place[1]) for number, place in others if place and place[0] == "at" and number != SP
+        ]
+        plain = tuple((n, offset) for n, offset in saved if isinstance(offset, int))
+        return Row(self.cfa, self.places, back, self.cie.signal, plain if len(plain) == len(others) else None)
 
     def run(self, data: bytes, at: int, end: int, location: int, target: int | None) -> None:
         """Run until the rules at `target` are complete; all of it for None."""

@@ -106,7 +106,7 @@ class DebugInfo:
         """`func::v` for each static `v` inside a function, for "did you mean"."""
         entries = [e for unit in self._units(name) for e in self._walk(unit) if e.name == name and e.local]
         found = ["::".join((*e.scope, e.name)) for e in entries if isinstance(self._place(e)[0], int)]
-        return tuple(dict.fromkeys(found))
+        return tuple(sorted(set(found)))
 
     def _find(self, scope: tuple[str, ...], name: str) -> list[_Entry]:
         entries = [e for unit in self._units(name) for e in self._walk(unit) if e.name == name]
@@ -144,12 +144,13 @@ class DebugInfo:
             raise ExpressionError(f"{path.name} is ambiguous: {', '.join(names)}", names)
         if choices:
             return choices[0]
-        if why:
-            raise ExpressionError(f"{spell(replace(path, steps=()))} {why}")
-        for symbol in self._table.find(path.name):  # declared here, defined where there is no DWARF
-            if symbol.kind == "object":
-                return entries[0], symbol.value, kind
-        raise ExpressionError(f"{path.name} is declared here but has no address")
+        # Declared here and defined where there is no DWARF, or (link-time optimisation) described in another unit.
+        symbols = [s for s in self._table.find(path.name) if s.kind == "object"]
+        if kind is not None and len({s.value for s in symbols}) == 1:
+            return entries[0], symbols[0].value, kind
+        raise ExpressionError(
+            f"{spell(replace(path, steps=()))} {why or 'has no address: it was optimised out'}"
+        )
 
     def _spelled(self, entry: _Entry) -> str:
         return "::".join(
@@ -161,7 +162,6 @@ class DebugInfo:
         try:
             die = self._sections.entry(self._sections.unit(entry.unit), entry.offset)
             kind = location = constant = None
-            declared = "DW_AT_declaration" in die.attributes
             for _ in range(4):
                 location = location or die.attributes.get("DW_AT_location")
                 constant = constant or die.attributes.get("DW_AT_const_value")
@@ -175,8 +175,7 @@ class DebugInfo:
                     break
                 die = self._types.reference(die, origin)
             if location is None:
-                why = "has no address: the compiler made it a constant" if constant is not None else ""
-                return ("" if declared else why or "has no address: it was optimised out"), kind
+                return "has no address: the compiler made it a constant" if constant is not None else "", kind
             return self._address(location, entry.unit), kind
         except Exception:  # broken DWARF: pyelftools raises what it meets
             return "has broken debug information", None
@@ -283,8 +282,10 @@ class DebugInfo:
             plain = self._types.complete(self._types.stripped(kind), self._named)
             tag = plain.tag if plain is not None else ""
             if tag in POINTERS:
-                address = _pointer(here, address, read)
                 kind = self._types.of(plain)
+                if step and not isinstance(step, str):
+                    self._sized(here, self._types.size(kind))
+                address = _pointer(here, address, read)
                 if isinstance(step, str):
                     plain = self._types.complete(self._types.stripped(kind), self._named)
                     tag = plain.tag if plain is not None else ""

@@ -114,7 +114,9 @@ class ElfImage:
         except ValueError:
             raise ElfError(f"{name}: not a usable path") from None
         if fd < 0:
-            raise ElfError(f"{name}: {'a directory, not a program' if stat.S_ISDIR(mode) else 'not a regular file'}")
+            raise ElfError(
+                f"{name}: {'a directory, not a program' if stat.S_ISDIR(mode) else 'not a regular file'}"
+            )
         return cls(name, fd, os.fstat(fd).st_size, machines)
 
     def read_at(self, offset: int, size: int) -> bytes:

@@ -72,6 +72,7 @@ _SCOPE = re.compile(r"'([^']+)'::|([^:\s\[\]()*&+'>]+)::")
 _VERSION = r"@@?[\w.]+|\.[0-9]+|\.(?:constprop|isra|part|lto_priv|llvm)\.[0-9]+"
 _NAME = re.compile(rf"[^\W\d](?:[\w$]|\$)*(?:{_VERSION})*|[$][\w$]+")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}(?![\w])")
+_ARITHMETIC = re.compile(r"[(\s]*[-~0-9]")
 _OPERATOR = re.compile(r"<<|>>|[-+*/%&|^]")
 _PRECEDENCE = {"|": 1, "^": 2, "&": 3, "<<": 4, ">>": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
 _SPACE = re.compile(r"\s*")
@@ -96,7 +97,7 @@ def spell(path: Path) -> str:
     arrow = False
     for step in path.steps:
         if step is None:
-            text, arrow = (f"*{text}" if arrow else text), True
+            text, arrow = (f"(*{text})" if arrow else text), True
         elif isinstance(step, int):
             text, arrow = f"{'(*' + text + ')' if arrow else text}[{step}]", False
         else:
@@ -120,7 +121,7 @@ class _Reader:
                 raise self._error()
         except ExpressionError:
             self.at, self.depth = start, 0
-            if _NUMBER.match(self.text):
+            if _ARITHMETIC.match(self.text):
                 raise
             value = self._place()
             if self._take("+"):

@@ -7,7 +7,6 @@ rbp and words again knows that the stack is the same without walking it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from symbols.cfi import Place, Row
 from symbols.frame_expression import evaluate
@@ -90,7 +89,10 @@ class Unwinder:
         place: Place = row.places.get(row.return_register)
         if place is None:
             return None
-        address = walk.value(walk.located(place, cfa))
+        if place[0] == "at" and isinstance(place[1], int):
+            address = walk.word(cfa + place[1], 8)
+        else:
+            address = walk.value(walk.located(place, cfa))
         walk.go(address, cfa, row)
         return address, False, row.signal
 
@@ -150,11 +152,13 @@ class Unwinder:
             return b""
 
 
-@dataclass(frozen=True, slots=True)
 class _Saved:
     """A register of a caller that lies in memory and has not been needed yet."""
 
-    address: int
+    __slots__ = ("address",)
+
+    def __init__(self, address: int) -> None:
+        self.address = address
 
 
 _LOST = _Saved(-1)
@@ -218,7 +222,13 @@ class _Walk:
 
     def go(self, address: int, cfa: int, row: Row) -> None:
         """Become the caller's frame as the rules say."""
-        kept: dict[int, int | _Saved] = {n: self._known[n] for n in _KEPT if n in self._known}
+        known = self._known
+        kept: dict[int, int | _Saved] = {n: known[n] for n in _KEPT if n in known}
+        if row.saved is not None:
+            for number, offset in row.saved:
+                kept[number] = _Saved(cfa + offset & MASK)
+            self._enter(address, cfa, kept, row.signal)
+            return
         for number, place in row.places.items():
             if number not in (row.return_register, SP):
                 try:

@@ -133,7 +133,14 @@ class SymbolTable:
         # Of several symbols at one address the last in this order names it: typed, sized, visible, `malloc` rather
         # than `__libc_malloc`, global, from .symtab.
         plain = np.concatenate([p.plain for p in self._parts] or [np.zeros(0, bool)])
-        rank = typed * 64 + (rows["size"] > 0) * 32 + (bind != 0) * 16 + plain * 8 + (bind == 1) * 4 + (part == 0)
+        rank = (
+            typed * 64
+            + (rows["size"] > 0) * 32
+            + (bind != 0) * 16
+            + plain * 8
+            + (bind == 1) * 4
+            + (part == 0)
+        )
         order = np.lexsort((rank, rows["value"]))
         order = order[placed[order]]
         self._values = rows["value"][order]

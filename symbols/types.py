@@ -205,7 +205,8 @@ class Types:
             return f"{text}{'' if text.endswith('*') else ' '}{'*' if die.tag == POINTERS[0] else '&'}"
         if die.tag == "DW_TAG_subroutine_type":
             return f"{self.name(inner, depth + 1)} ()"
-        return _QUALIFIERS.get(die.tag, "") + self.name(inner, depth + 1)
+        qualifier, text = _QUALIFIERS.get(die.tag, ""), self.name(inner, depth + 1)
+        return text + qualifier.strip() if text.endswith("*") else qualifier + text
 
     def members(self, record: Any) -> Iterator[Member]:
         """The members of a struct, union or class, anonymous and inherited ones with an empty name."""

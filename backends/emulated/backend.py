@@ -216,6 +216,7 @@ class EmulatedBackend(Backend):
             assert status is not None
             died = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
             stop = Stop("exit", f"the program has ended: {died}")
+            self._linux.close()
             self._ptrace.flush()
             self._layer.schedule_in(0, None)
         else:
@@ -425,6 +426,8 @@ class EmulatedBackend(Backend):
         return self._linux.output.chunks(first, _OUTPUT_LIMIT)
 
     def close(self) -> None:
+        if self._launch is not None:
+            self._linux.close()
         self._state = "exited"
 
     def _breakpoint(self, event: PerfEvent) -> Breakpoint:

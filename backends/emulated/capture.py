@@ -81,14 +81,15 @@ class Capture:
         value: int,
         old: int,
         stack: int,
+        flags: int = 0,
     ) -> None:
-        """Write one hit. `access` is one of ACCESS_*; execute hits have no values."""
+        """Write one hit. `access` is one of ACCESS_*, `flags` of FLAG_*; execute hits have no values."""
         head = self.head
         known = 0 if access == ACCESS_X else _EXACT
         self._pack(
             self._records, (head & self._mask) * self._size,
             head, time, ip, insn_ip, address, value, old,
-            sink.breakpoint, self.pid, self.tid, stack, self.comm, self.cpu, length, slot, access, known, known, 0,
+            sink.breakpoint, self.pid, self.tid, stack, self.comm, self.cpu, length, slot, access, known, known, flags,
         )  # fmt: skip
         self.head = head = head + 1
         if not head % PUBLISH_EVERY:

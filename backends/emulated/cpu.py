@@ -16,15 +16,17 @@ import iced_x86 as ic
 from backends.dr import DR6_BASE
 from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X, Capture, HitSink
 from backends.emulated.debug_unit import DataSlot, DebugUnit
-from backends.emulated.decode import CMPXCHG, IN_USER_FAULTS, AccessList, Decoded, decode
+from backends.emulated.decode import IN_USER_FAULTS, UNSEEN, AccessList, Decoded, decode
+from backends.emulated.division import DIVISIONS, overflows
 from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
 from backends.emulated.icicle import LIMIT, IcicleEngine
 from backends.emulated.linux import Unsupported as UnsupportedCall
 from backends.emulated.memory import AddressSpace, CodeRewritten
-from backends.emulated.scan import cmpxchg_places, special_places
+from backends.emulated.scan import special_places, unseen_places
 from backends.emulated.special import Privileged, UndefinedInstruction, Unsupported, run_special
 from backends.emulated.stacks import StackTable
 from backends.model import Stop
+from backends.ring import FLAG_SAME_DB
 
 __all__ = ["Cpu", "Kernel"]
 
@@ -44,6 +46,7 @@ _BULK = {
     _M.STOSQ: 8,
 }
 _STORES = {_M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ}
+_CACHE_HINTS = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
 
 
 class Kernel(Protocol):
@@ -94,7 +97,7 @@ class Cpu:
         self._decoded: dict[int, Decoded] = {}
         self._quick: dict[int, Callable[[], AccessList]] = {}
         self._special: set[int] = set()
-        self._cmpxchg: set[int] = set()
+        self._unseen: set[int] = set()
         self._temporary: dict[int, int] = {}
         self._rf_pc = -1
         self._rep_pc = -1
@@ -129,20 +132,20 @@ class Cpu:
         code = self.engine.read(start, end - start)
         special = special_places(code, start) - self._special
         self._special |= special
-        cmpxchg = cmpxchg_places(code, start)
-        self._cmpxchg |= cmpxchg
-        if self.unit.writes_watched:
-            special |= cmpxchg
+        unseen = unseen_places(code, start)
+        self._unseen |= unseen
+        if self.unit.data:
+            special |= unseen
         for address in special:
             self.engine.add_breakpoint(address, fresh=True)
 
     def _armed(self) -> None:
         """The slots have changed.
 
-        A failing cmpxchg is a write that the engine does not do: while writes are watched, look at each.
+        While any data slot is armed, each instruction is looked at whose accesses the engine does not show.
         """
         self._quick.clear()
-        for address in self._cmpxchg if self.unit.writes_watched else ():
+        for address in self._unseen if self.unit.data else ():
             self.engine.add_breakpoint(address)
         for address in self._special:  # an execute slot on one of these may just have been taken back
             self.engine.add_breakpoint(address)
@@ -166,7 +169,7 @@ class Cpu:
         for address in self._temporary:
             if (
                 address not in self._special
-                and address not in self._cmpxchg
+                and address not in self._unseen
                 and address not in self.unit.execute
             ):
                 self.engine.remove_breakpoint(address)
@@ -229,10 +232,10 @@ class Cpu:
         hit.lift()
         status = vm.step(1)
         hit.deny()
+        self._surplus += 1
         if status != LIMIT:
             self._faulted_after_all(engine.event().kind)
             return True
-        self._surplus += 1
         value = hit.value = int.from_bytes(vm.mem_read(hit.start, hit.length), "little")
         index = hit.index
         self.capture.hit(
@@ -267,7 +270,7 @@ class Cpu:
 
     def _one(self) -> None:
         pc = self.engine.pc
-        if pc in self._special or pc in self._cmpxchg or pc in self.unit.execute:
+        if pc in self._special or pc in self._unseen or pc in self.unit.execute:
             self._breakpoint(pc)
             return
         self._rf_pc = -1
@@ -322,8 +325,22 @@ class Cpu:
             self._signal(SIGSEGV, pc)
         elif decoded.mnemonic in (_M.UD0, _M.UD1, _M.UD2, _M.INVALID) and kind is EventKind.INVALID:
             self._signal(SIGILL, pc)
+        elif decoded.mnemonic in _CACHE_HINTS:
+            self._cache_hint(pc, decoded)
         else:
             raise Unsupported("the engine lacks this instruction")
+
+    def _cache_hint(self, pc: int, decoded: Decoded) -> None:
+        """Changes nothing that a program can see, but is a load of one byte to the debug registers."""
+        engine = self.engine
+        address = decoded.accesses()[0][0]
+        if not self.space.prot_at(address) & READ:
+            self._signal(SIGSEGV, address)
+            return
+        engine.pc += decoded.length
+        self._report(
+            pc, [(s, 1, s.current(engine.raw_read)) for s in self.unit.touched(address, address + 1)], 0
+        )
 
     def _interrupt(self, vector: int) -> None:
         engine = self.engine
@@ -420,23 +437,27 @@ class Cpu:
             kind = engine.single()
             unit.deny_all()
         if kind is not EventKind.LIMIT:
-            self._surplus -= faulted
             self._faulted_after_all(kind)
             return
         self._rf_pc = -1
         unit.forget_values()
         if decoded.rep:
             self._after_element(pc, decoded)
+        self._report(pc, touched, stack)
+
+    def _report(self, pc: int, touched: list[tuple[DataSlot, int, int]], stack: int) -> None:
+        """The instruction at `pc` has finished: record what it hit, in the order of the registers."""
+        engine = self.engine
         ip = engine.pc
         time = engine.instructions_counted - self._surplus
         hits = 0
         for slot, kinds, old in touched:
             if kinds & slot.kinds:
+                flags = FLAG_SAME_DB if hits else 0
                 hits |= 1 << slot.index
                 self.capture.hit(
                     self.sinks[slot.index], time, ip, pc, slot.start, slot.length, slot.index,
-                    ACCESS_W if kinds & 2 else ACCESS_R,
-                    int.from_bytes(engine.raw_read(slot.start, slot.length), "little"), old, stack,
+                    ACCESS_W if kinds & 2 else ACCESS_R, slot.current(engine.raw_read), old, stack, flags,
                 )  # fmt: skip
         if hits:
             self._deliver(hits, "trap: data")
@@ -489,9 +510,13 @@ class Cpu:
                 pc  # Linux's handler sets RF, so that the instruction then runs (x86 hw_breakpoint_handler)
             )
             stack, time = self._stack(pc), self.engine.instructions_counted - self._surplus
+            flags = 0
             for slot in range(4):
                 if hits >> slot & 1:
-                    self.capture.hit(self.sinks[slot], time, pc, pc, pc, 1, slot, ACCESS_X, 0, 0, stack)
+                    self.capture.hit(
+                        self.sinks[slot], time, pc, pc, pc, 1, slot, ACCESS_X, 0, 0, stack, flags
+                    )
+                    flags = FLAG_SAME_DB
             self._deliver(hits, "fault: execute")
             if self.stop is not None:
                 return
@@ -502,17 +527,13 @@ class Cpu:
         if pc in self._special:
             self._run_special(pc)
             return
-        if pc in self._cmpxchg and self.unit.writes_watched and self._decode(pc).mnemonic in CMPXCHG:
-            address, size, _ = next(access for access in self._decode(pc).accesses() if access[1] > 0)
-            if self.unit.touched(address, address + size) and self.space_allows(address, size):
+        if pc in self._unseen and self.unit.data and self._decode(pc).mnemonic in UNSEEN:
+            accesses = self._decode(pc).accesses()
+            if accesses and self.unit.touched(accesses[0][0], accesses[0][0] + accesses[0][1]):
                 self._data_access(False)
                 return
         self._rf_pc = -1
         self._event(self.engine.single())
-
-    def space_allows(self, address: int, size: int) -> bool:
-        """Whether the program itself may write there."""
-        return self.space.prot_at(address) & self.space.prot_at(address + size - 1) & WRITE != 0
 
     def _run_special(self, pc: int) -> None:
         engine = self.engine
@@ -531,11 +552,21 @@ class Cpu:
         except UndefinedInstruction:
             self._signal(SIGILL, pc)
             return
+        if decoded.mnemonic in DIVISIONS and self._divide(pc, decoded):
+            return
         sets_tf = decoded.mnemonic in (_M.POPFQ, _M.POPF) and self._top_of_stack() & _TF
         self._rf_pc = -1
         self._event(engine.single())
         if sets_tf and not self._stepping:
             self._guest_tf = True
+
+    def _divide(self, pc: int, decoded: Decoded) -> bool:
+        """div and idiv whose quotient does not fit: #DE, which the engine does not raise. False for all others."""
+        if not overflows(decoded, self.engine, self.space):
+            return False
+        self._surplus -= 1
+        self._signal(SIGFPE, pc)
+        return True
 
     def _top_of_stack(self) -> int:
         try:

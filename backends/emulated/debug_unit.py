@@ -40,6 +40,10 @@ class DataSlot:
         self.deny: Callable[[], object] = bool
         self.lift: Callable[[], object] = bool
 
+    def current(self, read: Callable[[int, int], bytes]) -> int:
+        """What the bytes hold now, little-endian."""
+        return int.from_bytes(read(self.start, self.length), "little")
+
 
 class DebugUnit:
     """The registers, and what they make the engine deny.
@@ -58,7 +62,6 @@ class DebugUnit:
         self.writes = 0
         self.data: tuple[DataSlot, ...] = ()
         self.execute: dict[int, int] = {}
-        self.writes_watched = False
         self.overlapping = False
         self.on_arm: Callable[[], None] = lambda: None
 
@@ -118,7 +121,6 @@ class DebugUnit:
                 data.append(DataSlot(slot, start, length, 2 if kind == "w" else 3))
         self.data = tuple(data)
         self.execute = execute
-        self.writes_watched = any(slot.kinds == 2 for slot in data)
         self.overlapping = any(
             a.start < b.end and b.start < a.end for n, a in enumerate(data) for b in data[n + 1 :]
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import iced_x86 as ic
 
-__all__ = ["CMPXCHG", "IN_USER_FAULTS", "AccessList", "Decoded", "decode"]
+__all__ = ["IN_USER_FAULTS", "REGISTER_NAMES", "UNSEEN", "AccessList", "Decoded", "decode"]
 
 AccessList = tuple[tuple[int, int, int], ...]
 """(address, size in bytes, kind): kind is 1 for a read, 2 for a write, 3 for both."""
@@ -24,19 +24,21 @@ _KIND = {
     _ACCESS.READ_WRITE: 3,
     _ACCESS.READ_COND_WRITE: 3,  # cmpxchg: the hardware writes the old value back when it fails
 }
-_REGISTER = {
+REGISTER_NAMES = {
     value: name
     for name in dir(ic.Register)
     if name.isupper() and isinstance(value := getattr(ic.Register, name), int)
 }
 _M = ic.Mnemonic
-CMPXCHG = frozenset({_M.CMPXCHG, _M.CMPXCHG8B, _M.CMPXCHG16B})
+_BIT_TESTS = {_M.BT, _M.BTS, _M.BTR, _M.BTC}
+UNSEEN = frozenset({_M.CMPXCHG, _M.CMPXCHG8B, _M.CMPXCHG16B, *_BIT_TESTS})
+"""Instructions of which the engine does not show every access: a failing compare-and-exchange is a write, and a bit
+test with its bit number in a register accesses a whole operand, not one byte (SDM 2, CMPXCHG and BT)."""
 _STRING = {
     _M.MOVSB, _M.MOVSW, _M.MOVSQ, _M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ, _M.LODSB, _M.LODSW, _M.LODSD, _M.LODSQ,
     _M.SCASB, _M.SCASW, _M.SCASD, _M.SCASQ, _M.CMPSB, _M.CMPSW, _M.CMPSQ,
 }  # fmt: skip
 _STRING_OR_SSE = {_M.MOVSD, _M.CMPSD}  # the mnemonics that SSE2 shares
-_BIT_TESTS = {_M.BT, _M.BTS, _M.BTR, _M.BTC}
 IN_USER_FAULTS = frozenset({
     _M.IN, _M.OUT, _M.INSB, _M.INSW, _M.INSD, _M.OUTSB, _M.OUTSW, _M.OUTSD, _M.CLI, _M.STI, _M.HLT, _M.LGDT, _M.LIDT,
     _M.LLDT, _M.LTR, _M.LMSW, _M.CLTS, _M.INVD, _M.WBINVD, _M.INVLPG, _M.RDMSR, _M.WRMSR, _M.RDPMC, _M.SWAPGS,
@@ -109,14 +111,14 @@ def _operand(instruction: ic.Instruction, memory: Any) -> tuple[str, int, int]:
         terms.append("R('GS_OFFSET')")
     inner = []
     if memory.base not in (ic.Register.NONE, ic.Register.RIP, ic.Register.EIP):
-        inner.append(f"R('{_REGISTER[memory.base]}')")
+        inner.append(f"R('{REGISTER_NAMES[memory.base]}')")
     if memory.index != ic.Register.NONE:
-        inner.append(f"R('{_REGISTER[memory.index]}')*{memory.scale}")
+        inner.append(f"R('{REGISTER_NAMES[memory.index]}')*{memory.scale}")
     displacement = memory.displacement & 0xFFFF_FFFF_FFFF_FFFF
     explicit = instruction.memory_base == memory.base and instruction.memory_index == memory.index
     if explicit and instruction.mnemonic in _BIT_TESTS and instruction.op1_kind == ic.OpKind.REGISTER:
         bits = size * 8
-        register = _REGISTER[instruction.op1_register]
+        register = REGISTER_NAMES[instruction.op1_register]
         inner.append(f"(S(R('{register}'),{bits})//{bits})*{size}")
     if displacement or not inner:
         inner.append(str(displacement))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["cmpxchg_places", "special_places"]
+__all__ = ["special_places", "unseen_places"]
 
 _PREFIXES: Final = frozenset(
     [0x26, 0x2E, 0x36, 0x3E, *range(0x40, 0x50), *range(0x64, 0x68), 0xF0, 0xF2, 0xF3]
@@ -31,8 +31,20 @@ _SEQUENCES: Final = (
     *(b"\x0f\x20", b"\x0f\x21", b"\x0f\x22", b"\x0f\x23"),  # mov from and to control and debug registers
     *(b"\x0f\xa2", b"\x0f\x31", b"\x0f\x01\xd0", b"\x0f\x01\xf9"),  # cpuid, rdtsc, xgetbv, rdtscp
 )
+_UNSEEN: Final = (
+    *(b"\x0f\xb0", b"\x0f\xb1", b"\x0f\xc7"),  # cmpxchg, cmpxchg8b, cmpxchg16b
+    *(
+        b"\x0f\xa3",
+        b"\x0f\xab",
+        b"\x0f\xb3",
+        b"\x0f\xbb",
+    ),  # bt, bts, btr, btc with the bit number in a register
+)
 _REPEAT: Final = _marks(0xF2, 0xF3)
 _STRING: Final = frozenset([*range(0xA4, 0xA8), *range(0xAA, 0xB0)])
+_DIVIDE: Final = _marks(0xF6, 0xF7)
+_CLEARS_DX: Final = (b"\x31\xd2", b"\x33\xd2")
+"""xor edx, edx: what compilers put in front of an unsigned division, which then cannot overflow."""
 _M80: Final = frozenset(modrm for modrm in range(0xC0) if modrm >> 3 & 7 in (5, 7))
 """ModRM bytes of DB /5 and DB /7 with a memory operand: fld and fstp of 80 bits."""
 
@@ -60,6 +72,9 @@ def _special(code: bytes) -> Iterator[int]:
     for at in _find(code, b"\xdb"):
         if code[at + 1 : at + 2] and code[at + 1] in _M80:
             yield at
+    for at in _find(code.translate(_DIVIDE), b"\1"):
+        if code[at + 1 : at + 2] and code[at + 1] >> 3 & 7 in (6, 7) and not _cannot_overflow(code, at):
+            yield at
     for at in _find(code.translate(_REPEAT), b"\1"):
         after = at + 1
         while after < len(code) and code[after] in _PREFIXES:
@@ -68,13 +83,28 @@ def _special(code: bytes) -> Iterator[int]:
             yield at
 
 
+def _cannot_overflow(code: bytes, at: int) -> bool:
+    """An unsigned division of more than one byte, right behind an instruction that clears the dividend's upper half."""
+    start = at - 1 if at and 0x40 <= code[at - 1] < 0x50 else at
+    return (
+        code[at] == 0xF7
+        and code[at + 1] >> 3 & 7 == 6
+        and code[start - 2 : start] in _CLEARS_DX
+        and start >= 2
+    )
+
+
 def special_places(code: bytes, base: int) -> set[int]:
     """Addresses where a special instruction, or one of its prefixes, may begin in `code` mapped at `base`."""
     return {base + place for at in _special(code) for place in _with_prefixes(code, at)}
 
 
-def cmpxchg_places(code: bytes, base: int) -> set[int]:
-    """The same for cmpxchg, cmpxchg8b and cmpxchg16b."""
-    found = [*_find(code, b"\x0f\xb0"), *_find(code, b"\x0f\xb1")]
-    found += [at for at in _find(code, b"\x0f\xc7") if code[at + 2 : at + 3] and code[at + 2] >> 3 & 7 == 1]
+def unseen_places(code: bytes, base: int) -> set[int]:
+    """The same for the instructions in `backends.emulated.decode.UNSEEN`, with a memory operand."""
+    found = [
+        at
+        for sequence in _UNSEEN
+        for at in _find(code, sequence)
+        if code[at + 2 : at + 3] and code[at + 2] < 0xC0
+    ]
     return {base + place for at in found for place in _with_prefixes(code, at)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import signal
@@ -233,3 +234,19 @@ def test_endless_recursion_ends_with_sigsegv(tmp_path: Path) -> None:
         "int main(void) { return deep(0); }\n"
     )
     assert run(compiled(tmp_path, source, "-O0")).status == -signal.SIGSEGV
+
+
+def test_programs_that_write_can_be_allowed_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(SAMPLE)
+    copy, made = tmp_path / "copy", tmp_path / "made"
+    refused = run("/bin/cp", str(tmp_path / "file"), str(copy))
+    assert refused.status == 1
+    assert b"Permission denied" in refused.err
+    assert run("/bin/cp", str(tmp_path / "file"), str(copy), allow=("write",)).status == 0
+    assert copy.read_text() == SAMPLE
+    assert run("/bin/mkdir", str(made), allow=("write",)).status == 0
+    assert run("/bin/mv", str(copy), str(made), allow=("write",)).status == 0
+    assert run("/usr/bin/touch", str(made / "new"), allow=("write",)).status == 0
+    assert sorted(os.listdir(made)) == ["copy", "new"]
+    assert run("/bin/rm", "-r", str(made), allow=("write",)).status == 0
+    assert not made.exists()

@@ -59,7 +59,7 @@ def test_an_execute_watch_is_one_window_of_length_one_wherever_it_lies() -> None
     [(0, 0, "w"), (0, -1, "w"), (-8, 8, "w"), ((1 << 64) - 4, 8, "w"), (0, 4, "x")],
 )
 def test_a_range_that_is_none_is_refused(address: int, length: int, type_: str) -> None:
-    with pytest.raises(ValueError, match="length|lie in"):
+    with pytest.raises(ValueError, match=r"length|lie in"):
         windows(address, length, type_)  # type: ignore[arg-type]
 
 

@@ -82,8 +82,7 @@ def test_a_watch_that_could_not_be_read_back_cannot_be_made(expr: str) -> None:
 def test_whatever_can_be_parsed_is_written_as_something_that_parses_to_the_same(text: str) -> None:
     try:
         watch = Watch.parse(text)
-    except WatchError as error:
-        assert "\n" not in error.message
+    except WatchError:
         return
     assert Watch.parse(str(watch)) == watch
 

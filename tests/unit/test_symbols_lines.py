@@ -62,9 +62,12 @@ def test_every_address_has_the_line_that_addr2line_says(tmp_path: Path, flags: t
             assert found is None
         else:
             assert found is not None
-            assert (found[0].rpartition("/")[2], found[1]) == (file.rpartition("/")[2], int(number)), hex(
-                address
-            )
+            name = file.rpartition("/")[2]
+            if (
+                name != "<artificial>"
+            ):  # addr2line's word for link-time optimised code; readelf names the file
+                assert found[0].rpartition("/")[2] == name, hex(address)
+            assert found[1] == int(number), hex(address)
 
 
 def test_a_file_is_named_as_the_compiler_was_given_it(tmp_path: Path) -> None:

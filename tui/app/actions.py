@@ -151,17 +151,25 @@ class Actions(App[int], inherit_bindings=False):
 
     def action_delete_slot(self) -> None:
         """Remove what holds the selected slot: the whole watch where it belongs to one."""
-        if (found := self._target()) is not None:
-            watch = self.scene.watches.get(found.id)
-            self.run_line(f"delete #{found.id}" if watch is None else f"delete {watch}")
+        self._on_slot("delete", "close")
 
     def action_switch_slot(self) -> None:
         """Enable or disable what holds the selected slot."""
+        row = self.slots.chosen
+        word = "disable" if row and row.breakpoint and row.breakpoint.enabled else "enable"
+        self._on_slot(word, word)
+
+    def _on_slot(self, word: str, perf_word: str) -> None:
         if (found := self._target()) is None:
             return
-        word = "disable" if found.enabled else "enable"
         watch = self.scene.watches.get(found.id)
-        self.run_line(f"{found.owner.kind} {word} {found.id}" if watch is None else f"{word} {watch}")
+        if watch is not None:
+            self.run_line(f"{word} {watch}")
+        elif found.owner.kind == "perf":
+            self.run_line(f"perf {perf_word} {found.id}")
+        else:
+            kind = found.owner.kind
+            self.tell(Note("refusal", f"DR{self.slots.selected} belongs to {kind}, and only {kind} can {word} it"))
 
     def action_toggle_bit(self) -> None:
         """Space on a bit: the emulated CPU obeys, whatever the books say."""

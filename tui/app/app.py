@@ -207,7 +207,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.detail.stack_beside = "stack" not in places
         if wants != self.arrangement.wants:
             self.arrangement.wants = wants
-            self.query_one(Stage).refresh(layout=True)
+            self.message.refresh(layout=True)  # a child, so that the stage forgets where things were
         self._show_detail()
 
     @property

@@ -51,7 +51,7 @@ def plan(width: int, height: int, wants: Wants = Wants()) -> dict[str, Region]:
     for name, lines in (
         ("footer", 1),
         ("command", 1 if wants.command or roomy else 0),
-        ("message", min(wants.message, 4 if roomy else 3)),
+        ("message", min(wants.message, 5)),
         ("narration", wants.narration),
     ):
         if lines:

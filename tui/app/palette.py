@@ -7,6 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.markup import escape
 
 from tui.app.keymap import entries, key_name, needs_argument
 
@@ -39,7 +41,7 @@ class TableCommands(Provider):
     async def discover(self) -> Hits:
         """Everything, in the tables' order."""
         for name, help_line, run in self._all():
-            yield DiscoveryHit(name, run, text=name, help=help_line)
+            yield DiscoveryHit(Content(name), run, text=name, help=escape(help_line))
 
     async def search(self, query: str) -> Hits:
         """What matches."""
@@ -47,4 +49,4 @@ class TableCommands(Provider):
         for name, help_line, run in self._all():
             score = matcher.match(name)
             if score > 0:
-                yield Hit(score, matcher.highlight(name), run, text=name, help=help_line)
+                yield Hit(score, matcher.highlight(name), run, text=name, help=escape(help_line))

@@ -6,11 +6,13 @@ import contextlib
 import os
 import select
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backends.base import Backend, HwbpError
-from backends.ring_reader import RingReader
 from tui.session.escape import escape
+
+if TYPE_CHECKING:
+    from backends.ring_reader import RingReader
 
 __all__ = ["ClosedOutputError", "Output", "ProgramOutput", "print_lines"]
 
@@ -80,9 +82,14 @@ class ProgramOutput:
         self._keep = keep
         self._seen = 0
 
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything new."""
+        return self._seen < self._ring.word("output")
+
     def pump(self) -> None:
         """Write what is new. Raises ClosedOutputError, HwbpError."""
-        while self._seen < self._ring.word("output"):
+        while self.pending:
             parts = self._backend.output(self._seen)
             if not parts:
                 return

@@ -94,6 +94,7 @@ class _Trace:
             session.backend.resume()
         self._follow(None if self.options.duration is None else began + self.options.duration)
         view = session.took(session.backend.stop()) if session.ring.state == "running" else session.look()
+        self.output.flush()
         self.program.pump()
         facts: dict[str, Any] = {
             "hits": self.hits,
@@ -121,7 +122,9 @@ class _Trace:
                 pause = _SHORTEST_PAUSE
                 if not self._print(rows, limit):
                     return
-            self.program.pump()
+            if self.program.pending:
+                self.output.flush()  # what was hit before the program spoke is read before it
+                self.program.pump()
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 return

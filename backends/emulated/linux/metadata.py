@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from backends.emulated.linux.descriptors import HostFile, pack_stat
 from backends.emulated.linux.files import refuse_write
 from backends.emulated.linux.paths import AT_FDCWD, OWN, open_special, own_link, resolve
-from backends.emulated.linux.state import Handler, State, fail
+from backends.emulated.linux.state import EPOCH_NS, Handler, State, fail
 
 __all__ = ["HANDLERS"]
 
@@ -180,10 +180,10 @@ def umask(state: State, mask: int, *_: int) -> int:
     return old
 
 
-def _changed(state: State, what: str, dirfd: int, path: int) -> str:
+def _changed(state: State, what: str, dirfd: int, path: int, *, follow: bool = False) -> str:
     """The path that a system call would change, once that is allowed."""
-    where = resolve(state, dirfd, state.path(path), follow=False)
-    if what in ("unlink", "rename"):
+    where = resolve(state, dirfd, state.path(path), follow=follow)
+    if what in ("unlink", "rename", "chmod", "utimensat"):
         os.lstat(where)
     refuse_write(state, f"{what} {where}")
     if where.startswith(("/proc/", "/dev/", "/sys/")):
@@ -247,6 +247,37 @@ def fchmod(state: State, fd: int, mode: int, *_: int) -> int:
     return 0
 
 
+def fchmodat(state: State, dirfd: int, path: int, mode: int, *_: int) -> int:
+    os.chmod(_changed(state, "chmod", dirfd, path, follow=True), mode & 0o777)
+    return 0
+
+
+def chmod(state: State, path: int, mode: int, *_: int) -> int:
+    return fchmodat(state, AT_FDCWD, path, mode)
+
+
+def utimensat(state: State, dirfd: int, path: int, times: int, flags: int, *_: int) -> int:
+    """Only "now" and plain times; UTIME_OMIT keeps what the file has."""
+    follow = not flags & _AT_SYMLINK_NOFOLLOW
+    if path:
+        where = _changed(state, "utimensat", dirfd, path, follow=follow)
+    else:
+        where = state.files[dirfd].path
+        refuse_write(state, f"utimensat {where}")
+        state.files[dirfd].host()
+    if not times:
+        os.utime(where, follow_symlinks=follow)
+        return 0
+    now, omit = (1 << 30) - 1, (1 << 30) - 2
+    seconds_a, rest_a, seconds_m, rest_m = state.unpack("<4q", times)
+    old = os.lstat(where)
+    clock = state.now() + EPOCH_NS
+    accessed = {now: clock, omit: old.st_atime_ns}.get(rest_a, seconds_a * 10**9 + rest_a)
+    modified = {now: clock, omit: old.st_mtime_ns}.get(rest_m, seconds_m * 10**9 + rest_m)
+    os.utime(where, ns=(accessed, modified), follow_symlinks=follow)
+    return 0
+
+
 def _always_refused(what: str, dirfd_first: bool) -> Callable[..., int]:
     """A change that the machine never makes: refused like the others, and ENOSYS where writing is allowed."""
 
@@ -286,19 +317,16 @@ HANDLERS: Mapping[str, Handler] = {
     "renameat2": renameat2,
     "ftruncate": ftruncate,
     "fchmod": fchmod,
+    "fchmodat": fchmodat,
+    "chmod": chmod,
+    "utimensat": utimensat,
     **{
         f"{kind}{word}xattr": _no_attributes
         for kind in ("", "l", "f")
         for word in ("get", "set", "list", "remove")
     },
-    **{
-        name: _always_refused(name, False)
-        for name in ("chmod", "chown", "lchown", "truncate", "mknod", "utime")
-    },
+    **{name: _always_refused(name, False) for name in ("chown", "lchown", "truncate", "mknod", "utime")},
     **{name: _always_refused(name, False) for name in ("link", "symlink", "utimes")},
-    **{
-        name: _always_refused(name, True)
-        for name in ("fchmodat", "fchownat", "mknodat", "linkat", "utimensat")
-    },
+    **{name: _always_refused(name, True) for name in ("fchownat", "mknodat", "linkat")},
     **{name: _always_refused(name, True) for name in ("futimesat", "fchmodat2")},
 }

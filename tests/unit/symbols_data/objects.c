@@ -30,7 +30,7 @@ struct point grid[3][4];
 struct node second = {2, NULL};
 struct node first = {1, &second};
 struct node *head = &first;
-struct node **handle = &head;
+struct node **volatile handle = &head;
 static int counter = 5;
 static const int constant = 7;
 char text[16];
@@ -89,6 +89,6 @@ int main(int argc, char **argv) {
     SHOW("environ", environ);
     add_limit(counter + argc);
     add_limit(twice());
-    printf("%s %d\n", argv[0], per_thread);
-    return numbers[argc] + constant;
+    printf("%s %d\n", argv[0], per_thread + constant);
+    return numbers[argc];
 }

@@ -15,7 +15,7 @@ from tui.app.shown import shown
 if TYPE_CHECKING:
     from tui.session.result import Result
 
-__all__ = ["MessagePanel", "Note", "note_of"]
+__all__ = ["MessagePanel", "Note", "note_of", "wrap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class MessagePanel(Panel):
     def _wrapped(self, width: int) -> list[tuple[str, Style, str]]:
         out = []
         for text, style, sign in self._pieces():
-            for number, part in enumerate(_wrap(text, max(20, width - 4))):
+            for number, part in enumerate(wrap(text, max(20, width - 4))):
                 out.append((part, style, sign if number == 0 else " "))
         return out
 
@@ -104,7 +104,7 @@ class MessagePanel(Panel):
         return out
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def wrap(text: str, width: int) -> list[str]:
     """Break at blanks; a word that is longer than a line is cut by the line's end."""
     lines: list[str] = []
     current = ""

@@ -10,11 +10,11 @@ from textual.strip import Strip
 from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.panel import Panel
-from tui.app.widgets.message import _wrap
+from tui.app.widgets.message import wrap
 
 __all__ = ["NARRATION_LINES", "NarrationPanel"]
 
-NARRATION_LINES = 5
+NARRATION_LINES = 6
 
 
 class NarrationPanel(Panel, can_focus=True, inherit_bindings=False):
@@ -57,17 +57,19 @@ Tab goes to the other panels: everything else works as always."""
             style=ink.rule_focus,
         )
         out = [head.to(width, glyphs.rule_focus, ink.rule_focus).strip()]
-        said = _wrap(self.say, width - 4)[: height - 3]
-        out += [self.line(width).add("  ").add(text, ink.strong).strip() for text in said]
-        out += [self.line(width).strip()] * (height - 2 - len(out))
+        said = [self.line(width).add("  ").add(text, ink.strong) for text in wrap(self.say, width - 4)]
         command = self.line(width)
         if self.command:
             command.add("  : ", ink.accent).add(self.command, ink.strong)
-        out.append(command.strip())
-        reply: Line = self.line(width)
-        if self.answer:
-            sign = glyphs.cursor if self.ok else glyphs.refused
-            reply.add(f"  {sign} ", ink.good if self.ok else ink.error)
-            reply.add(self.answer, ink.base if self.ok else ink.error)
-        out.append(reply.strip())
-        return out
+        reply = self._reply(width)
+        rows = [*said[:2], *[self.line(width)] * (2 - len(said)), command, *reply]
+        return [*out, *(row.strip() for row in rows)]
+
+    def _reply(self, width: int) -> list[Line]:
+        ink, glyphs = self.ink, self.glyphs
+        lines = []
+        for number, text in enumerate(wrap(self.answer, width - 6)[:2]):
+            sign = (glyphs.cursor if self.ok else glyphs.refused) if number == 0 else " "
+            line = self.line(width).add(f"  {sign} ", ink.good if self.ok else ink.error)
+            lines.append(line.add(text, ink.base if self.ok else ink.error))
+        return lines

@@ -70,8 +70,8 @@ The line on the rule: used is reserved in the books; a disabled breakpoint keeps
         cpu = self.scene.cpu
         after = f"CPU {cpu.cpu}" + (f", task {cpu.tid}" if cpu.tid is not None else "") if cpu else ""
         wide = width >= 100
-        label = 16 if not wide else 24
-        owner = 11 if not wide else 16
+        label = 14 if not wide else 24
+        owner = 13 if not wide else 16
         out = [self.rule(width, self.title, after=after, right=self._reserved())]
         head = self.line(width).add(" DR address          ", self.ink.muted)
         head.add("watch", self.ink.muted, label + 1).add("typ ln en ", self.ink.muted)

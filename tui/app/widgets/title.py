@@ -59,5 +59,7 @@ class TitleBar(Panel):
             if state == "exited" and view.exit_status is not None:
                 words += f" with status {view.exit_status}"
             elif view.stop.text:
-                words += f"  {shown(view.stop.text)}"
+                text = shown(view.stop.text)
+                told = text.lower().startswith(state)  # `stopped by request` after STOPPED says it twice
+                words += text[len(state) :] if told else f"  {text}"
         return words, ink.bar_error if state == "failed" else ink.bar_warn
