@@ -38,6 +38,11 @@ class DebugSections:
         place = bisect_right(self.units, offset) - 1
         return self.units[place] if place >= 0 else None
 
+    def size_of(self, unit: int) -> int:
+        """Bytes of the unit at an offset."""
+        place = bisect_right(self.units, unit)
+        return (self.units[place] if place < len(self.units) else len(self["info"])) - unit
+
     def unit(self, offset: int) -> Any:
         """pyelftools' CompileUnit at an offset of .debug_info. Raises whatever pyelftools makes of broken input."""
         cu = self._dwarf.get_CU_at(offset)

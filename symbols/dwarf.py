@@ -33,13 +33,13 @@ _INTO = (
 _SCOPES = ("DW_TAG_subprogram", "DW_TAG_namespace")
 STRINGS_LIMIT = 256
 DEPTH_LIMIT = 32
-TOTAL_LIMIT = 20_000_000  # attributes that all lookups together may read
+LOOKUP_LIMIT = 1 << 23  # bytes of units that one lookup may read
 ADDRESS_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A named variable or parameter of a unit. `place` is its address in the file, or why it has none."""
+    """A named variable or parameter of a unit: the functions and namespaces around it, and where its entry lies."""
 
     name: str
     scope: tuple[str, ...]
@@ -60,7 +60,7 @@ class DebugInfo:
         self._types = Types(self._sections)
         self._walked: dict[int, list[_Entry]] = {}
         self._files: dict[int, str] = {}
-        self._budget = Budget(TOTAL_LIMIT)
+        self._budget = Budget(LOOKUP_LIMIT)
 
     def __bool__(self) -> bool:
         return bool(self._sections["info"])
@@ -92,7 +92,8 @@ class DebugInfo:
             return None
         symbol, offset = found
         name = re.sub(r"\.\d+$", "", symbol.name)
-        for entry in [e for unit in self._units(name) for e in self._walk(unit) if e.name == name]:
+        units = self._defining([symbol.value]) or self._units(name)
+        for entry in [e for unit in units for e in self._walk(unit) if e.name == name]:
             place, kind = self._place(entry)
             if place == symbol.value:
                 text = "::".join((*entry.scope, name)) if entry.local else name
@@ -109,7 +110,14 @@ class DebugInfo:
         return tuple(sorted(set(found)))
 
     def _find(self, scope: tuple[str, ...], name: str) -> list[_Entry]:
-        entries = [e for unit in self._units(name) for e in self._walk(unit) if e.name == name]
+        # The unit that defines it holds its address; in a large program a hundred others may declare it.
+        for units in (self._defining([s.value for s in self._table.find(name)]), self._units(name)):
+            entries = self._scoped([e for unit in units for e in self._walk(unit) if e.name == name], scope)
+            if any(isinstance(self._place(e)[0], int) for e in entries):
+                break
+        return entries
+
+    def _scoped(self, entries: list[_Entry], scope: tuple[str, ...]) -> list[_Entry]:
         if not scope:
             return [e for e in entries if not e.local]
         inner = scope[1:]
@@ -122,6 +130,17 @@ class DebugInfo:
                 and (e.scope[-len(inner) :] == inner if inner else not e.local)
             )
         ]
+
+    def _defining(self, addresses: list[int]) -> list[int]:
+        """The units that hold one of these addresses as eight bytes, as DW_OP_addr does."""
+        self._budget = Budget(LOOKUP_LIMIT)
+        units: dict[int, None] = {}
+        for address in addresses[:STRINGS_LIMIT]:
+            needle = b"\x03" + struct.pack("<Q", address & ADDRESS_MASK)
+            at = self._sections["info"].find(needle)
+            if at >= 0 and (unit := self._sections.unit_of(at)) is not None:
+                units[unit] = None
+        return list(units)
 
     def _choose(self, path: Path, entries: list[_Entry]) -> tuple[_Entry, int, Any]:
         """The one variable that is meant: a global one before statics, as gdb chooses."""
@@ -211,6 +230,7 @@ class DebugInfo:
 
     def _units(self, name: str) -> Iterator[int]:
         """The units that may name it: by the string itself, or by its offset in .debug_str."""
+        self._budget = Budget(LOOKUP_LIMIT)
         info, strings = self._sections["info"], self._sections["str"]
         raw = name.encode("utf-8", "surrogateescape") + b"\0"
         offsets = [match.start() for match in re.finditer(re.escape(raw), strings)]
@@ -227,6 +247,10 @@ class DebugInfo:
     def _walk(self, unit: int) -> list[_Entry]:
         """Every variable of a unit with the functions and namespaces around it, kept."""
         if unit not in self._walked:
+            try:
+                self._budget.spend(self._sections.size_of(unit))
+            except ValueError:
+                return []
             entries: list[_Entry] = []
             self._walked[unit] = entries
             with suppress(Exception):  # broken DWARF: what was found before it stays
@@ -234,9 +258,9 @@ class DebugInfo:
         return self._walked[unit]
 
     def _collect(self, unit: int, entries: list[_Entry]) -> None:
-        top = self._sections.unit(unit).get_top_DIE()
+        cu = self._sections.unit(unit)
         around: list[tuple[int, str, bool]] = []
-        for depth, die in self._types.subtree(top, self._budget, _INTO):
+        for depth, die in self._types.subtree(cu.get_top_DIE(), Budget.of(cu), _INTO):
             while around and around[-1][0] >= depth:
                 around.pop()
             if die.tag in _SCOPES or die.tag == "DW_TAG_inlined_subroutine":
@@ -269,7 +293,7 @@ class DebugInfo:
     def _named(self, name: str, tag: str) -> Any:
         for unit in self._units(name):
             cu = self._sections.unit(unit)
-            for _, die in self._types.subtree(cu.get_top_DIE(), self._budget, ("DW_TAG_namespace",)):
+            for _, die in self._types.subtree(cu.get_top_DIE(), Budget.of(cu), ("DW_TAG_namespace",)):
                 if die.tag == tag and text_of(die) == name and "DW_AT_declaration" not in die.attributes:
                     return die
         return None
@@ -297,9 +321,9 @@ class DebugInfo:
             if isinstance(step, str):
                 if tag not in RECORDS:
                     raise ExpressionError(f"{here} is {self._types.name(kind)}: it has no member {step}")
-                member = self._member(plain, step, 0)
+                member = self._types.member(plain, step)
                 if member is None:
-                    names = tuple(n for n in self._names(plain, 0))
+                    names = tuple(self._types.member_names(plain))
                     raise ExpressionError(
                         f"{here} has no member {step} (it has {', '.join(names[:8]) or 'none'})", names
                     )
@@ -333,23 +357,6 @@ class DebugInfo:
             size = None if size is None or count is None else size * count
         skip = index * self._sized(here, size) if index else 0
         return (kind if len(counts) == 1 else Rows(array, counts[1:])), size, skip
-
-    def _member(self, record: Any, name: str, depth: int) -> tuple[int, int | None, Any] | None:
-        for member in self._types.members(record) if depth < DEPTH_LIMIT else ():
-            if member.name == name:
-                return member.offset, member.size, member.type
-            inner = self._types.stripped(member.type) if not member.name else None
-            if inner is not None and inner.tag in RECORDS and (found := self._member(inner, name, depth + 1)):
-                return member.offset + found[0], found[1], found[2]
-        return None
-
-    def _names(self, record: Any, depth: int) -> Iterator[str]:
-        for member in self._types.members(record) if depth < DEPTH_LIMIT else ():
-            inner = self._types.stripped(member.type) if not member.name else None
-            if member.name:
-                yield member.name
-            elif inner is not None and inner.tag in RECORDS:
-                yield from self._names(inner, depth + 1)
 
     def _descend(self, text: str, kind: Any, offset: int) -> tuple[str, int]:
         for _ in range(DEPTH_LIMIT):

@@ -257,7 +257,9 @@ class AddressSpace:
         assert module.names is not None
         # Without a scope, the table says quickly and without DWARF that a library has no such name.
         symbols = self._scoped(module.names, path)
-        if (symbols or path.scope or module.path == self._main_name()) and module.names.debug:
+        only_code = bool(symbols) and all(symbol.kind == "func" for symbol in symbols)
+        likely = symbols or path.scope or module.path == self._main_name()
+        if likely and not only_code and module.names.debug:
             target = module.names.debug.variable(path, read, module.bias)
             if target is not None:
                 return target

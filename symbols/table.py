@@ -256,7 +256,8 @@ class SymbolTable:
 
     def _slots(self) -> dict[int, str]:
         slots: dict[int, str] = {}
-        names: dict[str, _Part] = {}
+        # Relocations count rows of .dynsym, which is read last.
+        dynamic = self._parts[-1] if self._parts and ".dynsym" in self._image.sections else None
         for section_name in (".rela.dyn", ".rela.plt"):
             section = self._image.sections.get(section_name)
             data = self._image.section_bytes(section)[: 24 * PLT_LIMIT] if section else b""
@@ -271,13 +272,6 @@ class SymbolTable:
                     if last >= 0 and int(self._values[last]) == addend:
                         slots[at] = self._symbol(last).name
                     continue
-                part = names.get("dynsym") or self._dynamic(names)
-                if part is not None and info >> 32 < len(part.all):
-                    slots[at] = part.names.at(int(part.all["name"][info >> 32]))
+                if dynamic is not None and info >> 32 < len(dynamic.all):
+                    slots[at] = dynamic.names.at(int(dynamic.all["name"][info >> 32]))
         return slots
-
-    def _dynamic(self, names: dict[str, _Part]) -> _Part | None:
-        if self._parts and self._image.sections.get(".dynsym") is not None:
-            names["dynsym"] = self._parts[-1]
-            return self._parts[-1]
-        return None

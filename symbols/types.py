@@ -14,8 +14,7 @@ from symbols.line_program import Reader
 
 __all__ = ["Budget", "Member", "Rows", "Types", "text_of"]
 
-CHAIN_LIMIT = 64
-BUDGET = 1_000_000
+CHAIN_LIMIT = 32
 POINTERS = ("DW_TAG_pointer_type", "DW_TAG_reference_type", "DW_TAG_rvalue_reference_type")
 RECORDS = ("DW_TAG_structure_type", "DW_TAG_union_type", "DW_TAG_class_type")
 _QUALIFIERS = {
@@ -34,10 +33,15 @@ _KEYWORDS = {
 
 
 class Budget:
-    """How many attributes may still be read. Raises ValueError when they are used up."""
+    """How much may still be read. Raises ValueError when it is used up."""
 
-    def __init__(self, left: int = BUDGET) -> None:
+    def __init__(self, left: int) -> None:
         self.left = left
+
+    @classmethod
+    def of(cls, unit: Any) -> Budget:
+        """Attributes that a unit of this size can honestly hold: few take no byte at all."""
+        return cls(2 * unit.size + 1000)
 
     def spend(self, cost: int) -> None:
         self.left -= cost
@@ -133,7 +137,14 @@ class Types:
         while depth and offset < end:
             child = self._sections.entry(die.cu, offset)
             offset += child.size
-            budget.spend(1 + len(child.attributes))
+            budget.spend(
+                1
+                + (
+                    len(child.cu.get_abbrev_table().get_abbrev(child.abbrev_code)["attr_spec"])
+                    if child.tag
+                    else 0
+                )
+            )
             depth += -1 if child.tag is None else 1 if child.has_children else 0
         return offset
 
@@ -227,6 +238,25 @@ class Types:
                 offset, size = start.value // 8, (start.value % 8 + bits.value + 7) // 8
             if 0 <= offset < 1 << 47:
                 yield Member(name, offset, size, kind)
+
+    def member(self, record: Any, name: str, depth: int = 0) -> tuple[int, int | None, Any] | None:
+        """(offset, size, type) of a member by name, also of one in an anonymous member."""
+        for member in self.members(record) if depth < CHAIN_LIMIT else ():
+            if member.name == name:
+                return member.offset, member.size, member.type
+            inner = self.stripped(member.type) if not member.name else None
+            if inner is not None and inner.tag in RECORDS and (found := self.member(inner, name, depth + 1)):
+                return member.offset + found[0], found[1], found[2]
+        return None
+
+    def member_names(self, record: Any, depth: int = 0) -> Iterator[str]:
+        """The names of all members, those in anonymous members too."""
+        for member in self.members(record) if depth < CHAIN_LIMIT else ():
+            inner = self.stripped(member.type) if not member.name else None
+            if member.name:
+                yield member.name
+            elif inner is not None and inner.tag in RECORDS:
+                yield from self.member_names(inner, depth + 1)
 
     def complete(self, record: Any, named: Any) -> Any:
         """The whole record where this entry only declares it; `named` finds entries by name."""

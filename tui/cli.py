@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
+
+from tui.text.arguments import NOT_BUILT, CommandLineError, command_line, split
 
 if TYPE_CHECKING:
     from backends.base import HwbpError, Launch
@@ -17,19 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_BACKENDS: Final = ("emulated", "perf")
-_ALLOWED: Final = ("write", "network", "exec", "kill")
-_NOT_BUILT: Final = ("children", "kernel", "guard", "bare", "sudo")
 _USAGE: Final = 2
-
-
-class _UsageError(Exception):
-    """What can be told from the command line alone: exit code 2."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (foreign := _foreign_package()) is not None:
             return _complain(foreign)
         return _main(list(sys.argv[1:] if argv is None else argv))
-    except _UsageError as error:
+    except CommandLineError as error:
         return _complain(str(error), _USAGE)
     except KeyboardInterrupt:
         return 130
@@ -50,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    words, program = _split(argv)
-    options = _parser().parse_args(words)
+    words, program = split(argv)
+    options = command_line().parse_args(words)
     try:
         return _commands()[options.command](options, program)
     except Exception as error:
@@ -103,151 +93,6 @@ def _foreign_package() -> str | None:
     return None
 
 
-def _split(argv: list[str]) -> tuple[list[str], list[str] | None]:
-    """What comes before `--`, and the program after it."""
-    if "--" not in argv:
-        return argv, None
-    at = argv.index("--")
-    return argv[:at], argv[at + 1 :]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        "hwbp-tui",
-        description="See who holds the four x86 debug registers, and who writes your variable.",
-        epilog="WATCH is EXPR[/LEN][:w|rw|x]: counter, cfg.limits[3], box+32/8:rw, main:x, prog.c:42.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
-    _screen_options(parser)
-    _machine_options(parser)
-    parser.set_defaults(command="", json=False)
-    words = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
-
-    demo = _word(words, "demo", "a narrated, replayable scene in the app", "hwbp-tui demo [NAME] [--list]")
-    demo.add_argument("name", nargs="?", metavar="NAME")
-    demo.add_argument("--list", action="store_true", help="name the demos, and what each backend can play")
-    _screen_options(demo)
-    demo.add_argument("--backend", choices=_BACKENDS)
-
-    run = _word(words, "run", "the app on a program", "hwbp-tui run [-w WATCH]... -- PROGRAM [ARG]...")
-    _machine_options(run)
-    _screen_options(run)
-
-    attach = _word(words, "attach", "the app on a live process", "hwbp-tui attach PID [-w WATCH]...")
-    attach.add_argument("pid", metavar="PID", type=_pid)
-    _machine_options(attach)
-    _screen_options(attach)
-
-    trace = _word(
-        words,
-        "trace",
-        "one line a hit, no screen",
-        "hwbp-tui trace [-w WATCH]... (-p PID | -- PROGRAM [ARG]...)",
-    )
-    _machine_options(trace)
-    trace.add_argument("-p", "--pid", type=_pid, metavar="PID", help="a live process")
-    trace.add_argument("--json", action="store_true", help="one JSON object a line")
-    trace.add_argument("--stack", action="store_true", help="call stacks with the hits")
-    trace.add_argument("--limit", type=_count, metavar="N", help="stop after N printed hits")
-    trace.add_argument("--duration", type=_seconds, metavar="S", help="stop after S seconds")
-    trace.add_argument("-o", "--output", metavar="FILE", help="write hits and summary there")
-    trace.add_argument("--compat", action="store_true", help="a live run with the emulated CPU's features")
-
-    script = _word(
-        words, "script", "the app's commands from a file", "hwbp-tui script FILE [-- PROGRAM [ARG]...]"
-    )
-    script.add_argument("file", metavar="FILE", help="- for standard input")
-    script.add_argument("--json", action="store_true", help="one JSON object a line")
-    script.add_argument("-p", "--pid", type=_pid, metavar="PID", help="a live process")
-    _machine_options(script)
-
-    slots = _word(words, "slots", "who holds this machine's debug registers", "hwbp-tui slots [PID] [--json]")
-    slots.add_argument("pid", nargs="?", type=_pid, metavar="PID")
-    slots.add_argument("--json", action="store_true")
-
-    doctor = _word(words, "doctor", "what this machine allows and forbids", "hwbp-tui doctor [--json]")
-    doctor.add_argument("--json", action="store_true")
-    _word(words, "serve", "the app in a web browser, on the loopback address", "hwbp-tui serve")
-    return parser
-
-
-def _word(words: Any, name: str, summary: str, usage: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = words.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", usage=usage, allow_abbrev=False
-    )
-    parser.set_defaults(command=name)
-    return parser
-
-
-def _machine_options(parser: argparse.ArgumentParser) -> None:
-    # A default that is suppressed lets -w stand before the word as well as after it.
-    parser.add_argument(
-        "-w", "--watch", action=_Append, metavar="WATCH", default=argparse.SUPPRESS, help="watch this"
-    )
-    parser.add_argument(
-        "--backend", choices=_BACKENDS, default=argparse.SUPPRESS, help="emulated (the default) or perf"
-    )
-    parser.add_argument(
-        "--stdin", metavar="FILE", default=argparse.SUPPRESS, help="the program's standard input"
-    )
-    parser.add_argument(
-        "--allow",
-        action=_Append,
-        choices=_ALLOWED,
-        default=argparse.SUPPRESS,
-        help="let an emulated program do this",
-    )
-    for name in _NOT_BUILT:
-        parser.add_argument(
-            f"--{name}", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-        )
-
-
-def _screen_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ascii", action="store_true", default=argparse.SUPPRESS, help="draw with ASCII only"
-    )
-    parser.add_argument(
-        "--fps", type=_fps, metavar="N", default=argparse.SUPPRESS, help="pictures a second (15)"
-    )
-
-
-class _Append(argparse.Action):
-    """Appends also to what an option before the word has put there."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest, []), values])
-
-
-def _whole(text: str, what: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19 and least <= int(text) <= most):
-        raise argparse.ArgumentTypeError(f"{text!r} is no {what} from {least}")
-    return int(text)
-
-
-def _pid(text: str) -> int:
-    return _whole(text, "process id", 1, 1 << 22)
-
-
-def _count(text: str) -> int:
-    return _whole(text, "count", 1, 10**18)
-
-
-def _fps(text: str) -> int:
-    return _whole(text, "rate", 1, 120)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
-    return seconds
-
-
 def _commands() -> dict[str, Callable[[argparse.Namespace, list[str] | None], int]]:
     return {
         "": _plain,
@@ -270,7 +115,7 @@ def _refuse(message: str, remedy: str = "") -> HwbpError:
 
 def _no_program(program: list[str] | None, word: str) -> None:
     if program is not None:
-        raise _UsageError(
+        raise CommandLineError(
             f"{word} takes no program" if word else "to open a program: hwbp-tui run -- PROGRAM"
         )
 
@@ -284,7 +129,7 @@ def _check_machine(options: argparse.Namespace) -> str:
         raise _refuse("the perf backend is not built yet", "--backend emulated works, on a program after --")
     if getattr(options, "pid", None):
         raise _refuse("the emulated machine cannot attach to a live process", "give it a program after --")
-    for name in _NOT_BUILT:
+    for name in NOT_BUILT:
         if getattr(options, name, False):
             raise _refuse(f"--{name} is not built yet")
     return backend
@@ -296,13 +141,19 @@ def _watches(options: argparse.Namespace) -> tuple[Watch, ...]:
     return tuple(Watch.parse(text) for text in getattr(options, "watch", []))
 
 
+def _variable(text: str) -> tuple[str, str]:
+    """NAME=VALUE, or NAME for the value it has here."""
+    name, equals, value = text.partition("=")
+    return name, value if equals else os.environ.get(name, "")
+
+
 def _launch(program: Sequence[str], options: argparse.Namespace, **more: Any) -> Launch:
     from backends.base import Launch
 
     return Launch(
         program=program[0],
         argv=tuple(program[1:]),
-        env=tuple(os.environ.items()),
+        env=tuple(_variable(text) for text in getattr(options, "env", [])),
         stdin=getattr(options, "stdin", None),
         allow=tuple(dict.fromkeys(getattr(options, "allow", []))),
         **more,
@@ -361,7 +212,7 @@ def _plain(options: argparse.Namespace, program: list[str] | None) -> int:
 
 def _run(options: argparse.Namespace, program: list[str] | None) -> int:
     if not program:
-        raise _UsageError("run needs a program: hwbp-tui run -- PROGRAM [ARG]...")
+        raise CommandLineError("run needs a program: hwbp-tui run -- PROGRAM [ARG]...")
     watches = _watches(options)
     _needs_terminal("run")
     backend = _check_machine(options)
@@ -399,7 +250,7 @@ def _attach(options: argparse.Namespace, program: list[str] | None) -> int:
 
 def _trace(options: argparse.Namespace, program: list[str] | None) -> int:
     if (options.pid is None) == (not program):
-        raise _UsageError(
+        raise CommandLineError(
             "trace needs either -p PID or a program: hwbp-tui trace [-w WATCH]... -- PROGRAM [ARG]..."
         )
     watches = _watches(options)
@@ -420,9 +271,9 @@ def _trace(options: argparse.Namespace, program: list[str] | None) -> int:
 
 def _script(options: argparse.Namespace, program: list[str] | None) -> int:
     if program is not None and not program:
-        raise _UsageError("there is no program after --")
+        raise CommandLineError("there is no program after --")
     if options.pid is not None and program:
-        raise _UsageError("script takes either -p PID or a program, not both")
+        raise CommandLineError("script takes either -p PID or a program, not both")
     watches = _watches(options)
     backend = _check_machine(options)
     from tui.text.script import read_script, run_script

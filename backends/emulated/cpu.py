@@ -46,6 +46,7 @@ _BULK = {
     _M.STOSQ: 8,
 }
 _STORES = {_M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ}
+_PUSHES_FLAGS = {_M.PUSHFQ, _M.PUSHF}
 _CACHE_HINTS = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
 
 
@@ -94,6 +95,7 @@ class Cpu:
         self.blocked = False
         self.went_cold = False
         self._surplus = 0
+        self._counted = 0
         self._decoded: dict[int, Decoded] = {}
         self._quick: dict[int, Callable[[], AccessList]] = {}
         self._special: set[int] = set()
@@ -193,9 +195,11 @@ class Cpu:
                     continue
                 kind = engine.run(left)
                 if kind is EventKind.DENIED:
-                    # The budget may be overdrawn by hits: `last_head` bounds these.
-                    if not self._quick_access():
+                    if self._quick_access():
+                        left = deadline - self._counted
+                    else:
                         self._data_access(True)
+                        left = deadline - engine.instructions_counted
                     continue
                 if kind is EventKind.BREAKPOINT:
                     self._breakpoint(engine.pc)
@@ -234,12 +238,14 @@ class Cpu:
         hit.deny()
         self._surplus += 1
         if status != LIMIT:
+            self._counted = engine.instructions_counted
             self._faulted_after_all(engine.event().kind)
             return True
         value = hit.value = int.from_bytes(vm.mem_read(hit.start, hit.length), "little")
         index = hit.index
+        counted = self._counted = engine.instructions_counted
         self.capture.hit(
-            self.sinks[index], engine.instructions_counted - self._surplus, vm.pc, pc, hit.start, hit.length, index,
+            self.sinks[index], counted - self._surplus, vm.pc, pc, hit.start, hit.length, index,
             ACCESS_W if kind & 2 else ACCESS_R, value, old, stack,
         )  # fmt: skip
         self._rf_pc = -1
@@ -393,11 +399,28 @@ class Cpu:
             decoded = self._decoded[pc] = decode(data, pc, self.engine.read_register)
         return decoded
 
-    def _stack(self, pc: int) -> int:
+    def _stack(self, pc: int, popped: int = 0) -> int:
         if not self.with_stacks:
             return 0
         read = self.engine.read_register
-        return self.stacks.number(pc, read("RSP"), read("RBP"), read)
+        return self.stacks.number(pc, read("RSP") - popped, read("RBP"), read)
+
+    def _as_before(self, decoded: Decoded, accesses: AccessList) -> tuple[AccessList, int]:
+        """Accesses as they were before the instruction, and by how much rsp has moved since.
+
+        When they fault, a string instruction has advanced RSI and RDI already, and `pop [m]` RSP if its store faults.
+        """
+        engine = self.engine
+        if decoded.is_string:
+            shift = -decoded.element if engine.read_register("DF") else decoded.element
+            return tuple([(address - shift, size, kind) for address, size, kind in accesses]), 0
+        if decoded.mnemonic == _M.POP and len(accesses) == 2 and engine.event().write:
+            size = accesses[0][1]
+            on_stack = decoded.instruction.memory_base == ic.Register.RSP
+            return tuple(
+                [(at - size if kind == 1 or on_stack else at, n, kind) for at, n, kind in accesses]
+            ), size
+        return accesses, 0
 
     def _data_access(self, faulted: bool) -> None:
         """Finish the instruction at pc, which touches a data slot's bytes, and report what it hit.
@@ -413,9 +436,9 @@ class Cpu:
             self._quick[pc] = decoded.accesses
         if faulted:
             self._surplus += 1
-            if decoded.is_string:  # RSI and RDI have been advanced already
-                shift = -decoded.element if engine.read_register("DF") else decoded.element
-                accesses = tuple([(address - shift, size, kind) for address, size, kind in accesses])
+            accesses, popped = self._as_before(decoded, accesses)
+        else:
+            popped = 0
         touched: list[tuple[DataSlot, int, int]] = []
         for slot in unit.data:
             kinds = 0
@@ -426,7 +449,7 @@ class Cpu:
                 touched.append(
                     (slot, kinds, int.from_bytes(engine.raw_read(slot.start, slot.length), "little"))
                 )
-        stack = self._stack(pc) if touched else 0
+        stack = self._stack(pc, popped) if touched else 0
         if len(touched) == len(unit.data) == 1:
             slot = touched[0][0]
             slot.lift()
@@ -552,6 +575,8 @@ class Cpu:
         except UndefinedInstruction:
             self._signal(SIGILL, pc)
             return
+        if decoded.mnemonic in _PUSHES_FLAGS and self._push_flags(pc, decoded):
+            return
         if decoded.mnemonic in DIVISIONS and self._divide(pc, decoded):
             return
         sets_tf = decoded.mnemonic in (_M.POPFQ, _M.POPF) and self._top_of_stack() & _TF
@@ -566,6 +591,26 @@ class Cpu:
             return False
         self._surplus -= 1
         self._signal(SIGFPE, pc)
+        return True
+
+    def _push_flags(self, pc: int, decoded: Decoded) -> bool:
+        """pushf, whose image the engine makes without bit 1; False where the store faults."""
+        engine = self.engine
+        address, size, _ = decoded.accesses()[0]
+        try:
+            self.space.check(address, size, WRITE)
+        except OSError:
+            return False
+        stack = self._stack(pc) if self.unit.data else 0
+        touched = [
+            (slot, 2, slot.current(engine.raw_read)) for slot in self.unit.touched(address, address + size)
+        ]
+        engine.write(address, engine.get("RFLAGS").to_bytes(8, "little")[:size])
+        engine.set("RSP", address)
+        engine.pc += decoded.length
+        self._surplus -= 1
+        self._rf_pc = -1
+        self._report(pc, touched, stack)
         return True
 
     def _top_of_stack(self) -> int:

@@ -158,9 +158,7 @@ class DebugUnit:
             slot.lift()
 
     def touched(self, start: int, end: int) -> tuple[DataSlot, ...]:
-        """The data slots that overlap [start, end), whatever the access; all, where slots share bytes."""
-        if self.overlapping:
-            return self.data if any(slot.start < end and start < slot.end for slot in self.data) else ()
+        """The data slots that overlap [start, end), whatever the access."""
         return tuple([slot for slot in self.data if slot.start < end and start < slot.end])
 
     @property

@@ -67,11 +67,14 @@ _FLAGS = (
     ("AC", 18),
     ("ID", 21),
 )
+_ALWAYS_SET = ("F1", "IF")
+"""EFLAGS bit 1, and interrupts enabled: what pushf shows in user mode."""
 _RENAMED = {"FS_BASE": "FS_OFFSET", "GS_BASE": "GS_OFFSET"}
 _SAVED = (
     *("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP"),
     *(f"R{n}" for n in range(8, 16)),
     *(name for name, _ in _FLAGS),
+    *_ALWAYS_SET,
     *("FS_OFFSET", "GS_OFFSET", "MXCSR"),
     *(f"XMM{n}_Q{half}" for n in range(16) for half in "ab"),
     *(f"ST{n}" for n in range(8)),
@@ -107,6 +110,8 @@ class IcicleEngine(Engine):
         self._attach(_create(jit))
         self.set("MXCSR", 0x1F80)
         self.set("FPUControlWord", 0x37F)
+        for flag in _ALWAYS_SET:
+            self.set(flag, 1)
 
     def _attach(self, vm: icicle.Icicle) -> None:
         self.vm = vm

@@ -25,7 +25,7 @@ def _marks(*values: int) -> bytes:
 
 _ONE_BYTE: Final = _marks(
     *(0xE4, 0xE5, 0xE6, 0xE7, 0xEC, 0xED, 0xEE, 0xEF, 0x6C, 0x6D, 0x6E, 0x6F),  # in, out, ins, outs
-    *(0xF4, 0xFA, 0xFB, 0x9D, 0xCF),  # hlt, cli, sti, popf, iret
+    *(0xF4, 0xFA, 0xFB, 0x9C, 0x9D, 0xCF),  # hlt, cli, sti, pushf, popf, iret
 )
 _SEQUENCES: Final = (
     *(b"\x0f\x20", b"\x0f\x21", b"\x0f\x22", b"\x0f\x23"),  # mov from and to control and debug registers

@@ -92,7 +92,8 @@ def trace(
                 dr6 = _ptrace(_PEEKUSER, pid, _U_DEBUGREG + 48)
                 if dr6 & 0xF:
                     values = tuple(
-                        None if kind == "x" else _read(pid, address, length) for address, length, kind in slots
+                        None if kind == "x" else _read(pid, address, length)
+                        for address, length, kind in slots
                     )
                     hits.append(SiliconHit(_ptrace(_PEEKUSER, pid, _RIP) & (1 << 64) - 1, dr6 & 0xF, values))
                     pending = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from textual.widgets import Input
 
 from tests.pilot.scripted import app_on, busy_machine, screen_text, settle
 from tui.app.keymap import entries, key_name, needs_argument
@@ -101,7 +100,7 @@ async def test_letters_are_letters_inside_the_command_line() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         await pilot.press("w", *"qsfT?", "space")
-        assert isinstance(app.focused, Input)
+        assert app.where == "command"
         assert app.command_line.value == "watch qsfT? "
         await pilot.press("escape")
         await settle(pilot)

@@ -328,3 +328,19 @@ def test_a_type_that_contains_itself_ends(tmp_path: Path) -> None:
         debug.variable("v")
     value = SymbolTable(ElfImage.open(tmp_path / "x")).find("v")[0].value
     assert debug.variable_at(value + 1) == ("v", 1)
+
+
+def test_entries_that_promise_much_and_hold_nothing_end_after_bounded_work(tmp_path: Path) -> None:
+    need("gcc")
+    # Each entry is one byte and has 30,000 attributes of no bytes: 2 * 10**9 attributes in 100 KB.
+    (tmp_path / "x.s").write_text(
+        ".text\n.globl main\nmain: ret\n.data\n.globl v\n.type v,@object\n.size v,4\nv: .long 1\n"
+        ".section .debug_abbrev\n"
+        ".uleb128 1,0x11\n.byte 1\n.uleb128 0,0\n"
+        ".uleb128 2,0x34\n.byte 0\n.rept 30000\n.uleb128 0x3f,0x19\n.endr\n.uleb128 0,0\n"
+        ".uleb128 3,0x34\n.byte 0\n.uleb128 0x03,0x08,0,0\n.uleb128 0\n"
+        ".section .debug_info\n.long end-start\nstart: .short 4\n.long 0\n.byte 8\n.uleb128 1\n"
+        '.rept 70000\n.uleb128 2\n.endr\n.uleb128 3\n.string "v"\n.uleb128 0\nend:\n.section .note.GNU-stack\n'
+    )
+    run("gcc", "-no-pie", "-o", tmp_path / "x", tmp_path / "x.s")
+    assert debug_of(tmp_path / "x").variable("v") is None

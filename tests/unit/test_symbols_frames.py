@@ -83,6 +83,7 @@ def recorded(path: Path, where: str, count: int, every: int = 1) -> tuple[Addres
     return space, moments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "where", "count"),
     [
@@ -120,6 +121,7 @@ def test_frames_found_by_rules_are_not_guesses_and_only_the_innermost_needs_othe
         assert len(set(reads)) == len(reads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags", [("-O0",), ("-O2", "-fno-omit-frame-pointer"), ("-O2", "-fomit-frame-pointer")]
 )
@@ -267,3 +269,11 @@ BROKEN = {
 def test_a_broken_expression_is_refused_after_bounded_work(case: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         evaluate(BROKEN[case], lambda number: 0, lambda address, size: 0)
+
+
+def test_a_short_stack_is_found_by_gdb_too(tmp_path: Path) -> None:
+    space, moments = recorded(build(tmp_path, "calls.c", "-O1"), "middle", 12)
+    for moment in moments:
+        frames, _, _ = moment.walk(space)
+        assert [ip for ip, _ in frames] == moment.frames
+    assert [space.lookup(ip - 1).symbol for ip, _ in moments[0].walk(space)[0][1:3]] == ["recurse", "recurse"]

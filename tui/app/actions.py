@@ -169,7 +169,9 @@ class Actions(App[int], inherit_bindings=False):
             self.run_line(f"perf {perf_word} {found.id}")
         else:
             kind = found.owner.kind
-            self.tell(Note("refusal", f"DR{self.slots.selected} belongs to {kind}, and only {kind} can {word} it"))
+            self.tell(
+                Note("refusal", f"DR{self.slots.selected} belongs to {kind}, and only {kind} can {word} it")
+            )
 
     def action_toggle_bit(self) -> None:
         """Space on a bit: the emulated CPU obeys, whatever the books say."""

@@ -34,7 +34,7 @@ from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
 from tui.app.widgets.footer import KeyFooter
 from tui.app.widgets.hits import HitsPanel
 from tui.app.widgets.message import MessagePanel, Note, note_of
-from tui.app.widgets.narration import NARRATION_LINES, NarrationPanel
+from tui.app.widgets.narration import NarrationPanel, narration_lines
 from tui.app.widgets.owners import OwnersPanel
 from tui.app.widgets.prompt import Preview, Prompt
 from tui.app.widgets.sites import SitesPanel
@@ -199,7 +199,7 @@ class HwbpApp(Actions, inherit_bindings=False):
     def arrange(self) -> None:
         """Give every panel its place."""
         size = self.size
-        demo = NARRATION_LINES if self.demo_active else 0
+        demo = narration_lines(size.height) if self.demo_active else 0
         message = 0 if demo and self.message.note.kind == "idle" else self.message.wanted(size.width)
         wants = Wants(message, self.where == "command", demo)
         places = plan(size.width, size.height, wants)

@@ -18,6 +18,9 @@ __all__ = ["MIN_HEIGHT", "MIN_WIDTH", "Arrangement", "Wants", "plan"]
 MIN_WIDTH: Final = 80
 MIN_HEIGHT: Final = 24
 
+_LEAST_HITS: Final = 4
+"""The rule, the heading and two rows."""
+
 _NO_OFFSET: Final = Offset(0, 0)
 _NO_SPACING: Final = Spacing(0, 0, 0, 0)
 
@@ -47,11 +50,14 @@ def plan(width: int, height: int, wants: Wants = Wants()) -> dict[str, Region]:
         places[name] = Region(0, top, width, lines)
         top += lines
 
+    command = 1 if wants.command or roomy else 0
+    above = 15 if roomy else 11
+    message = min(wants.message, 5, max(1, height - above - _LEAST_HITS - 1 - command - wants.narration))
     bottom = height
     for name, lines in (
         ("footer", 1),
-        ("command", 1 if wants.command or roomy else 0),
-        ("message", min(wants.message, 5)),
+        ("command", command),
+        ("message", message),
         ("narration", wants.narration),
     ):
         if lines:
@@ -70,7 +76,7 @@ def plan(width: int, height: int, wants: Wants = Wants()) -> dict[str, Region]:
     if middle >= 7:
         put("owners", 2)
         middle -= 2
-    detail = 0 if middle < 5 else 1 if middle < 13 else 6 if middle < 20 else 9
+    detail = 0 if middle < _LEAST_HITS + 1 else 1 if middle < 13 else 6 if middle < 20 else 9
     places["hits"] = Region(0, top, width, middle - detail)
     if detail:
         places["detail"] = Region(0, bottom - detail, width, detail)

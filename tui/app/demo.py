@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.app.shown import shown
-
 if TYPE_CHECKING:
     from tui.app.app import HwbpApp
     from tui.session.demos import Demo
@@ -64,14 +62,14 @@ class DemoPlayer:
         step = self.demo.steps[self.next - 1]
         panel = self._app.narration
         if result.ok:
-            text = next((line for line in result.lines if line), "done")
-            panel.answer, panel.ok = text, step.expect_errno is None
+            panel.answer = next((line for line in result.lines if line), "done")
         else:
             held = f"  held by {'; '.join(result.holders)}" if result.holders else ""
             errno = f"{result.errno}: " if result.errno else ""
-            panel.answer, panel.ok = f"{errno}{result.error}{held}", False
-            if step.expect_errno != result.errno:
-                panel.answer = f"not as planned: {shown(panel.answer)}"
+            panel.answer = f"{errno}{result.error}{held}"
+        panel.ok = result.ok
+        if step.expect_errno != (None if result.ok else result.errno):
+            panel.ok, panel.answer = False, f"not as planned: {panel.answer}"
         self._wait()
 
     def _wait(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tui.app.glyphs import Glyphs
 from tui.app.keymap import entries, key_name
+from tui.app.screens.reader import HEADING
 
 __all__ = ["help_text"]
 
 _CLOCKS = {
-    "instructions": "+insns       instructions since the hit before; the machine's clock counts instructions",
+    "instructions": "+insns      instructions since the hit before; the machine's clock counts instructions",
 }
-_TIME = "+time        time since the hit before"
+_TIME = "+time       time since the hit before"
 
 
 def help_text(about: str, where: str, clock: str, glyphs: Glyphs) -> tuple[str, ...]:
@@ -19,14 +20,14 @@ def help_text(about: str, where: str, clock: str, glyphs: Glyphs) -> tuple[str, 
 
     about = about.replace("{flash}", glyphs.flash).replace("{arrow}", glyphs.arrow)
     about = about.replace("{clock}", _CLOCKS.get(clock, _TIME))
-    lines = [*about.split("\n"), "", "# Keys"]
+    lines = [*about.split("\n"), "", f"{HEADING}Keys"]
     for entry in entries():
         if entry.where in ("app", where):
             keys = " ".join(key_name(key) for key in entry.keys)
             here = "" if entry.where == "app" else " (here)"
-            lines.append(f"{keys:<12} {entry.summary}{here}")
-    lines.append(f"{'Tab':<12} the next panel; shift+Tab the one before")
+            lines.append(f"{keys:<11} {entry.summary}{here}")
+    lines.append(f"{'Tab':<11} the next panel; shift+Tab the one before")
     for group, title in GROUPS.items():
-        lines += ["", f"# {title}"]
+        lines += ["", f"{HEADING}{title}"]
         lines += [f"{c.grammar:<44} {c.summary}" for c in COMMANDS if c.group == group]
     return tuple(lines)

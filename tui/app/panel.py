@@ -106,10 +106,7 @@ class Panel(Widget, inherit_bindings=False):
         self._drawn_for = (width, height)
         return strips + [blank] * (height - len(strips))
 
-    def on_focus(self) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
         """The rule shows where the focus is."""
-        self.redraw()
-
-    def on_blur(self) -> None:
-        """The rule shows where the focus is."""
+        super().watch_has_focus(has_focus)
         self.redraw()

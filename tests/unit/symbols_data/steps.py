@@ -6,17 +6,18 @@ Arguments by environment: STEPS_OUT, STEPS_COUNT, STEPS_BREAK (a breakpoint), ST
 import json
 import os
 
-import gdb
+import gdb  # type: ignore[import-untyped]  # gdb brings it
 
 NAMES = ["rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp"] + [f"r{n}" for n in range(8, 16)] + ["rip"]
 
 
-def number(name):
+def number(name: str) -> int:
     return int(gdb.parse_and_eval(f"(unsigned long)${name}")) & (1 << 64) - 1
 
 
-def frames():
-    found, frame = [], gdb.newest_frame()
+def frames() -> list[int]:
+    found: list[int] = []
+    frame = gdb.newest_frame()
     while frame is not None and len(found) < 16:
         if frame.type() not in (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME):  # these have nothing on the stack
             found.append(frame.pc())
@@ -40,12 +41,12 @@ else:
     gdb.execute("run > /dev/null", to_string=True)
 every = int(os.environ["STEPS_EVERY"])
 with open(os.environ["STEPS_OUT"], "w") as out:
-    maps = []
+    maps: list[tuple[int, int, str, int, str]] = []
     with open(f"/proc/{gdb.selected_inferior().pid}/maps") as lines:
         for line in lines:
             parts = line.split(None, 5)
             start, end = (int(x, 16) for x in parts[0].split("-"))
-            maps.append([start, end, parts[1], int(parts[2], 16), parts[5].strip() if len(parts) > 5 else ""])
+            maps.append((start, end, parts[1], int(parts[2], 16), parts[5].strip() if len(parts) > 5 else ""))
     top = next(row[1] for row in maps if row[4] == "[stack]")
     out.write(json.dumps(maps) + "\n")
     for _ in range(int(os.environ["STEPS_COUNT"])):

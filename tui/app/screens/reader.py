@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,17 +12,41 @@ from textual.strip import Strip
 
 from tui.app.panel import Panel
 
-__all__ = ["Reader"]
+__all__ = ["HEADING", "Reader"]
+
+HEADING = "\t"
+"""Marks a heading; no text that was escaped can hold it."""
+
+
+_WIDEST = 116
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """A line as it is if it fits, else broken at blanks, what follows indented like its second column."""
+    if len(text) <= width:
+        return [text]
+    column = text.find("  ", 1)
+    while 0 <= column < len(text) and text[column] == " ":
+        column += 1
+    indent = " " * (column if 0 < column < width // 2 else 4)
+    first, *rest = textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return [first, *rest]
 
 
 class _Pages(Panel, can_focus=True, inherit_bindings=False):
-    """Lines that scroll by whole lines. A line that ends in a colon-free heading is marked by a leading `# `."""
+    """Lines that scroll by whole lines; those that begin with `HEADING` are headings, long ones are wrapped."""
 
     def __init__(self, title: str, text: tuple[str, ...]) -> None:
         super().__init__("pages")
         self.title_text = title
-        self.text = text
+        self.source = text
+        self.text: list[str] = []
         self.first = 0
+
+    def wrap(self, width: int) -> int:
+        """Break the long lines for a width; returns how many there are."""
+        self.text = [part for line in self.source for part in _broken(line, width)]
+        return len(self.text)
 
     def scroll(self, by: int) -> None:
         """Move, and stop at the ends."""
@@ -37,11 +62,11 @@ class _Pages(Panel, can_focus=True, inherit_bindings=False):
         right = "" if len(self.text) <= room else f"{self.first + 1}-{last} of {len(self.text)}"
         out = [self.rule(width, self.title_text, right=right)]
         for text in self.text[self.first : last]:
-            heading = text.startswith("# ")
+            heading = text.startswith(HEADING)
             out.append(
                 self.line(width)
                 .add("  ")
-                .add(text[2:] if heading else text, ink.accent if heading else None)
+                .add(text[1:] if heading else text, ink.accent if heading else None)
                 .strip()
             )
         blank = self.line(width).strip()
@@ -57,7 +82,7 @@ class Reader(ModalScreen[None], inherit_bindings=False):
 
     DEFAULT_CSS = """
     Reader { align: center middle; background: $background 60%; }
-    Reader > _Pages { width: 90%; max-width: 110; background: $background; }
+    Reader > _Pages { width: 90%; max-width: 116; background: $background; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,f1,question_mark", "dismiss_reader", "close", show=False),
@@ -86,7 +111,9 @@ class Reader(ModalScreen[None], inherit_bindings=False):
         self._fit()
 
     def _fit(self) -> None:
-        self._pages.styles.height = max(3, min(len(self._pages.text) + 2, self.app.size.height - 2))
+        width, height = self.app.size
+        lines = self._pages.wrap(min(_WIDEST, width * 9 // 10) - 4)
+        self._pages.styles.height = max(3, min(lines + 2, height - 2))
 
     def action_scroll_by(self, by: int) -> None:
         """Scroll."""

@@ -20,6 +20,16 @@ for _field in dr.dr7_fields():
     for _bit in range(_field.width):
         _NAMES[_field.shift + _bit] = _field.name if _field.width == 1 else f"{_field.name}.{_bit}"
 _RESERVED = {10: "reads 1", 12: "reserved", 14: "reserved", 15: "reserved"}
+_MEANINGS = {
+    "L": "local enable of DR#",
+    "G": "global enable of DR#",
+    "LE": "local exact, ignored today",
+    "GE": "global exact, ignored today",
+    "RTM": "debugging in transactions",
+    "GD": "trap accesses to the registers",
+    "RW": "what DR# watches",
+    "LEN": "how many bytes DR# covers",
+}
 _GROUP_ENDS = (28, 24, 20, 16, 8)
 _TYPES = {"x": "exec", "w": "write", "io": "I/O", "rw": "r/w"}
 
@@ -69,13 +79,16 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
         if cpu.cpu_dr7 | dr.DR7_BASE != cpu.dr7:
             after += f" {self.glyphs.refused} differs"
         if self.has_focus:
-            return self.rule(width, self.title, after=after, right=f"{self._about()}  Space toggles")
+            return self.rule(width, self.title, after=after, right=f"{self._about(width)}   Space toggles")
         right = f"{self.glyphs.changed} changed by {cpu.changed_by}" if cpu.changed_dr7 else ""
         return self.rule(width, self.title, after=after, right=right, right_style=ink.changed)
 
-    def _about(self) -> str:
+    def _about(self, width: int) -> str:
         name = self.bit_name
-        return f"bit {self.bit} {name}"
+        about = f"bit {self.bit}, {name.partition('.')[0]}"
+        meaning = _MEANINGS[name[:3] if name[:3] in _MEANINGS else name.rstrip("0123456789.")]
+        meaning = meaning.replace("#", name.partition(".")[0][-1])
+        return f"{about}: {meaning}" if width >= 100 else about
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """Five lines with all 32 bits, or three with the fields."""

@@ -8,6 +8,7 @@ from tui.app.glyphs import Glyphs
 from tui.app.inspection import Inspection
 from tui.app.records import Record
 from tui.app.scene import Scene
+from tui.app.screens.reader import HEADING
 
 __all__ = ["hit_page"]
 
@@ -15,7 +16,7 @@ _ACCESS = {"x": "executed", "r": "read", "w": "written", "rw": "read or written"
 
 
 def hit_page(scene: Scene, record: Record, inspection: Inspection | None, glyphs: Glyphs) -> tuple[str, ...]:
-    """Values, instructions and the whole stack. Lines that begin with `# ` are headings."""
+    """Values, instructions and the whole stack."""
     label = scene.label_of(record.breakpoint)
     unit = "instruction" if scene.view is None or scene.view.clock == "instructions" else "ns"
     lines = [
@@ -31,7 +32,11 @@ def hit_page(scene: Scene, record: Record, inspection: Inspection | None, glyphs
             shown = f"{numbers.value(value)}  ({value:#x}, {source})" if source else "unknown"
             lines.append(f"{word} {shown}")
     culprit = f"{record.insn_ip:#x}" if record.insn_ip else "unknown"
-    lines += [f"done by the instruction at {culprit}; the CPU reported ip {record.ip:#x}", "", "# Code"]
+    lines += [
+        f"done by the instruction at {culprit}; the CPU reported ip {record.ip:#x}",
+        "",
+        f"{HEADING}Code",
+    ]
     if inspection is None:
         return (*lines, "still being read")
     for code in inspection.code:
@@ -41,7 +46,7 @@ def hit_page(scene: Scene, record: Record, inspection: Inspection | None, glyphs
         lines.append(inspection.problem)
     if inspection.source:
         lines.append(f"   {inspection.source}")
-    lines += ["", "# Stack, innermost first (~ marks a guess)"]
+    lines += ["", f"{HEADING}Stack, innermost first (~ marks a guess)"]
     for frame in inspection.frames:
         lines.append(f"{'~' if frame.guessed else ' '} {frame.symbol:<40} {frame.source}".rstrip())
     if not inspection.frames:

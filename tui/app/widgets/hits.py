@@ -30,18 +30,16 @@ class HitsPanel(Panel, can_focus=True, inherit_bindings=False):
     title = "HITS"
     help: ClassVar[str] = """Every time a slot matched, in order.
 
-#            number of the hit, from 1
+#           number of the hit, from 1
 {clock}
-DR           the slot; tid the task (and cpu, comm where there is room)
-acc          x executed, r read, w written (a read-modify-write is w)
-old {arrow} new   the watched bytes before and after; ? where it cannot be known
-done by      the instruction that did it, not the one the CPU reports after it
-source       file and line, from DWARF
+DR          the slot; tid is the task (and CPU, comm where there is room)
+acc         x executed, r read, w written (a read-modify-write is w)
+old, new    the watched bytes before and after; ? where that cannot be known
+done by     the instruction that did it, not the one that the CPU reports after it
+source      file and line, from DWARF
 
-j k, arrows, PgUp PgDn, g G   walk; walking away from the end stays there
-f    follow or stay. G goes to the newest and follows
-Enter    disassembly and call stack in full
-"lost" counts hits that never reached the ring; overwritten ones are older than it keeps."""
+Walking away from the newest hit stays there: nothing moves until f or G follows again.
+"lost" counts hits that never reached the ring; overwritten ones are older than the ring keeps."""
 
     class Moved(Message):
         """The cursor is on another hit."""

@@ -12,13 +12,16 @@ from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.widgets.message import wrap
 
-__all__ = ["NARRATION_LINES", "NarrationPanel"]
+__all__ = ["NarrationPanel", "narration_lines"]
 
-NARRATION_LINES = 6
+
+def narration_lines(height: int) -> int:
+    """Lines that the narrator takes of a screen: a rule, two of speech, the command, and the rest for its answer."""
+    return 6 if height < 30 else 8
 
 
 class NarrationPanel(Panel, can_focus=True, inherit_bindings=False):
-    """A rule, two or three lines that are said, the command, its answer."""
+    """A rule, two lines that are said, the command, its answer."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("demo")
     title = "DEMO"
@@ -61,14 +64,14 @@ Tab goes to the other panels: everything else works as always."""
         command = self.line(width)
         if self.command:
             command.add("  : ", ink.accent).add(self.command, ink.strong)
-        reply = self._reply(width)
+        reply = self._reply(width, height - 4)
         rows = [*said[:2], *[self.line(width)] * (2 - len(said)), command, *reply]
         return [*out, *(row.strip() for row in rows)]
 
-    def _reply(self, width: int) -> list[Line]:
+    def _reply(self, width: int, room: int) -> list[Line]:
         ink, glyphs = self.ink, self.glyphs
         lines = []
-        for number, text in enumerate(wrap(self.answer, width - 6)[:2]):
+        for number, text in enumerate(wrap(self.answer, width - 6)[:room]):
             sign = (glyphs.cursor if self.ok else glyphs.refused) if number == 0 else " "
             line = self.line(width).add(f"  {sign} ", ink.good if self.ok else ink.error)
             lines.append(line.add(text, ink.base if self.ok else ink.error))

@@ -29,16 +29,15 @@ class SlotsPanel(Panel, can_focus=True, inherit_bindings=False):
     title = "SLOTS"
     help: ClassVar[str] = """The four debug registers of the CPU as the hardware has them.
 
-DRn      the register; DR0 to DR3 hold an address each
-watch    what lies there: a variable, a function, or the bare address
-type     x execute, w write, rw read or write (x86 cannot watch reads alone)
-len      1, 2, 4 or 8 bytes, aligned; always 1 for x
-en       L (local) or G (global) enable bit of DR7; Linux sets G. "-" is off
-owner    who reserved it; NOBODY: enabled, but no books know it (by hand)
-hits     exact; the rate is measured over the last second
-{flash}        hit within the last quarter of a second
+DR          the register; DR0 to DR3 hold an address each
+watch       what lies there: a variable, a function, or the bare address
+typ         x execute, w write, rw read or write (x86 cannot watch reads alone)
+ln          1, 2, 4 or 8 bytes, aligned; always 1 for x
+en          L (local) or G (global) enable bit of DR7; Linux sets G; "-" is off
+owner       who reserved it; NOBODY: enabled, but no books know it (written by hand)
+hits, rate  exact, and measured over the last second; {flash} hit within the last quarter of a second
 
-The line on the rule: used is reserved in the books; a disabled breakpoint keeps its slot."""
+On the rule: what the books count as used. A disabled breakpoint keeps its slot."""
 
     selected = 0
 

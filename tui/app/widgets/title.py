@@ -7,6 +7,7 @@ import os.path
 from rich.style import Style
 from textual.strip import Strip
 
+from tui.app import records
 from tui.app.line import Line
 from tui.app.numbers import count, rate
 from tui.app.panel import Panel
@@ -59,7 +60,17 @@ class TitleBar(Panel):
             if state == "exited" and view.exit_status is not None:
                 words += f" with status {view.exit_status}"
             elif view.stop.text:
-                text = shown(view.stop.text)
+                text = self._at_hit() or shown(view.stop.text)
                 told = text.lower().startswith(state)  # `stopped by request` after STOPPED says it twice
                 words += text[len(state) :] if told else f"  {text}"
         return words, ink.bar_error if state == "failed" else ink.bar_warn
+
+    def _at_hit(self) -> str:
+        """`hit 12 of cfg.limits[3]`, where a hit stopped the machine and the ring still has it."""
+        view, ring = self.scene.view, self.scene.ring
+        if view is None or ring is None or view.stop.hit is None:
+            return ""
+        found = records.read(ring, view.stop.hit, 1)
+        if not found or found[0].seq != view.stop.hit:
+            return ""
+        return f"at hit {found[0].seq + 1:,} of {self.scene.label_of(found[0].breakpoint)}"

@@ -1,0 +1,152 @@
+"""Draws the pictures of the README from the app itself, on the real emulated machine: `make screenshots`.
+
+Each picture is an SVG that Textual exports, and a PNG of it where `rsvg-convert` is installed. Two things are mended
+on the way: blanks at the ends of a text (SVG drops them unless told otherwise) and Fira Code's ligatures, which draw
+0x7ff with a multiplication sign; a private fontconfig file switches them off.
+
+The states are deterministic: the program stops at a hit by its number, and rates, which are measured against the
+wall clock, are fed by a clock of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+if TYPE_CHECKING:
+    from tui.app.app import HwbpApp
+    from tui.session.demos import Demo
+    from tui.session.session import Session
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = HERE.parent / "backends" / "emulated" / "programs"
+THEMES = {"dark": "hwbp-dark", "light": "hwbp-light"}
+WATCHES = ("watch cfg.limits[3]", "watch cfg.limits[0]", "ptrace watch cfg.limits[2]", "hbreak reset_one")
+
+_STOPS = 24
+
+FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>/usr/share/fonts</dir><cachedir>{cache}</cachedir>
+<match target="font"><test name="family"><string>Fira Code</string></test>
+<edit name="fontfeatures" mode="append"><string>calt=0</string><string>liga=0</string></edit></match></fontconfig>
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A name, a size, and how to get there: command lines, then keys."""
+
+    name: str
+    size: tuple[int, int]
+    lines: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    demo: bool = False
+
+
+PICTURES = (
+    Picture("main-80x24", (80, 24), (*WATCHES, "run")),
+    Picture("main-140x45", (140, 45), (*WATCHES, "run")),
+    Picture("hit-140x45", (140, 45), (*WATCHES, "run"), ("k", "k", "k", "k")),
+    Picture("bits-140x45", (140, 45), (*WATCHES, "run"), ("shift+tab", "shift+tab", "left", "left", "space")),
+    Picture("help-100x30", (100, 30), WATCHES, ("f1",)),
+    Picture("contention-100x30", (100, 30), (), ("right",) * 6, demo=True),
+)
+
+
+def _open(program: str) -> Future[Session]:
+    from backends.base import Launch
+    from tui.session.open import open_session
+
+    opening: Future[Session] = Future()
+    opening.set_result(open_session(Launch(str(PROGRAMS / program))))
+    return opening
+
+
+def _app(picture: Picture, clock: Callable[[], float]) -> HwbpApp:
+    from tui.app.app import HwbpApp
+    from tui.session.demos import find_demo
+
+    demo: Demo | None = find_demo("contention") if picture.demo else None
+    return HwbpApp(_open(demo.program if demo else "counter"), demo=demo, fps=0, clock=clock)
+
+
+async def _settle(pilot: Any) -> None:
+    app: HwbpApp = pilot.app
+    for _ in range(400):
+        await pilot.pause()
+        app.tick()
+        while not app.machine.idle:
+            await pilot.pause(0.002)
+        await pilot.pause()
+        if app.scene.view is not None and not app.scene.names.wanted and not app.scene.running:
+            return
+        await pilot.pause(0.01)
+    raise SystemExit("the machine never came to rest")
+
+
+async def draw(picture: Picture, theme: str) -> str:
+    """The SVG of one picture."""
+    now = 0.0
+    app = _app(picture, lambda: now)
+    async with app.run_test(size=picture.size) as pilot:
+        app.theme = THEMES[theme]
+        await _settle(pilot)
+        app.sample()
+        for line in picture.lines:
+            steps = ["continue"] * _STOPS if line == "run" else [line]  # each ends at a hit of ptrace's
+            for step in steps:
+                app.run_line(step, quiet=True)
+                await _settle(pilot)
+                now += 0.25
+                app.sample()
+        await _settle(pilot)
+        for key in picture.keys:
+            await pilot.press(key)
+            await _settle(pilot)
+            app.sample()
+        await _settle(pilot)
+        svg = app.export_screenshot()
+    session = app.scene.session
+    if session is not None:
+        session.close()
+    return svg.replace("<svg ", '<svg xml:space="preserve" ', 1).replace(
+        "<style>", "<style>text{white-space:pre}", 1
+    )
+
+
+def png(svg: Path) -> None:
+    """Draw the PNG beside an SVG."""
+    with tempfile.TemporaryDirectory() as folder:
+        fonts = Path(folder) / "fonts.conf"
+        fonts.write_text(FONTS.format(cache=folder))
+        command = ["rsvg-convert", "-o", str(svg.with_suffix(".png")), str(svg)]
+        subprocess.run(command, check=True, env={**os.environ, "FONTCONFIG_FILE": str(fonts)})
+
+
+def main(wanted: list[str]) -> int:
+    """Draw all pictures, or those whose names begin with one of `wanted`."""
+    for picture in PICTURES:
+        if wanted and not picture.name.startswith(tuple(wanted)):
+            continue
+        for theme in THEMES:
+            path = HERE / f"{picture.name}-{theme}.svg"
+            path.write_text(asyncio.run(draw(picture, theme)))
+            if shutil.which("rsvg-convert"):
+                png(path)
+            print(path.name)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
