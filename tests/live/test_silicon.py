@@ -26,6 +26,7 @@ SLOTS = [
     "edge:8:w edge+8:8:rw edge+8:1:w",
     "block:8:rw block:8:w block:8:rw block:1:w",
     "spot:1:x spot:1:x block:8:w",
+    "image:8:w image+24:4:rw image+504:8:w",
     "other:8:rw other+64:8:rw block+8:8:rw block+16:8:w",
 ]
 
@@ -90,7 +91,9 @@ def test_values_after_each_hit_are_those_on_silicon(shapes: str, text: str) -> N
             groups.append([hit])
     for group, there in zip(groups, expected, strict=True):
         for hit in group:
-            assert hit.value == there.values[hit.slot], hex(hit.insn_ip)
+            value = there.values[hit.slot]
+            on_the_stack = value is not None and value >> 40 == 0x7F  # its top depends on the environment
+            assert on_the_stack or hit.value == value, hex(hit.insn_ip)
 
 
 def test_instruction_counts_do_not_depend_on_what_is_watched(shapes: str) -> None:

@@ -54,7 +54,7 @@ def test_rates_take_four_signs(number: float | None, text: str) -> None:
 
 
 def test_values_are_decimal_while_people_count_and_hexadecimal_beyond() -> None:
-    assert numbers.value(999_999) == "999999"
+    assert numbers.value(999_999_999) == "999999999"
     assert numbers.value(0x7FFFFFFFE3D8) == "0x7fffffffe3d8"
     assert numbers.value(None) == "?"
 

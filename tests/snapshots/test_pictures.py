@@ -33,11 +33,11 @@ def _app(theme: str = "hwbp-dark", **options: Any) -> HwbpApp:
 
 
 async def _measure(pilot: Any) -> None:
-    """Two seconds in which the program hits, always the same."""
+    """A second and a quarter in which the program hits, always the same."""
     app = pilot.app
     await settle(pilot)
     app.sample()
-    for step in range(8):
+    for step in range(5):
         app.wait_a_quarter()
         for number in range(3 + 5 * (step % 4)):
             app.scripted.hit(1, number, number + 1)

@@ -276,6 +276,7 @@ class HwbpApp(Actions, inherit_bindings=False):
     def _new_ink(self, _theme: Theme) -> None:
         self._changed()
         self.prompt.redraw()
+        self.preview.redraw()
 
     def replay(self) -> None:
         """Start the demo again on a fresh machine."""

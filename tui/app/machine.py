@@ -203,9 +203,10 @@ class Machine:
         self._seen = (-1, -1)
         self._sites_at = -1
 
-    def _take(self, picture: Picture) -> None:
+    def _take(self, picture: Picture | None) -> None:
         self._asking = False
-        self._show(picture)
+        if picture is not None:
+            self._show(picture)
 
     def _show(self, picture: Picture) -> None:
         self.scene.take(*picture)
@@ -218,9 +219,8 @@ class Machine:
         self._trouble(error)
 
 
-def _refreshed(session: Session, counters: bool) -> Picture:
-    session.refresh(counters=counters)
-    return _picture(session)
+def _refreshed(session: Session, counters: bool) -> Picture | None:
+    return _picture(session) if session.refresh(counters=counters) else None
 
 
 def _picture(session: Session) -> Picture:

@@ -38,4 +38,4 @@ def value(number: int | None) -> str:
     """Small numbers as people count, big ones (pointers, patterns) as the CPU does."""
     if number is None:
         return "?"
-    return str(number) if number < 1_000_000 else f"{number:#x}"
+    return str(number) if number < 1_000_000_000 else f"{number:#x}"

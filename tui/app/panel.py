@@ -10,19 +10,22 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tui.app.glyphs import UNICODE, Glyphs
 from tui.app.line import Line
+from tui.app.themes import DARK, Ink, ink
 
 if TYPE_CHECKING:
     from tui.app.app import HwbpApp
-    from tui.app.glyphs import Glyphs
     from tui.app.scene import Scene
-    from tui.app.themes import Ink
 
 __all__ = ["Panel"]
 
 
 class Panel(Widget, inherit_bindings=False):
-    """Draws `lines()`; `redraw()` compares with what is on the screen and repaints only the lines that differ."""
+    """Draws `lines()`; `redraw()` compares with what is on the screen and repaints only the lines that differ.
+
+    `ink` and `glyphs` are those of the app, taken anew for every picture.
+    """
 
     DEFAULT_CSS = "Panel { background: transparent; }"
     BINDINGS: ClassVar[list[BindingType]] = []
@@ -33,28 +36,18 @@ class Panel(Widget, inherit_bindings=False):
         super().__init__(id=id)
         self._strips: list[Strip] = []
         self._drawn_for: tuple[int, int] = (0, 0)
+        self.ink: Ink = ink(DARK.name)
+        self.glyphs: Glyphs = UNICODE
 
     @property
     def desk_app(self) -> HwbpApp:
         """The app, by its own type."""
-        from tui.app.app import HwbpApp
-
-        return cast("HwbpApp", self.app) if not isinstance(self.app, HwbpApp) else self.app
+        return cast("HwbpApp", self.app)
 
     @property
     def scene(self) -> Scene:
         """What there is to draw."""
         return self.desk_app.scene
-
-    @property
-    def ink(self) -> Ink:
-        """The theme's styles."""
-        return self.desk_app.ink
-
-    @property
-    def glyphs(self) -> Glyphs:
-        """Unicode or ASCII signs."""
-        return self.desk_app.glyphs
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """The picture: at most `height` strips of `width` cells."""
@@ -101,6 +94,8 @@ class Panel(Widget, inherit_bindings=False):
         return self.line(width).strip()
 
     def _draw(self, width: int, height: int) -> list[Strip]:
+        app = self.desk_app
+        self.ink, self.glyphs = app.ink, app.glyphs
         strips = self.lines(width, height)[:height]
         blank = self.line(width).strip()
         self._drawn_for = (width, height)

@@ -1,11 +1,12 @@
 # One access of each shape to the watched block, then exit. The block is 64 bytes, aligned to 64, and straddles nothing;
 # `edge` is 16 bytes around a page boundary.
         .intel_syntax noprefix
-        .globl _start, block, edge, other, spot
+        .globl _start, block, edge, other, spot, image
         .bss
         .balign 64
 other:  .skip 256
 block:  .skip 64
+image:  .skip 512
         .balign 4096
         .skip 4088
 edge:   .skip 16
@@ -192,7 +193,9 @@ _start:
         addsd xmm0, [rbx]
         paddq xmm0, [rbx]
         movhps [rbx], xmm0
+        lea rsi, image[rip]
         fxsave [rsi]
+        lea rsi, other[rip]
         movnti [rbx], rax
         # x87 that keeps to doubles
         fild qword ptr [rbx]

@@ -257,10 +257,13 @@ def _nanoseconds(ticks: int) -> str:
 
 
 def put_change(line: Line, record: Record, glyphs: Glyphs, ink: Ink) -> None:
-    """`17 -> 18`; `?` for what is not known; one value where nothing changed."""
+    """`17 -> 18`; `?` for what is not known; one value for a read, and where there is no room for two."""
     old = numbers.value(record.old) if record.old_from else glyphs.unknown
     new = numbers.value(record.value) if record.value_from else glyphs.unknown
     if record.access_text == "r":
         line.add(new, ink.value)
+        return
+    if len(old) + len(new) + 2 + len(glyphs.arrow) > line.room:
+        line.add(f"{glyphs.arrow} ", ink.muted).add(new, ink.value)
         return
     line.add(old, ink.base).add(f" {glyphs.arrow} ", ink.muted).add(new, ink.value)

@@ -26,7 +26,7 @@ class SitesPanel(Panel):
         out = [self.rule(width, self.title, right=f"{hidden} more: info sites" if hidden else "")]
         busiest = max((site.count for site in scene.sites), default=0)
         labels = [len(scene.label_of(site.breakpoint)) for site in scene.sites[:room]]
-        label = min(18, (width - 22) * 45 // 100, max(labels, default=0))
+        label = min(18, max(0, width - 38), max(labels, default=0))
         for site in scene.sites[:room]:
             name = scene.names.of(site.insn_ip)
             bar = max(1, round(site.count / busiest * 8)) if busiest else 0

@@ -149,8 +149,8 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         top = self.line(width).add(corners[0] + rule, edge).add(f" DR{number} ", ink.title)
         if row and not row.free:
             text, style = self._owner(row)
-            top.add(f"{clip(text, width - 18, glyphs.ellipsis)} ", style)
-        flash = f" {glyphs.flash} HIT " if row and row.flash else ""
+            top.add(f"{clip(text, width - 18 + 4 * (width < 34), glyphs.ellipsis)} ", style)
+        flash = f" {glyphs.flash}{' HIT' if width >= 34 else ''} " if row and row.flash else ""
         top.end((flash, ink.changed), (rule + corners[1], edge), fill=rule, style=edge)
         inner = width - 4
         body = self._card_body(row, inner)
@@ -182,9 +182,10 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
                 lines[1].add(f"{numbers.address(slot.address)} left over", ink.muted)
             return lines
         lines[0].add(row.label, ink.symbol + Style(bold=True))
-        lines[1].add(numbers.address(slot.address)).add(f"  {slot.type} {slot.length}", ink.strong)
+        lines[1].add(f"{slot.address:#x}").add(f"  {slot.type} {slot.length}", ink.strong)
         enable = ink.good if row.enabled else ink.warn
-        lines[1].end((f"L{int(slot.local)} G{int(slot.global_)}", enable))
+        bits = f"L{int(slot.local)} G{int(slot.global_)}"
+        lines[1].end((bits if lines[1].room > len(bits) else f" {row.bits}", enable))
         if row.breakpoint is None:
             lines[2].add("enabled, and in nobody's books", ink.error)
             return lines
