@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 from backends.base import Backend, HwbpError, Launch, Register
 from backends.model import Breakpoint, BreakpointRequest, Frame, MachineView, Site
@@ -111,7 +111,7 @@ class ClientBackend(Backend):
             self._end("the machine's process is of another version")
         self._greeted = True
 
-    def _end(self, why: str) -> Any:
+    def _end(self, why: str) -> NoReturn:
         self._dead = why
         self._connection.close()
         self._reap(0.0)

@@ -103,7 +103,7 @@ def _fields(cls: Any) -> dict[str, Any]:
 def encode(value: Any) -> Any:
     """A value as JSON can carry it: dataclasses become objects, bytes base64."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: encode(getattr(value, name)) for name in _fields(type(value))}
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
     if isinstance(value, bytes):
@@ -116,7 +116,7 @@ def decode(kind: Any, value: Any) -> Any:
     if kind is Any:
         return value
     if dataclasses.is_dataclass(kind):
-        fields = _fields(kind)
+        fields = _fields(typing.cast(typing.Hashable, kind))
         if not isinstance(value, dict) or value.keys() != fields.keys():
             raise ProtocolError(f"not a {getattr(kind, '__name__', kind)}")
         return typing.cast(Any, kind)(**{name: decode(hint, value[name]) for name, hint in fields.items()})

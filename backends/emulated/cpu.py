@@ -35,7 +35,7 @@ _HITS_A_SLICE = 4096
 _REP_STEPS = 4096
 _TF = 1 << 8
 _M = ic.Mnemonic
-_BULK = {
+_BULK: dict[int, int] = {
     _M.MOVSB: 1,
     _M.MOVSW: 2,
     _M.MOVSD: 4,
@@ -53,7 +53,10 @@ _CACHE_HINTS = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
 class Kernel(Protocol):
     """What the CPU enters: system calls and exceptions."""
 
-    exit_status: int | None
+    @property
+    def exit_status(self) -> int | None:
+        """How the program ended, None while it has not."""
+        ...
 
     def syscall(self) -> None:
         """The SYSCALL instruction at pc."""
@@ -453,14 +456,14 @@ class Cpu:
         if len(touched) == len(unit.data) == 1:
             slot = touched[0][0]
             slot.lift()
-            kind = engine.single()
+            event = engine.single()
             slot.deny()
         else:
             unit.lift_all()
-            kind = engine.single()
+            event = engine.single()
             unit.deny_all()
-        if kind is not EventKind.LIMIT:
-            self._faulted_after_all(kind)
+        if event is not EventKind.LIMIT:
+            self._faulted_after_all(event)
             return
         self._rf_pc = -1
         unit.forget_values()

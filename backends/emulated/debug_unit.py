@@ -108,7 +108,8 @@ class DebugUnit:
         self.lift_all()
         for address in self.execute:
             self._engine.remove_breakpoint(address)
-        data, execute = [], {}
+        data: list[DataSlot] = []
+        execute: dict[int, int] = {}
         for slot in range(4):
             if not dr.enabled(self.dr7, slot):
                 continue

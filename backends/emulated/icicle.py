@@ -115,10 +115,8 @@ class IcicleEngine(Engine):
 
     def _attach(self, vm: icicle.Icicle) -> None:
         self.vm = vm
-        self.step = vm.step
-        self.read_register = vm.reg_read
-        self.raw_read = vm.mem_read
-        self.raw_protect = vm.mem_protect
+        self.read_register: Callable[[str], int] = vm.reg_read
+        self.raw_read: Callable[[int, int], bytes] = vm.mem_read
 
     def set_on_move(self, on_move: Callable[[], None]) -> None:
         """Say who sets the byte permissions again after a move."""
@@ -130,9 +128,10 @@ class IcicleEngine(Engine):
         return self._jit
 
     @property
-    def pc(self) -> int:  # type: ignore[override]
+    def pc(self) -> int:
         """The instruction pointer."""
-        return self.vm.pc
+        pc: int = self.vm.pc
+        return pc
 
     @pc.setter
     def pc(self, value: int) -> None:
@@ -141,7 +140,8 @@ class IcicleEngine(Engine):
     @property
     def instructions_counted(self) -> int:
         """icicle's own count: an instruction that faulted counts twice, each element of a `rep` once."""
-        return self._counted_before + self.vm.icount
+        counted: int = self._counted_before + self.vm.icount
+        return counted
 
     # -- memory
 
@@ -208,7 +208,7 @@ class IcicleEngine(Engine):
 
     def prepared_protect(self, address: int, size: int, prot: int) -> Callable[[], object]:
         """`protect` as a call without arguments, for the hit path. Good until the next move."""
-        return partial(self.raw_protect, address, size, _PROT[prot])
+        return partial(self.vm.mem_protect, address, size, _PROT[prot])
 
     # -- registers
 
@@ -237,7 +237,7 @@ class IcicleEngine(Engine):
         if self._stale:
             self.move(jit=False)
         self._ran = True
-        status = self.step(budget)
+        status = self.vm.step(budget)
         if status == _LIMIT:
             return EventKind.LIMIT
         if status == _BREAK:
@@ -256,10 +256,10 @@ class IcicleEngine(Engine):
         if pc in self._breakpoints:
             # Removing it for one step is seen by translated code; removing it for longer would not be.
             self.vm.remove_breakpoint(pc)
-            status = self.step(1)
+            status = self.vm.step(1)
             self.vm.add_breakpoint(pc)
         else:
-            status = self.step(1)
+            status = self.vm.step(1)
         return EventKind.LIMIT if status == _LIMIT else self._event_kind()
 
     def _event_kind(self) -> EventKind:

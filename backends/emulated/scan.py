@@ -47,6 +47,8 @@ _CLEARS_DX: Final = (b"\x31\xd2", b"\x33\xd2")
 """xor edx, edx: what compilers put in front of an unsigned division, which then cannot overflow."""
 _M80: Final = frozenset(modrm for modrm in range(0xC0) if modrm >> 3 & 7 in (5, 7))
 """ModRM bytes of DB /5 and DB /7 with a memory operand: fld and fstp of 80 bits."""
+_M64: Final = frozenset(modrm for modrm in range(0xC0) if modrm >> 3 & 7 == 5)
+"""ModRM bytes of DF /5 with a memory operand: fild of 64 bits."""
 
 
 def _find(code: bytes, what: bytes) -> Iterator[int]:
@@ -71,6 +73,9 @@ def _special(code: bytes) -> Iterator[int]:
         yield from _find(code, sequence)
     for at in _find(code, b"\xdb"):
         if code[at + 1 : at + 2] and code[at + 1] in _M80:
+            yield at
+    for at in _find(code, b"\xdf"):
+        if code[at + 1 : at + 2] and code[at + 1] in _M64:
             yield at
     for at in _find(code.translate(_DIVIDE), b"\1"):
         if code[at + 1 : at + 2] and code[at + 1] >> 3 & 7 in (6, 7) and not _cannot_overflow(code, at):

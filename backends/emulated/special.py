@@ -11,6 +11,7 @@ from typing import Final
 import iced_x86 as ic
 
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
+from backends.emulated.engine import EngineError
 from backends.emulated.icicle import IcicleEngine
 
 __all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "Unsupported", "run_special"]
@@ -55,6 +56,16 @@ class UndefinedInstruction(Exception):
     """#UD: SIGILL under Linux."""
 
 
+def _beyond_a_double(engine: IcicleEngine, decoded: Decoded) -> bool:
+    """Whether the 64-bit integer that fild would load has more bits than a double's 53."""
+    address, size, _ = decoded.accesses()[0]
+    try:
+        value = int.from_bytes(engine.read(address, size), "little", signed=True)
+    except EngineError:
+        return False
+    return int(float(value)) != value
+
+
 def run_special(engine: IcicleEngine, decoded: Decoded, clock: int) -> bool:
     """Run the instruction at pc if it is one of ours; False if it is an ordinary one.
 
@@ -76,6 +87,8 @@ def run_special(engine: IcicleEngine, decoded: Decoded, clock: int) -> bool:
         raise UndefinedInstruction  # CR4.OSXSAVE is clear, as CPUID says
     elif mnemonic in _M80 and ic.MemorySizeExt.size(decoded.instruction.memory_size) == 10:
         raise Unsupported("the engine keeps 80-bit x87 values as doubles")
+    elif mnemonic == _M.FILD and _beyond_a_double(engine, decoded):
+        raise Unsupported("the engine keeps 80-bit x87 values as doubles, and this integer does not fit one")
     elif mnemonic in (_M.IRETQ, _M.IRETD, _M.IRET):
         raise Unsupported("returning by iret in user mode is not emulated")
     elif mnemonic in IN_USER_FAULTS or decoded.touches_system_register:

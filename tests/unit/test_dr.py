@@ -140,9 +140,7 @@ def test_dr6_keeps_its_fixed_bits(written: int, read: int) -> None:
     assert dr.dr6_written(written) == read
 
 
-@pytest.mark.parametrize(
-    ("written", "read"), [(0, 0x400), (0xFFFFFFFF, 0xFFFF27FF), (0x0000D000, 0x400)]
-)
+@pytest.mark.parametrize(("written", "read"), [(0, 0x400), (0xFFFFFFFF, 0xFFFF27FF), (0x0000D000, 0x400)])
 def test_dr7_keeps_its_fixed_bits(written: int, read: int) -> None:
     assert dr.dr7_written(written) == read
 

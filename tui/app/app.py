@@ -52,7 +52,9 @@ __all__ = ["HwbpApp"]
 Open = Callable[[], "Future[Session]"]
 
 _SAMPLES_PER_SECOND = 4
+_CHECK_EVERY = 8
 _SHORT = 3
+"""Answers of more lines than these open as a page."""
 
 
 class Stage(Widget):
@@ -122,6 +124,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self._reopen = reopen
         self._startup = tuple(startup)
         self._clock = clock
+        self._samples = 0
         self.failure: BaseException | None = None
         self.slots = SlotsPanel("slots")
         self.dr7 = Dr7Panel("dr7")
@@ -268,6 +271,9 @@ class HwbpApp(Actions, inherit_bindings=False):
     def sample(self) -> None:
         """Four times a second: counters, rates, totals."""
         self.machine.refresh(counters=True)
+        self._samples += 1
+        if self._samples % _CHECK_EVERY == 0:
+            self.machine.check()
         self.scene.sample(self._clock())
         if "sites" in plan(self.size.width, self.size.height, self.arrangement.wants):
             self.machine.count_sites()

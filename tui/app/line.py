@@ -48,18 +48,30 @@ class Line:
         self, text: str, style: Style | None = None, width: int | None = None, right: bool = False
     ) -> Line:
         """Put text; with a width it takes exactly that many cells, cut or filled."""
+        room = self._width - self.at
         if width is None:
-            text = clip(text, self.room, self._ellipsis)
+            width = 0
         else:
-            width = min(width, self.room)
-            text = clip(text, width, self._ellipsis)
-            missing = width - cell_len(text)
-            if missing > 0:
-                text = " " * missing + text if right else text + " " * missing
-        if text:
-            self._segments.append(Segment(text, self._base if style is None else style))
-            self.at += cell_len(text)
+            room = width = min(width, room)
+        cells = len(text) if text.isascii() else cell_len(text)
+        if cells > room:
+            text = clip(text, room, self._ellipsis)
+            cells = cell_len(text)
+        if cells < width:
+            text = " " * (width - cells) + text if right else text + " " * (width - cells)
+            cells = width
+        if cells:
+            self._put(text, self._base if style is None else style)
+            self.at += cells
         return self
+
+    def _put(self, text: str, style: Style) -> None:
+        """Neighbours of one style are one segment: less to draw, and less to send."""
+        segments = self._segments
+        if segments and segments[-1].style is style:
+            segments[-1] = Segment(segments[-1].text + text, style)
+        else:
+            segments.append(Segment(text, style))
 
     def to(self, column: int, fill: str = " ", style: Style | None = None) -> Line:
         """Fill up to a column."""
@@ -81,7 +93,7 @@ class Line:
     def strip(self, over: Style | None = None) -> Strip:
         """The finished line; `over` is laid over everything (a cursor)."""
         if self.room > 0:
-            self._segments.append(Segment(" " * self.room, self._base))
+            self._put(" " * self.room, self._base)
             self.at = self._width
         segments = self._segments
         if over is not None:

@@ -46,6 +46,7 @@ class Machine:
         self._changed = changed
         self._trouble = trouble
         self._asking = False
+        self._counters_due = False
         self._inspections: dict[Key, Inspection] = {}
         self._inspecting: Key | None = None
         self._seen: tuple[int, int] = (-1, -1)
@@ -99,12 +100,21 @@ class Machine:
     def refresh(self, counters: bool) -> None:
         """Ask for a new picture if there can be one; `counters` also while the program merely runs."""
         session, ring, view = self.scene.session, self.scene.ring, self.scene.view
+        self._counters_due = counters = counters or self._counters_due
         if session is None or ring is None or view is None or self._asking or self.broken:
             return
+        self._counters_due = False
         stale = ring.word("generation") != view.generation or ring.state != view.state
         if stale or ring.state == "running":
             self._asking = True
             self.desk.ask(lambda: _refreshed(session, counters), self._take, self._lost)
+
+    def check(self) -> None:
+        """Ask a quiet machine whether it is still there."""
+        session = self.scene.session
+        if session is not None and self.idle and not self.broken:
+            self._asking = True
+            self.desk.ask(lambda: _looked(session), self._take, self._lost)
 
     def look_up_names(self) -> None:
         """Ask for the names that the panels missed."""
@@ -221,6 +231,11 @@ class Machine:
 
 def _refreshed(session: Session, counters: bool) -> Picture | None:
     return _picture(session) if session.refresh(counters=counters) else None
+
+
+def _looked(session: Session) -> Picture:
+    session.look()
+    return _picture(session)
 
 
 def _picture(session: Session) -> Picture:

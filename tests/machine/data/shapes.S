@@ -198,6 +198,7 @@ _start:
         lea rsi, other[rip]
         movnti [rbx], rax
         # x87 that keeps to doubles
+        mov qword ptr [rbx], 1234567
         fild qword ptr [rbx]
         fistp qword ptr [rbx]
         fld qword ptr [rbx]

@@ -123,6 +123,8 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         ring, count = scene.ring, max(1, height - 2)
         columns = _Columns(width, scene.view.clock if scene.view else "instructions")
         head = self._head
+        if not self.following and self._top + count > head:
+            self._top = max(0, head - count)  # the window has grown: no empty rows while there are older hits
         first = max(0, head - count) if self.following else self._top
         self._first_row = first
         cursor = head - 1 if self.following else self._cursor
@@ -213,7 +215,7 @@ class _Columns:
         fixed = 1 + self.number + self.delta + 2 + self.time + self.cpu + 2 + 6 + 1 + 3 + 1 + 1
         fixed += (self.comm + 1 if self.comm else 0) + (self.label + 1 if self.label else 0)
         left = width - fixed
-        self.change = max(14, min(26, left * 30 // 100))
+        self.change = max(15, min(26, left * 30 // 100))
         self.by = max(14, min(40, (left - self.change) * 60 // 100))
 
     def heading(self, line: Line, ink: Ink, glyphs: Glyphs) -> Line:
