@@ -207,7 +207,7 @@ def _plain(options: argparse.Namespace, program: list[str] | None) -> int:
     _needs_terminal("")
     backend = _check_machine(options)
     launch, suggested = _builtin("counter", options)
-    return _app(_session(launch, watches or suggested, backend), options)
+    return _app(_session(launch, watches or suggested, backend), options, startup=("continue",))
 
 
 def _run(options: argparse.Namespace, program: list[str] | None) -> int:

@@ -50,9 +50,8 @@ async def _measure(pilot: Any) -> None:
 def _keys(*keys: str) -> Run:
     async def run(pilot: Any) -> None:
         await _measure(pilot)
-        for key in keys:
-            await pilot.press(key)
-            await settle(pilot)
+        await pilot.press(*keys)
+        await settle(pilot)
 
     return run
 

@@ -16,7 +16,6 @@ from textual.filter import LineFilter, NoColor
 from textual.layout import Layout
 from textual.theme import Theme
 from textual.widget import Widget
-from textual.widgets import Input
 
 from backends.base import HwbpError
 from tui.app import glyphs, themes
@@ -78,8 +77,7 @@ class HwbpApp(Actions, inherit_bindings=False):
 
     CSS_PATH = None
     CSS = """
-    Screen { overflow: hidden; background: $background; }
-    Stage { width: 100%; height: 100%; overflow: hidden; }
+    Stage { width: 100%; height: 100%; overflow: hidden; background: $background; }
     #command { height: 1; }
     CommandLine, CommandLine:focus {
         height: 1; border: none; padding: 0; width: 1fr; background: $background; background-tint: $background 0%;
@@ -88,6 +86,7 @@ class HwbpApp(Actions, inherit_bindings=False):
     Preview { width: 40%; height: 1; }
     CommandLine > .input--placeholder { color: $text-muted; }
     CommandPalette > Vertical { max-width: 110; }
+    CommandPalette SearchIcon { display: none; }
     CommandList:nocolor > .option-list--option-highlighted { text-style: reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
@@ -217,7 +216,7 @@ class HwbpApp(Actions, inherit_bindings=False):
     def where(self) -> str:
         """What has the focus, in the key table's words."""
         focused = self.focused
-        if isinstance(focused, Input):
+        if focused is self.command_line:
             return "command"
         if focused is self.hits:
             return "hits"

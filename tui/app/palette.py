@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
-from textual.markup import escape
 
 from tui.app.keymap import entries, key_name, needs_argument
 
@@ -41,7 +40,7 @@ class TableCommands(Provider):
     async def discover(self) -> Hits:
         """Everything, in the tables' order."""
         for name, help_line, run in self._all():
-            yield DiscoveryHit(Content(name), run, text=name, help=escape(help_line))
+            yield DiscoveryHit(Content(name), run, text=name, help=_plain(help_line))
 
     async def search(self, query: str) -> Hits:
         """What matches."""
@@ -49,4 +48,9 @@ class TableCommands(Provider):
         for name, help_line, run in self._all():
             score = matcher.match(name)
             if score > 0:
-                yield Hit(score, matcher.highlight(name), run, text=name, help=escape(help_line))
+                yield Hit(score, matcher.highlight(name), run, text=name, help=_plain(help_line))
+
+
+def _plain(text: str) -> str:
+    """Text for a place that takes markup only: a grammar's brackets are brackets."""
+    return text.replace("[", "\\[")

@@ -98,15 +98,19 @@ class HitLines(ABC):
             "insn_module": escape(insn_place.module) if insn_place and insn_place.module else None,
             "insn_module_offset": insn_place.module_offset if insn_place else None,
             "insn": names.instruction(insn_ip) if insn_ip else None,
-            "symbol": names.describe(insn_ip or ip),
+            "symbol": self.symbol(insn_ip or ip),
             "source": names.source(insn_ip or ip),
         }
 
+    def symbol(self, address: int) -> str:
+        """`name+0x1c`, with its offset also where that is 0."""
+        name = self.session.describe(address)
+        return f"{name}+0x0" if self.session.names.place(address).symbol_offset == 0 and "+0x" not in name else name
+
     def frames(self, number: int) -> list[tuple[int, str]]:
         """An interned stack: the first address is where its symbol is, the others return to theirs."""
-        describe = self.session.describe
         frames = self.session.stack(number) if number else ()
-        return [(frame.ip, describe(frame.ip - bool(depth))) for depth, frame in enumerate(frames)]
+        return [(frame.ip, self.symbol(frame.ip - bool(depth))) for depth, frame in enumerate(frames)]
 
 
 class JsonLines(HitLines):

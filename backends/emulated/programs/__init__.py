@@ -33,7 +33,7 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
             _program(
                 "counter",
                 "one counter, several writers, several call paths to them",
-                *("counter", "total", "cfg+16/8", "reset_one:x"),
+                *("counter", "total", "cfg.limits[2]", "reset_one:x"),
             ),
             _program(
                 "overflow",
