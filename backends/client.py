@@ -31,6 +31,8 @@ from backends.ring import create_memfd
 __all__ = ["ClientBackend", "start"]
 
 DEFAULT_CAPACITY = 1 << 20
+_PATIENCE = 2.0
+"""Seconds that a process gets to answer `close`, and to end."""
 
 
 def start(backend: str, capacity: int = DEFAULT_CAPACITY) -> ClientBackend:
@@ -40,19 +42,43 @@ def start(backend: str, capacity: int = DEFAULT_CAPACITY) -> ClientBackend:
     """
     ring_fd = create_memfd(capacity)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    with theirs:
-        # Errors of the process itself, if any, are told over the socket or read from here when it dies.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "backends.host", str(theirs.fileno())],
+    try:
+        with theirs:
+            process = _spawn(theirs)
+    except BaseException:
+        ours.close()
+        os.close(ring_fd)
+        raise
+    with contextlib.suppress(OSError):  # a process that has died already: the first call says why
+        socket.send_fds(ours, [b"\0"], [ring_fd])
+        ours.sendall(pack(Hello(VERSION, backend)))
+    return ClientBackend(ours, process, ring_fd)
+
+
+def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """The process itself. Its standard error is read when it dies, everything else is told over the socket.
+
+    Ctrl-C reaches the whole foreground process group, so the child is born with SIGINT blocked: it can be hit
+    before it is able to ignore it. `-P`: modules are not looked for in the directory that we were started in.
+    """
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), here]))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "backends.host", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": path},
         )
-    socket.send_fds(ours, [b"\0"], [ring_fd])
-    ours.sendall(pack(Hello(VERSION, backend)))
-    return ClientBackend(ours, process, ring_fd)
+    except OSError as error:
+        raise HwbpError(
+            f"the machine's process cannot be started: {error.strerror}", errno="EPIPE"
+        ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class ClientBackend(Backend):
@@ -120,7 +146,7 @@ class ClientBackend(Backend):
     def _obituary(self) -> str:
         """Why the process died, in one line."""
         try:
-            code = self._process.wait(2)
+            code = self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             return "the machine's process closed the connection"
         last = ""
@@ -128,7 +154,11 @@ class ClientBackend(Backend):
             lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
             last = f": {lines[-1]}" if lines else ""
         if code < 0:
-            return f"the machine's process died by {signal.Signals(-code).name}{last}"
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:  # a real-time signal
+                name = f"signal {-code}"
+            return f"the machine's process died by {name}{last}"
         return f"the machine's process ended with status {code}{last}"
 
     def _reap(self, patience: float) -> None:
@@ -195,13 +225,18 @@ class ClientBackend(Backend):
         return self._call("output", first)  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End the process; it is gone when this returns."""
+        """End the process; it is gone when this returns. One that does not answer is killed."""
+        if self._lock.acquire(timeout=_PATIENCE):
+            self._connection.settimeout(_PATIENCE)
+            self._lock.release()
+        else:  # another thread waits for an answer that does not come: it gets an error now
+            self._process.kill()
         with contextlib.suppress(HwbpError):
             self._call("close")
         if self._dead is None:
             self._dead = "the machine has been closed"
             self._connection.close()
-            self._reap(2.0)
+            self._reap(_PATIENCE)
         with contextlib.suppress(OSError):
             os.close(self.ring_fd)
             self.ring_fd = -1

@@ -165,7 +165,8 @@ def unpack(body: bytes) -> Hello | Call | Reply | Failure:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("not JSON") from error
-    kind = _KINDS.get(value.pop("kind", "")) if isinstance(value, dict) else None
+    name = value.pop("kind", None) if isinstance(value, dict) else None
+    kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise ProtocolError("not a message")
     message: Hello | Call | Reply | Failure = decode(kind, value)

@@ -25,6 +25,7 @@ class RingReader:
         self._rows: Records = np.frombuffer(self._memory.records, dtype=RECORD_DTYPE)
         self.capacity = self._memory.capacity
         self._safe = self.capacity - 2 * PUBLISH_EVERY
+        self._tail = self.word("tail")
 
     def word(self, name: str) -> int:
         """A word of the header (`backends.ring.HEADER`)."""
@@ -37,8 +38,9 @@ class RingReader:
 
     @property
     def state(self) -> str:
-        """The machine's run state, without asking it."""
-        return RUN_STATES[self.word("state")]
+        """The machine's run state, without asking it. "failed" for one that this version does not know."""
+        number = self.word("state")
+        return RUN_STATES[number] if number < len(RUN_STATES) else "failed"
 
     @property
     def first(self) -> int:
@@ -51,30 +53,36 @@ class RingReader:
         Rows that are no longer there, or were overwritten during the copy, are left out: look at the first row's
         `seq` to see where the answer starts.
         """
-        start = max(first, self.first, 0)
-        end = min(first + count, self.head)
+        return self._copy(first, count)[1]
+
+    def _copy(self, first: int, count: int) -> tuple[int, Records]:
+        """Where the rows that could be copied begin, and the rows. Their own `seq` is the writer's word only."""
+        head = self.head
+        start = max(first, head - self._safe, 0)
+        end = min(first + count, head)
         if start >= end:
-            return np.empty(0, RECORD_DTYPE)
+            return start, np.empty(0, RECORD_DTYPE)
         mask = self.capacity - 1
         low, high = start & mask, ((end - 1) & mask) + 1
         if low < high:
             rows = self._rows[low:high].copy()
         else:
             rows = np.concatenate([self._rows[low:], self._rows[:high]])
-        valid_from = self.first
-        return rows[valid_from - start :] if valid_from > start else rows
+        valid_from = max(self.first, start)
+        return valid_from, rows[valid_from - start :]
 
     def consume(self, limit: int = 65536) -> Records:
         """The next rows for a reader that must miss none: advances the tail that a writer with flow waits for."""
-        tail = self.word("tail")
-        rows = self.read(tail, limit)
+        first, rows = self._copy(self._tail, limit)
         if len(rows):
-            self._memory.words[HEADER["tail"]] = int(rows["seq"][-1]) + 1
+            self._tail = first + len(rows)
+            self._memory.words[HEADER["tail"]] = self._tail
         return rows
 
     def set_flow(self, on: bool) -> None:
         """Ask the writer to wait for `consume` instead of overwriting."""
-        self._memory.words[HEADER["tail"]] = self.head
+        self._tail = self.head
+        self._memory.words[HEADER["tail"]] = self._tail
         self._memory.words[HEADER["flow"]] = int(on)
 
     def close(self) -> None:

@@ -52,7 +52,8 @@ def _main(argv: list[str]) -> int:
             raise
         remedy = f" ({error.remedy})" if error.remedy else ""
         held = f"; held by: {'; '.join(error.holders)}" if error.holders else ""
-        return _complain(f"{error.message}{held}{remedy}", _USAGE if isinstance(error, WatchError) else 1)
+        rule = "ENOSPC: " if error.errno == "ENOSPC" else ""
+        return _complain(f"{rule}{error.message}{held}{remedy}", _USAGE if isinstance(error, WatchError) else 1)
 
 
 def _complain(message: str, code: int = 1) -> int:

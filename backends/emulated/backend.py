@@ -110,7 +110,7 @@ class EmulatedBackend(Backend):
         return self._space.prot_at(address) if self._space.mapped(address) else -1
 
     def _code_appeared(self, start: int, end: int) -> None:
-        self._cpu.code_appeared(start, end)
+        self._cpu.places.code_appeared(start, end)
         self._walker.forget()
         self._stacks.set_walker(self._walker)
 
@@ -209,7 +209,7 @@ class EmulatedBackend(Backend):
         return 0.0005 if self._cpu.blocked else 0.0
 
     def _stopped(self, stop: Stop) -> None:
-        self._cpu.clear_stop_at()
+        self._cpu.places.clear_stop_at()
         if stop.reason == "exit":
             self._state = "exited"
             status = self._linux.exit_status
@@ -253,7 +253,7 @@ class EmulatedBackend(Backend):
         return self.view()
 
     def _run_until(self, address: int, sp_above: int) -> None:
-        self._cpu.stop_at([address], sp_above)
+        self._cpu.stop_at(address, sp_above)
         self.resume()
 
     def finish(self) -> MachineView:

@@ -8,7 +8,7 @@ data matches; a failing cmpxchg writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import iced_x86 as ic
@@ -22,7 +22,8 @@ from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
 from backends.emulated.icicle import LIMIT, IcicleEngine
 from backends.emulated.linux import Unsupported as UnsupportedCall
 from backends.emulated.memory import AddressSpace, CodeRewritten
-from backends.emulated.scan import special_places, unseen_places
+from backends.emulated.places import Places
+from backends.emulated.rep import run_in_bulk
 from backends.emulated.special import Privileged, UndefinedInstruction, Unsupported, run_special
 from backends.emulated.stacks import StackTable
 from backends.model import Stop
@@ -35,17 +36,6 @@ _HITS_A_SLICE = 4096
 _REP_STEPS = 4096
 _TF = 1 << 8
 _M = ic.Mnemonic
-_BULK: dict[int, int] = {
-    _M.MOVSB: 1,
-    _M.MOVSW: 2,
-    _M.MOVSD: 4,
-    _M.MOVSQ: 8,
-    _M.STOSB: 1,
-    _M.STOSW: 2,
-    _M.STOSD: 4,
-    _M.STOSQ: 8,
-}
-_STORES = {_M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ}
 _PUSHES_FLAGS = {_M.PUSHFQ, _M.PUSHF}
 _CACHE_HINTS = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
 
@@ -84,6 +74,7 @@ class Cpu:
         self.space = space
         self.capture = capture
         self.stacks = stacks
+        self.places = Places(engine)
         self.kernel: Kernel
         self.with_stacks = True
         self.sinks: list[HitSink] = [capture.sink(0)] * 4
@@ -101,9 +92,6 @@ class Cpu:
         self._counted = 0
         self._decoded: dict[int, Decoded] = {}
         self._quick: dict[int, Callable[[], AccessList]] = {}
-        self._special: set[int] = set()
-        self._unseen: set[int] = set()
-        self._temporary: dict[int, int] = {}
         self._rf_pc = -1
         self._rep_pc = -1
         self._stepping = False
@@ -132,28 +120,10 @@ class Cpu:
 
     # -- code and permissions
 
-    def code_appeared(self, start: int, end: int) -> None:
-        """Bytes became executable: find what may not run by itself."""
-        code = self.engine.read(start, end - start)
-        special = special_places(code, start) - self._special
-        self._special |= special
-        unseen = unseen_places(code, start)
-        self._unseen |= unseen
-        if self.unit.data:
-            special |= unseen
-        for address in special:
-            self.engine.add_breakpoint(address, fresh=True)
-
     def _armed(self) -> None:
-        """The slots have changed.
-
-        While any data slot is armed, each instruction is looked at whose accesses the engine does not show.
-        """
+        """The slots have changed."""
         self._quick.clear()
-        for address in self._unseen if self.unit.data else ():
-            self.engine.add_breakpoint(address)
-        for address in self._special:  # an execute slot on one of these may just have been taken back
-            self.engine.add_breakpoint(address)
+        self.places.armed(self.unit.execute, bool(self.unit.data))
 
     def _moved(self) -> None:
         self.went_cold = not self.engine.jit
@@ -162,23 +132,10 @@ class Cpu:
         self.stacks.set_read(self.engine.raw_read)
         self.unit.deny_all()
 
-    def stop_at(self, addresses: Iterable[int], sp_above: int = 0) -> None:
-        """Stop before these instructions once rsp is above a bound, besides everything else that stops."""
-        self._temporary = dict.fromkeys(addresses, sp_above)
+    def stop_at(self, address: int, sp_above: int) -> None:
+        """Stop before this instruction once rsp is above a bound, besides everything else that stops."""
         self._quick.clear()
-        for address in self._temporary:
-            self.engine.add_breakpoint(address)
-
-    def clear_stop_at(self) -> None:
-        """Take that back."""
-        for address in self._temporary:
-            if (
-                address not in self._special
-                and address not in self._unseen
-                and address not in self.unit.execute
-            ):
-                self.engine.remove_breakpoint(address)
-        self._temporary = {}
+        self.places.stop_at(address, sp_above)
 
     # -- running
 
@@ -279,7 +236,7 @@ class Cpu:
 
     def _one(self) -> None:
         pc = self.engine.pc
-        if pc in self._special or pc in self._unseen or pc in self.unit.execute:
+        if pc in self.places.special or pc in self.places.unseen or pc in self.unit.execute:
             self._breakpoint(pc)
             return
         self._rf_pc = -1
@@ -449,9 +406,7 @@ class Cpu:
                 if address < slot.end and slot.start < address + size:
                     kinds |= kind
             if kinds:
-                touched.append(
-                    (slot, kinds, int.from_bytes(engine.raw_read(slot.start, slot.length), "little"))
-                )
+                touched.append((slot, kinds, slot.current(engine.raw_read)))
         stack = self._stack(pc, popped) if touched else 0
         if len(touched) == len(unit.data) == 1:
             slot = touched[0][0]
@@ -532,9 +487,8 @@ class Cpu:
         """pc is at a place we asked the engine to stop at."""
         hits = self.unit.execute.get(pc, 0)
         if hits and pc not in (self._rf_pc, self._rep_pc):
-            self._rf_pc = (
-                pc  # Linux's handler sets RF, so that the instruction then runs (x86 hw_breakpoint_handler)
-            )
+            # Linux's handler sets RF, so that the instruction then runs (x86 hw_breakpoint.c hw_breakpoint_handler).
+            self._rf_pc = pc
             stack, time = self._stack(pc), self.engine.instructions_counted - self._surplus
             flags = 0
             for slot in range(4):
@@ -546,14 +500,14 @@ class Cpu:
             self._deliver(hits, "fault: execute")
             if self.stop is not None:
                 return
-        bound = self._temporary.get(pc)
+        bound = self.places.temporary.get(pc)
         if bound is not None and self.engine.get("RSP") > bound and not self._stepping:
             self.stop = Stop("step", "")
             return
-        if pc in self._special:
+        if pc in self.places.special:
             self._run_special(pc)
             return
-        if pc in self._unseen and self.unit.data and self._decode(pc).mnemonic in UNSEEN:
+        if pc in self.places.unseen and self.unit.data and self._decode(pc).mnemonic in UNSEEN:
             accesses = self._decode(pc).accesses()
             if accesses and self.unit.touched(accesses[0][0], accesses[0][0] + accesses[0][1]):
                 self._data_access(False)
@@ -630,7 +584,9 @@ class Cpu:
             self._rep_pc = -1
             self._event(engine.single())
             return
-        if not self._stepping and self._bulk(decoded):
+        if not self._stepping and run_in_bulk(decoded, engine, self.space, self.unit):
+            self._surplus -= 1
+            self._rep_pc = -1
             return
         self._rep_pc = pc
         for _ in range(1 if self._stepping else _REP_STEPS):
@@ -642,45 +598,3 @@ class Cpu:
                 self._after_element(pc, decoded)
             if engine.pc != pc or self.stop is not None or self.capture.head - head > 1:
                 return
-
-    def _bulk(self, decoded: Decoded) -> bool:
-        """movs and stos upwards over plain memory, all at once; False where it must go element by element."""
-        size = _BULK.get(decoded.mnemonic)
-        engine, space = self.engine, self.space
-        plain = decoded.instruction.op0_kind == ic.OpKind.MEMORY_ESRDI and (
-            decoded.instruction.op1_kind in (ic.OpKind.MEMORY_SEG_RSI, ic.OpKind.REGISTER)
-        )
-        if (
-            size is None
-            or not plain
-            or engine.get("DF")
-            or decoded.instruction.segment_prefix != ic.Register.NONE
-        ):
-            return False
-        total = engine.get("RCX") * size
-        target, source = engine.get("RDI"), engine.get("RSI")
-        stores = decoded.mnemonic in _STORES
-        if total > 1 << 24 or (not stores and source < target < source + total):
-            return False
-        if self.unit.touched(target, target + total) or (
-            not stores and self.unit.touched(source, source + total)
-        ):
-            return False
-        try:
-            space.check(target, total, WRITE)
-            if stores:
-                data = engine.get("RAX").to_bytes(8, "little")[:size] * (total // size)
-            else:
-                space.check(source, total, READ)
-                data = engine.read(source, total)
-        except OSError:
-            return False
-        engine.write(target, data)
-        engine.set("RCX", 0)
-        engine.set("RDI", target + total)
-        if not stores:
-            engine.set("RSI", source + total)
-        engine.pc += decoded.length
-        self._surplus -= 1
-        self._rep_pc = -1
-        return True

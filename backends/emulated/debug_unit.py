@@ -106,8 +106,6 @@ class DebugUnit:
     def rearm(self) -> None:
         """Make the engine deny exactly the bytes that the registers now ask for."""
         self.lift_all()
-        for address in self.execute:
-            self._engine.remove_breakpoint(address)
         data: list[DataSlot] = []
         execute: dict[int, int] = {}
         for slot in range(4):
@@ -126,8 +124,6 @@ class DebugUnit:
             a.start < b.end and b.start < a.end for n, a in enumerate(data) for b in data[n + 1 :]
         )
         self.deny_all()
-        for address in execute:
-            self._engine.add_breakpoint(address)
         self.on_arm()
 
     def memory_changed(self, start: int, end: int) -> None:

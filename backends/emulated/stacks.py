@@ -20,6 +20,7 @@ OTHER_STACKS = _MOST_STACKS
 """The number of all stacks beyond the table's end."""
 _MOST_KEYS = 100_000
 _MOST_LAYOUTS = 8
+_MOST_KNOWN = 4096
 _WIDEST = 1 << 16
 
 
@@ -117,6 +118,8 @@ class StackTable:
                 return
             layout = _Layout(addresses)
             layouts.append(layout)
+        if len(layout.known) >= _MOST_KNOWN:  # words that are no return addresses may be new each time
+            layout.known.clear()
         layout.known[layout.unpack(self._read(layout.start, layout.size))] = number
 
     def frames(self, first: int, limit: int) -> tuple[tuple[Frame, ...], ...]:

@@ -48,7 +48,11 @@ class PerfEvent:
 
     def described(self) -> str:
         """For a list of holders."""
-        name = f"{self.text} ({self.address:#x})" if self.text else f"{self.address:#x}/{self.length}:{self.type}"
+        name = (
+            f"{self.text} ({self.address:#x})"
+            if self.text
+            else f"{self.address:#x}/{self.length}:{self.type}"
+        )
         number = f" u_debugreg[{self.index}]" if self.index is not None else f" event {self.owner.fd}"
         where = f"task {self.tid}" if self.tid is not None else f"CPU {self.cpu}"
         return f"{self.owner.kind}{number}: {name}, {where}{'' if self.enabled else ', disabled'}"
