@@ -73,7 +73,7 @@ class RingReader:
 
     def consume(self, limit: int = 65536) -> Records:
         """The next rows for a reader that must miss none: advances the tail that a writer with flow waits for."""
-        first, rows = self._copy(self._tail, limit)
+        first, rows = self._copy(max(self._tail, self.first), limit)
         if len(rows):
             self._tail = first + len(rows)
             self._memory.words[HEADER["tail"]] = self._tail

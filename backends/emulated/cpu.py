@@ -520,6 +520,7 @@ class Cpu:
         decoded = self._decode(pc)
         if decoded.rep:
             self._repeat(pc, decoded)
+            self._clear_upper_half(decoded)
             return
         try:
             if run_special(engine, decoded, self.instructions):
@@ -539,8 +540,14 @@ class Cpu:
         sets_tf = decoded.mnemonic in (_M.POPFQ, _M.POPF) and self._top_of_stack() & _TF
         self._rf_pc = -1
         self._event(engine.single())
+        self._clear_upper_half(decoded)
         if sets_tf and not self._stepping:
             self._guest_tf = True
+
+    def _clear_upper_half(self, decoded: Decoded) -> None:
+        """lodsd clears bits 63:32 of RAX, which the engine leaves."""
+        if decoded.mnemonic == _M.LODSD:
+            self.engine.set("RAX", self.engine.get("RAX") & 0xFFFF_FFFF)
 
     def _divide(self, pc: int, decoded: Decoded) -> bool:
         """div and idiv whose quotient does not fit: #DE, which the engine does not raise. False for all others."""

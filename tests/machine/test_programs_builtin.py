@@ -69,7 +69,7 @@ def test_the_watched_names_are_in_the_symbol_table_and_explained_in_the_source(p
     symbols = {line.split()[-1] for line in listing.splitlines()}
     assert 1 <= len(program.suggested_watches) <= 4
     for watch in program.suggested_watches:
-        assert re.split(r"[+/:]", watch)[0] in symbols
+        assert re.split(r"[+/:.\[]", watch)[0] in symbols
     assert "Watch `" in program.path.with_suffix(".c").read_text()
 
 

@@ -226,3 +226,17 @@ async def test_the_app_can_be_left(keys: tuple[str, ...]) -> None:
                 break
             await pilot.pause(0.005)
         assert not app.is_running or app._exit
+
+
+async def test_the_mouse_selects_hits_and_slots() -> None:
+    app = app_on(busy_machine())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.click("#hits", offset=(20, 3))
+        await settle(pilot)
+        assert app.hits.cursor == app.hits._first_row + 1
+        assert not app.hits.following
+        await pilot.click("#slots", offset=(20, 4))
+        await settle(pilot)
+        assert app.slots.selected == 2
+        assert app.focused is app.slots

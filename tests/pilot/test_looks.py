@@ -86,7 +86,7 @@ async def test_ascii_mode_sends_nothing_but_ascii(keys: tuple[str, ...]) -> None
 
 
 def test_both_sets_of_signs_say_the_same_things() -> None:
-    for name in ASCII.__slots__:
+    for name in ASCII._fields:
         assert getattr(ASCII, name).isascii(), name
         if name not in ("arrow", "ellipsis", "stack"):
             assert len(getattr(ASCII, name)) == len(getattr(UNICODE, name)), name

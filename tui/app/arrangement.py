@@ -6,8 +6,7 @@ Slots, DR7, hits and the message line never go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from textual.geometry import Offset, Region, Size, Spacing
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
@@ -25,8 +24,7 @@ _NO_OFFSET: Final = Offset(0, 0)
 _NO_SPACING: Final = Spacing(0, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(NamedTuple):
     """What changes the arrangement besides the size: lines of message and narration, an open command line."""
 
     message: int = 1
@@ -34,7 +32,10 @@ class Wants:
     narration: int = 0
 
 
-def plan(width: int, height: int, wants: Wants = Wants()) -> dict[str, Region]:
+_PLAIN: Final = Wants()
+
+
+def plan(width: int, height: int, wants: Wants = _PLAIN) -> dict[str, Region]:
     """Rectangles by widget id. What is not named is not shown.
 
     Below 80x24 only `small` remains, which says what is missing.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.segment import Segment
 from textual.color import Color
@@ -12,8 +11,7 @@ from textual.filter import LineFilter
 __all__ = ["ASCII", "UNICODE", "AsciiOnly", "Glyphs"]
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(NamedTuple):
     """One set of signs. Every sign is one cell wide except `arrow`, `ellipsis` and `stack`."""
 
     rule: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backends.base import HwbpError
 from tui.app.names import Name
@@ -20,8 +19,7 @@ Key = tuple[int, int, int]
 BEFORE, AFTER = 5, 8
 
 
-@dataclass(frozen=True, slots=True)
-class CodeLine:
+class CodeLine(NamedTuple):
     """One instruction. `mark` is "culprit", "ip" or "both"."""
 
     address: int
@@ -29,8 +27,7 @@ class CodeLine:
     mark: str
 
 
-@dataclass(frozen=True, slots=True)
-class FrameLine:
+class FrameLine(NamedTuple):
     """One frame of the call stack, named; `guessed` where no unwind rule led to it."""
 
     symbol: str
@@ -38,8 +35,7 @@ class FrameLine:
     guessed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(NamedTuple):
     """`problem` says why the code could not be read, if so."""
 
     key: Key

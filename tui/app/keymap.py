@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from textual.binding import Binding, BindingType
 
@@ -22,8 +21,7 @@ __all__ = ["KeyEntry", "bindings", "entries", "key_name", "needs_argument"]
 Where = Literal["app", "hits", "slots", "bits", "command", "demo"]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyEntry:
+class KeyEntry(NamedTuple):
     """One thing that a key does.
 
     `action` is a Textual action of the app. `label` is the footer's word, `summary` the palette's and the help's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -42,6 +43,7 @@ def run_app(
         threading.Thread(target=work, name="hwbp-open", daemon=True).start()
         return opening
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's import starts threads that nobody here uses
     opening = start()
     from tui.app.app import HwbpApp
 

@@ -6,16 +6,14 @@ is shown, which is true as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["Name", "Names"]
 
 _LIMIT: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     """What an address is called, already escaped: `add_limit+0x1c` and `counter.c:42` (or empty)."""
 
     symbol: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from backends import dr
 from backends.model import Slot
@@ -22,8 +21,7 @@ __all__ = ["Scene", "SlotRow", "books", "owner_text"]
 _TOTAL = -1
 
 
-@dataclass(frozen=True, slots=True)
-class SlotRow:
+class SlotRow(NamedTuple):
     """One debug register as the screen shows it. `owned` is False for an enabled register that no books name."""
 
     slot: Slot

@@ -6,9 +6,8 @@ a test computes it. No meaning is carried by colour alone: each has its own sign
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from rich.style import Style
 from textual.theme import Theme
@@ -16,8 +15,7 @@ from textual.theme import Theme
 __all__ = ["DARK", "LIGHT", "PALETTES", "Ink", "Palette", "ink", "textual_theme"]
 
 
-@dataclass(frozen=True, slots=True)
-class Palette:
+class Palette(NamedTuple):
     """The colours of one theme, as #rrggbb."""
 
     name: str
@@ -94,8 +92,7 @@ LIGHT: Final = Palette(
 PALETTES: Final = {palette.name: palette for palette in (DARK, LIGHT)}
 
 
-@dataclass(frozen=True, slots=True)
-class Ink:
+class Ink(NamedTuple):
     """Ready styles, each with its ground, so that a line needs no second pass."""
 
     base: Style

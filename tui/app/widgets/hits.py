@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import BindingType
+from textual.events import Click
 from textual.message import Message
 from textual.strip import Strip
 
@@ -113,6 +114,20 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         else:
             self.newest()
 
+    def on_click(self, event: Click) -> None:
+        """Select the row under the mouse."""
+        if 2 <= event.y < 2 + min(self.rows, self._head - self._first_row):
+            self.select(self._first_row + event.y - 2)
+
+    def on_mouse_scroll_up(self) -> None:
+        """Three rows."""
+        self.move(-3)
+
+    def on_mouse_scroll_down(self) -> None:
+        """Three rows; following, there is nothing further down."""
+        if not self.following:
+            self.move(3)
+
     def _changed(self) -> None:
         self.advance()
         self.post_message(self.Moved())
@@ -216,7 +231,7 @@ class _Columns:
         fixed += (self.comm + 1 if self.comm else 0) + (self.label + 1 if self.label else 0)
         left = width - fixed
         self.change = max(15, min(26, left * 30 // 100))
-        self.by = max(14, min(40, (left - self.change) * 60 // 100))
+        self.by = max(14, min(40, (left - self.change) * 56 // 100))
 
     def heading(self, line: Line, ink: Ink, glyphs: Glyphs) -> Line:
         style = ink.muted

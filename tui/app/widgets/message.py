@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["MessagePanel", "Note", "note_of", "wrap"]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """What the message line says. `kind` is "idle", "answer", "refusal" or "trouble" (the machine itself failed)."""
 
     kind: str

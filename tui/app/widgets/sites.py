@@ -26,12 +26,12 @@ class SitesPanel(Panel):
         out = [self.rule(width, self.title, right=f"{hidden} more: info sites" if hidden else "")]
         busiest = max((site.count for site in scene.sites), default=0)
         labels = [len(scene.label_of(site.breakpoint)) for site in scene.sites[:room]]
-        label = min(18, max(0, width - 38), max(labels, default=0))
+        label = min(18, max(0, width - 36), max(labels, default=0))
         for site in scene.sites[:room]:
             name = scene.names.of(site.insn_ip)
-            bar = max(1, round(site.count / busiest * 8)) if busiest else 0
-            line = self.line(width).add(numbers.count(site.count), ink.strong, 11, right=True).add(" ")
-            line.add(("█" if self.glyphs.ellipsis == "…" else "#") * bar, ink.accent, 8).add(" ")
+            bar = max(1, round(site.count / busiest * 6)) if busiest else 0
+            line = self.line(width).add(numbers.count(site.count), ink.strong, 10, right=True).add(" ")
+            line.add(("█" if self.glyphs.ellipsis == "…" else "#") * bar, ink.accent, 6).add(" ")
             line.add(name.symbol, ink.symbol, width - line.at - label - 1).add(" ")
             line.add(scene.label_of(site.breakpoint), ink.muted, label)
             out.append(line.strip())

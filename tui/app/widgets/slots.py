@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rich.style import Style
 from textual.binding import BindingType
+from textual.events import Click
 from textual.strip import Strip
 
 from tui.app import numbers
@@ -45,6 +46,14 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         """Move the cursor."""
         self.selected = max(0, min(3, self.selected + by))
         self.redraw()
+
+    def on_click(self, event: Click) -> None:
+        """Select the slot under the mouse."""
+        cards = self.size.height >= _CARD_HEIGHT
+        number = event.x * 4 // max(1, self.size.width) if cards else event.y - 2
+        if 0 <= number < 4:
+            self.selected = number
+            self.redraw()
 
     @property
     def chosen(self) -> SlotRow | None:
