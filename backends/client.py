@@ -227,8 +227,11 @@ class ClientBackend(Backend):
     def close(self) -> None:
         """End the process; it is gone when this returns. One that does not answer is killed."""
         if self._lock.acquire(timeout=_PATIENCE):
-            self._connection.settimeout(_PATIENCE)
-            self._lock.release()
+            try:
+                if self._dead is None:
+                    self._connection.settimeout(_PATIENCE)
+            finally:
+                self._lock.release()
         else:  # another thread waits for an answer that does not come: it gets an error now
             self._process.kill()
         with contextlib.suppress(HwbpError):

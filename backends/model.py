@@ -112,8 +112,8 @@ class Slot:
 class CpuView:
     """The debug registers of one CPU.
 
-    `dr` holds DR0 to DR3. `dr6` and `dr7` are the hardware's values, `cpu_dr7` is the kernel's copy without fixed
-    bit 10 (arch/x86/kernel/hw_breakpoint.c), `changed_dr7` the bits that the last write to DR7 changed and
+    `dr` holds DR0 to DR3. `dr7` is the hardware's value, `dr6` what the last #DB delivered (Linux's handler then resets
+    the register to 0xffff0ff0), `cpu_dr7` the kernel's copy of DR7 without fixed bit 10 (x86 hw_breakpoint.c), `changed_dr7` the bits that the last write to DR7 changed and
     `changed_by` who made it. `db_count` counts #DB exceptions, `dr_writes` writes to any debug register.
     `last_db` says in words what the last #DB was. `free` is what a CPU-wide request would still get.
     """

@@ -20,16 +20,15 @@ from backends.emulated.loader import Image, enter, load
 from backends.emulated.memory import AddressSpace
 from backends.emulated.stacks import StackTable
 from backends.emulated.unwind import StackWalker
+from backends.emulated.views import breakpoint_view, cpu_view
 from backends.model import (
     Breakpoint,
     BreakpointRequest,
-    CpuView,
     Frame,
     MachineView,
     Refusal,
     RunState,
     Site,
-    Slot,
     Stop,
     TaskView,
 )
@@ -431,57 +430,7 @@ class EmulatedBackend(Backend):
         self._state = "exited"
 
     def _breakpoint(self, event: PerfEvent) -> Breakpoint:
-        return Breakpoint(
-            event.id,
-            event.address,
-            event.length,
-            event.type,
-            event.owner,
-            event.enabled,
-            event.tid,
-            event.cpu,
-            self._registers.slot_of(event),
-            event.index,
-            event.watch,
-            event.window,
-            event.text,
-            event.stop,
-            self._capture.sink(event.id).hits,
-        )
-
-    def _cpu_view(self) -> CpuView:
-        unit, registers = self._unit, self._registers
-        slots = []
-        for n, event in enumerate(registers.bp_per_reg):
-            local, global_ = bool(unit.dr7 >> 2 * n & 1), bool(unit.dr7 >> 2 * n & 2)
-            if event is not None or local or global_:
-                slots.append(
-                    Slot(
-                        n,
-                        unit.dr[n],
-                        dr.slot_length(unit.dr7, n),
-                        dr.slot_type(unit.dr7, n),
-                        local,
-                        global_,
-                        event.id if event else None,
-                    )
-                )
-        running = self._state != "exited" and self._launch is not None
-        return CpuView(
-            0,
-            self._linux.tid if running else None,
-            (unit.dr[0], unit.dr[1], unit.dr[2], unit.dr[3]),
-            self._cpu.last_dr6,
-            unit.dr7,
-            registers.cpu_dr7,
-            registers.changed_dr7,
-            registers.changed_by,
-            self._cpu.db_count,
-            unit.writes,
-            self._cpu.last_db,
-            self._layer.free(0),
-            tuple(slots),
-        )
+        return breakpoint_view(event, self._registers, self._capture)
 
     def view(self) -> MachineView:
         self._need_program()
@@ -510,7 +459,9 @@ class EmulatedBackend(Backend):
             hits=self._capture.head,
             lost=0,
             engine="icicle, translated" if self._engine.jit else "icicle, interpreted",
-            cpus=(self._cpu_view(),),
+            cpus=(
+                cpu_view(cpu, self._registers, self._layer, None if self._state == "exited" else linux.tid),
+            ),
             tasks=(task,) if self._state != "exited" else (),
             breakpoints=tuple(self._breakpoint(event) for event in self._layer.events),
             mappings=self._space.mappings(),

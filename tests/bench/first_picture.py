@@ -11,17 +11,20 @@ from tests.bench.programs import Built
 from tests.bench.report import Report, Row, Spread
 from tests.bench.terminal import Terminal
 
-__all__ = ["APP", "bench", "four_slots_shown", "set_running"]
+__all__ = ["APP", "HELLO", "bench", "four_slots_shown", "set_running"]
 
 APP = [sys.executable, "-m", "tui"]
-_HELLO = [sys.executable, str(Path(__file__).with_name("hello.py"))]
+HELLO = [sys.executable, str(Path(__file__).with_name("hello.py"))]
 _GOAL = 1.6
 _SLOT = re.compile(r"0x[0-9a-f]{6,} +(?:x|w|rw) +\d")
 
 
 def four_slots_shown(text: str) -> bool:
     """Four addresses with type and length, and the title with the program, its pid and its state."""
-    return len(_SLOT.findall(text)) >= 4 and re.search(r"counter 1000 +\S+ +(?:LOADED|RUNNING|STOPPED)", text) is not None
+    return (
+        len(_SLOT.findall(text)) >= 4
+        and re.search(r"counter 1000 +\S+ +(?:LOADED|RUNNING|STOPPED)", text) is not None
+    )
 
 
 def set_running(terminal: Terminal) -> None:
@@ -39,7 +42,7 @@ def bench(_built: Built, quick: bool) -> Report:
     ours, peer = [], []
     _start(APP, four_slots_shown)  # files into the page cache, bytecode written
     for _ in range(rounds):
-        peer.append(_start(_HELLO, lambda text: "Hello, World" in text))
+        peer.append(_start(HELLO, lambda text: "Hello, World" in text))
         ours.append(_start(APP, four_slots_shown))
     mine, theirs = Spread.of(ours), Spread.of(peer)
     ratio = mine.over(theirs)

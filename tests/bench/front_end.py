@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tests.bench import flood
-from tests.bench.first_picture import APP, set_running
+from tests.bench.first_picture import APP, HELLO, set_running
 from tests.bench.programs import Built
 from tests.bench.report import Report, Row, Spread, percentile
 from tests.bench.terminal import Terminal, cpu_seconds
@@ -42,13 +43,14 @@ def _scene(name: str, command: Sequence[str], idle: bool, presses: int, seconds:
         used, began = cpu_seconds(terminal.pid), time.perf_counter()
         terminal.watch(seconds)
         share = 100 * (cpu_seconds(terminal.pid) - used) / (time.perf_counter() - began)
-        stay = _stay_and_follow(terminal, presses)
-        typed = _typing(terminal, presses)
+        first, whole = _stay_and_follow(terminal, presses)
+        typed, peer = _typing(terminal, presses)
     goal_key, goal_cpu = (_GOAL_IDLE, _GOAL_CPU_IDLE) if idle else (_GOAL_FLOOD, _GOAL_CPU)
     return Report(
         (
-            _row(f"keys: stay and follow, {name}", stay, goal_key),
-            _row(f"keys: typing a command, {name}", typed, goal_key),
+            _row(f"keys: stay and follow, {name}", first, goal_key),
+            _row(f"keys: until all panels show it, {name}", whole, None),
+            _row(f"keys: typing a command, {name}", typed, goal_key, peer),
             Row(
                 f"front end's CPU, {name}",
                 f"{share:.1f} % of a core",
@@ -59,34 +61,58 @@ def _scene(name: str, command: Sequence[str], idle: bool, presses: int, seconds:
     )
 
 
-def _row(what: str, latencies: list[float], goal: int) -> Row:
+def _row(what: str, latencies: list[float], goal: int | None, peer: list[float] | None = None) -> Row:
     late = percentile(latencies, 0.95)
-    text = f"p95 {late:.1f} of {Spread.of(latencies).text('ms')}"
-    return Row(what, text, goal=f"p95 <= {goal} ms", met=late <= goal)
+    row = Row(what, _text(latencies))
+    if goal is not None:
+        row = replace(row, goal=f"p95 <= {goal} ms", met=late <= goal)
+    if peer is not None:
+        ratio = f"{late / percentile(peer, 0.95):.2f} x p95"
+        row = replace(row, peer=f"{_text(peer)}, Textual's Input", ratio=ratio)
+    return row
 
 
-def _stay_and_follow(terminal: Terminal, presses: int) -> list[float]:
-    """`k` stays at a hit, `f` follows again: the footer says what `f` would do next."""
+def _text(latencies: list[float]) -> str:
+    return f"p95 {percentile(latencies, 0.95):.1f} of {Spread.of(latencies).text('ms')}"
+
+
+def _stay_and_follow(terminal: Terminal, presses: int) -> tuple[list[float], list[float]]:
+    """`k` stays at a hit, `f` follows again: until the history's rule says so, and until the last panel does."""
     moments = random.Random(1)
-    latencies = []
+    first, whole = [], []
     for number in range(presses):
-        key, sign = ("f", "f stay ") if number % 2 else ("k", "f follow ")
-        latencies.append(1000 * terminal.press(key, sign))
+        key, rule, footer = ("f", "following", "f stay ") if number % 2 else ("k", "staying at", "f follow ")
+        spent, more = terminal.press(key, (rule, footer), footer)
+        first.append(1000 * spent)
+        whole.append(1000 * more)
+        terminal.watch(moments.uniform(0.03, 0.13))
+    return first, whole
+
+
+def _typing(terminal: Terminal, presses: int) -> tuple[list[float], list[float]]:
+    """A comment on the command line, in turn with the same letters in a bare Textual app under the same load."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    with Terminal([*HELLO, "input"]) as peer:
+        peer.until(lambda text: "Hello, World" in text, "the peer")
+        peer.watch(0.5)
+        while len(ours) < presses:
+            terminal.press(":", "complete")
+            ours += _letters(terminal)
+            terminal.press("\r", "command")
+            terminal.watch(0.2)
+            theirs += _letters(peer)
+            peer.send("\x15")
+            peer.watch(0.2)
+    return ours[:presses], theirs[:presses]
+
+
+def _letters(terminal: Terminal) -> list[float]:
+    moments = random.Random(2)
+    latencies = []
+    text = ""
+    for letter in "#qwertyuiopasdfghjklzxcvbnm":
+        text += letter
+        latencies.append(1000 * terminal.press(letter, text)[0])
         terminal.watch(moments.uniform(0.03, 0.13))
     return latencies
-
-
-def _typing(terminal: Terminal, presses: int) -> list[float]:
-    """A comment on the command line, letter by letter: each counts when the text with it stands there."""
-    moments = random.Random(2)
-    latencies: list[float] = []
-    while len(latencies) < presses:
-        terminal.press(":", "complete")
-        text = ""
-        for letter in "#" + "qwertyuiopasdfghjklzxcvbnm":
-            text += letter
-            latencies.append(1000 * terminal.press(letter, text))
-            terminal.watch(moments.uniform(0.03, 0.13))
-        terminal.press("\r", "command")
-        terminal.watch(0.2)
-    return latencies[:presses]

@@ -1,6 +1,8 @@
-"""The peer of the first picture: the smallest app that Textual makes."""
+"""The peer of the front end: the smallest app that Textual makes; with an argument, one with a line to type in."""
 
 from __future__ import annotations
+
+import sys
 
 from textual.app import App, ComposeResult
 from textual.widgets import Static
@@ -12,6 +14,10 @@ class Hello(App[None]):
     def compose(self) -> ComposeResult:
         """It."""
         yield Static("Hello, World")
+        if sys.argv[1:]:
+            from textual.widgets import Input
+
+            yield Input()
 
 
 if __name__ == "__main__":

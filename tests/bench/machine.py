@@ -26,7 +26,12 @@ def requests(slots: Sequence[Slot]) -> tuple[BreakpointRequest, ...]:
 
 @contextmanager
 def in_process(
-    program: str, slots: Sequence[Slot], *, stacks: bool = False, jit: bool | None = None, capacity: int = 1 << 16
+    program: str,
+    slots: Sequence[Slot],
+    *,
+    stacks: bool = False,
+    jit: bool | None = None,
+    capacity: int = 1 << 16,
 ) -> Iterator[tuple[EmulatedBackend, RingReader]]:
     """A machine that runs a program with slots armed. `jit` None: as it decides itself, else translated or not."""
     fd = create_memfd(capacity)

@@ -53,7 +53,9 @@ def _machine(built: Built, times: int) -> Report:
         client.arm(requests([(built.address(program, "hot"), 8, "w")]))
         client.resume()
         end = time.monotonic() + _PATIENCE
-        while ring.head < _CAPACITY or "interpreted" in client.view().engine:  # the hand-over takes memory too
+        while (
+            ring.head < _CAPACITY or "interpreted" in client.view().engine
+        ):  # the hand-over takes memory too
             _wait(end)
         from_, first = ring.head, resident(client.pid)
         while ring.head < from_ + times * _CAPACITY:

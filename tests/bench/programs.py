@@ -44,7 +44,15 @@ class Built:
             if shutil.which("gcc") is None:
                 raise Missing("gcc is not installed")
             define = [f"-DMODE={HIT_MODES[mode]}"] if mode else []
-            command = ["gcc", *_FLAGS, *define, f"-I{_RUNTIME}", "-o", str(path), str(_SOURCES / f"{source}.c")]
+            command = [
+                "gcc",
+                *_FLAGS,
+                *define,
+                f"-I{_RUNTIME}",
+                "-o",
+                str(path),
+                str(_SOURCES / f"{source}.c"),
+            ]
             subprocess.run(command, check=True, capture_output=True, text=True)
         return str(path)
 

@@ -26,7 +26,9 @@ _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
 
 def main() -> int:
     """Exit code 0 whatever the numbers are; 1 where a bench could not be carried out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(_BENCHES)}")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter runs")
     options = parser.parse_args()

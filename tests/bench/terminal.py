@@ -19,7 +19,9 @@ from typing import Self
 
 __all__ = ["Terminal", "TooLate", "cpu_seconds", "resident"]
 
-_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])")
+_ESCAPES = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-~])"
+)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -74,7 +76,9 @@ class Terminal:
     def children(self) -> list[int]:
         """What it has started."""
         try:
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+            return [
+                int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            ]
         except OSError:
             return []
 
@@ -120,14 +124,22 @@ class Terminal:
                 if seen(self.text()):
                     return now
 
-    def press(self, key: str, sign: str, seconds: float = 5.0) -> float:
-        """Press a key; returns the seconds until `sign` is painted anew."""
+    def press(
+        self, key: str, sign: str | tuple[str, ...], last: str = "", seconds: float = 5.0
+    ) -> tuple[float, float]:
+        """Press a key; returns the seconds until `sign` (one of several) is painted anew, and until `last` is."""
+        signs = (sign,) if isinstance(sign, str) else sign
         while self.read(0):
             pass
         self._painted = b""
         start = time.perf_counter()
         os.write(self._master, key.encode())
-        return self.until(lambda text: sign in text, f"{sign!r} after {key!r}", seconds) - start
+        seen = self.until(
+            lambda text: any(each in text for each in signs), f"{sign!r} after {key!r}", seconds
+        )
+        if last in self.text():
+            return seen - start, seen - start
+        return seen - start, self.until(lambda text: last in text, f"{last!r} after {key!r}", seconds) - start
 
     def send(self, keys: str) -> None:
         """Press keys, wait for nothing."""
