@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 from backends.ring import HEADER, HEADER_SIZE, PUBLISH_EVERY, RECORD, RECORD_FIELDS, RUN_STATES, RingMemory
 
-__all__ = ["RECORD_DTYPE", "RingReader"]
+__all__ = ["RingReader", "record_dtype"]
 
-RECORD_DTYPE = np.dtype([(name, "<" + kind) for name, kind in RECORD_FIELDS])
-assert RECORD_DTYPE.itemsize == RECORD.size
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Records = npt.NDArray[Any]
+    Records = npt.NDArray[Any]
+
+
+@cache
+def record_dtype() -> np.dtype[Any]:
+    """The record as a structured dtype. numpy is imported here: the first picture does without it."""
+    import numpy as np
+
+    dtype = np.dtype([(name, "<" + kind) for name, kind in RECORD_FIELDS])
+    assert dtype.itemsize == RECORD.size
+    return dtype
 
 
 class RingReader:
-    """Copies rows out of the ring. Rows are arrays of `RECORD_DTYPE`, oldest first."""
+    """Copies rows out of the ring. Rows are arrays of `record_dtype`, oldest first."""
 
     def __init__(self, fd: int) -> None:
         self._memory = RingMemory(fd)
-        self._rows: Records = np.frombuffer(self._memory.records, dtype=RECORD_DTYPE)
         self.capacity = self._memory.capacity
         self._safe = self.capacity - 2 * PUBLISH_EVERY
         self._tail = self.word("tail")
+
+    @cached_property
+    def _rows(self) -> Records:
+        import numpy as np
+
+        rows: Records = np.frombuffer(self._memory.records, dtype=record_dtype())
+        return rows
 
     def word(self, name: str) -> int:
         """A word of the header (`backends.ring.HEADER`)."""
@@ -61,12 +76,14 @@ class RingReader:
         start = max(first, head - self._safe, 0)
         end = min(first + count, head)
         if start >= end:
-            return start, np.empty(0, RECORD_DTYPE)
+            return start, self._rows[:0]
         mask = self.capacity - 1
         low, high = start & mask, ((end - 1) & mask) + 1
         if low < high:
             rows = self._rows[low:high].copy()
         else:
+            import numpy as np
+
             rows = np.concatenate([self._rows[low:], self._rows[:high]])
         valid_from = max(self.first, start)
         return valid_from, rows[valid_from - start :]
@@ -87,7 +104,7 @@ class RingReader:
 
     def close(self) -> None:
         """Unmap the ring."""
-        del self._rows
+        self.__dict__.pop("_rows", None)
         self._memory.close()
 
 

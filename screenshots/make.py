@@ -1,8 +1,9 @@
 """Draws the pictures of the README from the app itself, on the real emulated machine: `make screenshots`.
 
-Each picture is an SVG that Textual exports, and a PNG of it where `rsvg-convert` is installed. Two things are mended
-on the way: blanks at the ends of a text (SVG drops them unless told otherwise) and Fira Code's ligatures, which draw
-0x7ff with a multiplication sign; a private fontconfig file switches them off.
+Each picture is an SVG that Textual exports, and a PNG of it where `rsvg-convert` is installed. Three things are mended
+on the way: blanks at the ends of a text (SVG drops them unless told otherwise); the width of a letter, which the SVG
+takes for 12.2 pixels and Fira Code draws 12 wide; and Fira Code's ligatures, which draw 0x7ff with a
+multiplication sign: a private fontconfig file switches them off.
 
 The states are deterministic: the program stops at a hit by its number, and rates, which are measured against the
 wall clock, are fed by a clock of our own.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +37,17 @@ THEMES = {"dark": "hwbp-dark", "light": "hwbp-light"}
 WATCHES = ("watch cfg.limits[3]", "watch cfg.limits[0]", "ptrace watch cfg.limits[2]", "hbreak reset_one")
 
 _STOPS = 24
+
+_COLUMN = 12.2
+_PIECE = 4
+_TEXT = re.compile(
+    r'<text( class="[^"]*-r\d+" )x="([\d.]+)"( y="[\d.]+") textLength="[\d.]+"([^>]*)>([^<]*)</text>'
+)
+
+MENDED = (
+    ("<svg ", '<svg xml:space="preserve" '),
+    ("<style>", "<style>text{white-space:pre}"),
+)
 
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>/usr/share/fonts</dir><cachedir>{cache}</cachedir>
@@ -89,9 +102,12 @@ async def _settle(pilot: Any) -> None:
         while not app.machine.idle:
             await pilot.pause(0.002)
         await pilot.pause()
-        if app.scene.view is not None and not app.scene.names.wanted and not app.scene.running:
+        view, ring = app.scene.view, app.scene.ring
+        if view is None or ring is None or app.scene.names.wanted or app.scene.running:
+            continue
+        if ring.word("generation") == view.generation and view.state == ring.state:
             return
-        await pilot.pause(0.01)
+        await pilot.pause(0.005)
     raise SystemExit("the machine never came to rest")
 
 
@@ -120,8 +136,19 @@ async def draw(picture: Picture, theme: str) -> str:
     session = app.scene.session
     if session is not None:
         session.close()
-    return svg.replace("<svg ", '<svg xml:space="preserve" ', 1).replace(
-        "<style>", "<style>text{white-space:pre}", 1
+    for old, new in MENDED:
+        svg = svg.replace(old, new, 1)
+    return svg
+
+
+def _in_place(match: re.Match[str]) -> str:
+    """One text as several short ones, each at its own column: letters are narrower than the columns by a hair."""
+    before, x, between, after, content = match.groups()
+    letters = re.findall(r"&[^;]+;|.", content)
+    pieces = ("".join(letters[at : at + _PIECE]) for at in range(0, len(letters), _PIECE))
+    return "".join(
+        f'<text{before}x="{float(x) + number * _PIECE * _COLUMN:.1f}"{between}{after}>{piece}</text>'
+        for number, piece in enumerate(pieces)
     )
 
 
@@ -130,7 +157,9 @@ def png(svg: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         fonts = Path(folder) / "fonts.conf"
         fonts.write_text(FONTS.format(cache=folder))
-        command = ["rsvg-convert", "-o", str(svg.with_suffix(".png")), str(svg)]
+        placed = Path(folder) / "placed.svg"
+        placed.write_text(_TEXT.sub(_in_place, svg.read_text()))
+        command = ["rsvg-convert", "-o", str(svg.with_suffix(".png")), str(placed)]
         subprocess.run(command, check=True, env={**os.environ, "FONTCONFIG_FILE": str(fonts)})
 
 

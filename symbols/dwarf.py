@@ -56,7 +56,7 @@ class DebugInfo:
         self, image: ElfImage, table: SymbolTable | None = None, sections: DebugSections | None = None
     ) -> None:
         self._sections = sections or DebugSections(image)
-        self._table = table or SymbolTable(image)
+        self._table = table if table is not None else SymbolTable(image)
         self._types = Types(self._sections)
         self._walked: dict[int, list[_Entry]] = {}
         self._files: dict[int, str] = {}

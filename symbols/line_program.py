@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from symbols.arrays import np
 
 __all__ = ["LineUnit", "Reader", "read_files", "read_unit"]
 

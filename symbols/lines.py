@@ -6,8 +6,7 @@ import struct
 from bisect import bisect_right
 from functools import cached_property
 
-import numpy as np
-
+from symbols.arrays import np
 from symbols.debug_sections import DebugSections, unit_offsets
 from symbols.elf import ElfImage
 from symbols.line_program import END, IS_STMT, LineUnit, read_files, read_unit

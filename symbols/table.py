@@ -10,19 +10,25 @@ import difflib
 import re
 import struct
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-
+from symbols.arrays import np
 from symbols.elf import SHF_EXECINSTR, SHT_NOBITS, ElfImage, Section
 
 __all__ = ["Symbol", "SymbolTable"]
 
-_DTYPE = np.dtype(
-    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("shndx", "<u2"), ("value", "<u8"), ("size", "<u8")]
-)
+_FIELDS = [
+    ("name", "<u4"),
+    ("info", "u1"),
+    ("other", "u1"),
+    ("shndx", "<u2"),
+    ("value", "<u8"),
+    ("size", "<u8"),
+]
+_ROW = struct.Struct("<IBBHQQ")
 _KINDS: dict[int, Literal["func", "object", "tls", "other"]] = {
     1: "object",
     2: "func",
@@ -37,6 +43,7 @@ OVERLAP = 32  # symbols looked back through for one that covers the address
 TABLE_LIMIT = 1 << 28  # bytes
 PLT_LIMIT = 1 << 20
 NEAR_LIMIT = 50_000
+SMALL = 1 << 17  # bytes of a table that is looked through row by row, without numpy
 R_COPY, R_IRELATIVE = 5, 37
 
 
@@ -75,13 +82,29 @@ class _Names:
         return [match.start() for match in re.finditer(re.escape(raw) + b"[\0@]", self.data)]
 
 
+def _look_through(image: ElfImage, section: Section, name: str) -> Iterator[Symbol]:
+    """The symbols of this name in a small table, row by row."""
+    table = image.section_table
+    names = _Names(image.section_bytes(table[section.link] if section.link < len(table) else None))
+    offsets = frozenset(names.offsets(name))
+    file = None
+    data = image.section_bytes(section) if offsets else b""
+    for at, info, _, shndx, value, size in _ROW.iter_unpack(data[: len(data) // 24 * 24]):
+        if info & 15 == STT_FILE:
+            file = names.at(at) or None
+        elif at in offsets and at and shndx and info & 15 != 3:
+            bind = _BINDS.get(info >> 4, "global")
+            local = file if bind == "local" else None
+            yield Symbol(names.at(at), value, size, _KINDS.get(info & 15, "other"), bind, local)
+
+
 class _Part:
     """One of the two tables: its rows without undefined ones, its strings, its STT_FILE marks."""
 
     def __init__(self, image: ElfImage, section: Section) -> None:
         table = image.section_table
         data = image.section_bytes(section) if section.size <= TABLE_LIMIT else b""
-        rows = np.frombuffer(data[: len(data) // 24 * 24], dtype=_DTYPE)
+        rows = np.frombuffer(data[: len(data) // 24 * 24], dtype=np.dtype(_FIELDS))
         strings = table[section.link] if section.link < len(table) else None
         self.names = _Names(image.section_bytes(strings))
         kinds = rows["info"] & 15
@@ -121,12 +144,20 @@ class SymbolTable:
     def __init__(self, image: ElfImage) -> None:
         self._image = image
         found = [image.sections.get(name) for name in (".symtab", ".dynsym")]
-        self._parts = [_Part(image, s) for s in found if s is not None and s.type != SHT_NOBITS]
+        self._sections = [s for s in found if s is not None and s.type != SHT_NOBITS]
+
+    @cached_property
+    def _parts(self) -> list[_Part]:
+        return [_Part(self._image, section) for section in self._sections]
+
+    @cached_property
+    def _index(self) -> tuple[Any, Any, Any, Any]:
+        """By address: first and past-the-end addresses, and where each symbol is (part, row)."""
         part = np.concatenate(
             [np.full(len(p.rows), i, "u1") for i, p in enumerate(self._parts)] or [np.zeros(0, "u1")]
         )
         row = np.concatenate([np.arange(len(p.rows)) for p in self._parts] or [np.zeros(0, "i8")])
-        rows = np.concatenate([p.rows for p in self._parts] or [np.zeros(0, _DTYPE)])
+        rows = np.concatenate([p.rows for p in self._parts] or [np.zeros(0, np.dtype(_FIELDS))])
         kind, bind = rows["info"] & 15, rows["info"] >> 4
         placed = (kind != STT_TLS) & (rows["shndx"] != SHN_ABS)
         typed = np.isin(kind, (1, 2, 10))
@@ -143,9 +174,8 @@ class SymbolTable:
         )
         order = np.lexsort((rank, rows["value"]))
         order = order[placed[order]]
-        self._values = rows["value"][order]
-        self._ends = self._values + np.minimum(rows["size"][order], np.uint64(1 << 47))
-        self._where = part[order], row[order]
+        values = rows["value"][order]
+        return values, values + np.minimum(rows["size"][order], np.uint64(1 << 47)), part[order], row[order]
 
     def __len__(self) -> int:
         return sum(len(part.rows) for part in self._parts)
@@ -155,6 +185,11 @@ class SymbolTable:
         if name.endswith("@plt"):
             return [symbol for symbol in self._plt[1] if symbol.name == name]
         found: dict[tuple[int, str], Symbol] = {}
+        if "_parts" not in self.__dict__ and sum(section.size for section in self._sections) <= SMALL:
+            for section in self._sections:
+                for symbol in _look_through(self._image, section, name):
+                    found.setdefault((symbol.value, symbol.kind), symbol)
+            return list(found.values())
         for part in self._parts:
             offsets = part.names.offsets(name)
             if offsets:
@@ -174,9 +209,10 @@ class SymbolTable:
         near = bisect_right(starts, vaddr) - 1
         if near >= 0 and vaddr < starts[near] + stubs[near].size:
             return stubs[near], vaddr - starts[near]
-        last = int(np.searchsorted(self._values, np.uint64(vaddr), "right")) - 1
+        values, ends, _, _ = self._index
+        last = int(np.searchsorted(values, np.uint64(vaddr), "right")) - 1
         for place in range(last, max(-1, last - OVERLAP), -1):
-            if vaddr < int(self._ends[place]):
+            if vaddr < int(ends[place]):
                 symbol = self._symbol(place)
                 return symbol, vaddr - symbol.value
         return self._before(vaddr, last)
@@ -209,7 +245,7 @@ class SymbolTable:
         return sorted(names)
 
     def _symbol(self, place: int) -> Symbol:
-        part, row = self._where
+        _, _, part, row = self._index
         return self._parts[int(part[place])].symbol(int(row[place]))
 
     def _before(self, vaddr: int, last: int) -> tuple[Symbol, int] | None:
@@ -268,8 +304,9 @@ class SymbolTable:
             for row in rows[np.isin(types, (6, 7, R_IRELATIVE))].tolist():
                 at, info, addend = row
                 if info & 0xFFFFFFFF == R_IRELATIVE:
-                    last = int(np.searchsorted(self._values, np.uint64(addend & (1 << 64) - 1), "right")) - 1
-                    if last >= 0 and int(self._values[last]) == addend:
+                    values = self._index[0]
+                    last = int(np.searchsorted(values, np.uint64(addend & (1 << 64) - 1), "right")) - 1
+                    if last >= 0 and int(values[last]) == addend:
                         slots[at] = self._symbol(last).name
                     continue
                 if dynamic is not None and info >> 32 < len(dynamic.all):

@@ -1,4 +1,4 @@
-"""The command line: arguments only. Each word imports what it needs when it is chosen (design section 5.1)."""
+"""The command line: arguments only. Each word imports what it needs when it is chosen (docs/cli.md)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from backends.emulated.debug_unit import DataSlot, DebugUnit
 from backends.emulated.decode import IN_USER_FAULTS, UNSEEN, AccessList, Decoded, decode
 from backends.emulated.division import DIVISIONS, overflows
 from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
-from backends.emulated.icicle import LIMIT, IcicleEngine
+from backends.emulated.icicle import IcicleEngine
 from backends.emulated.linux import Unsupported as UnsupportedCall
 from backends.emulated.memory import AddressSpace, CodeRewritten
 from backends.emulated.places import Places
@@ -197,7 +197,7 @@ class Cpu:
         status = vm.step(1)
         hit.deny()
         self._surplus += 1
-        if status != LIMIT:
+        if status != engine.limit:
             self._counted = engine.instructions_counted
             self._faulted_after_all(engine.event().kind)
             return True

@@ -14,48 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-import icicle
+from backends.emulated.engine import READ, WRITE, Engine, EngineError, Event, EventKind
+from backends.emulated.paper import PaperVm
 
-from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError, Event, EventKind
-
-__all__ = ["LIMIT", "IcicleEngine"]
+__all__ = ["IcicleEngine"]
 
 _PAGE = 4096
-_MP = icicle.MemoryProtection
-_PROT = (
-    _MP.NoAccess,
-    _MP.ReadOnly,
-    _MP.ReadWrite,
-    _MP.ReadWrite,
-    _MP.ExecuteOnly,
-    _MP.ExecuteRead,
-    _MP.ExecuteReadWrite,
-    _MP.ExecuteReadWrite,
-)
-_LIMIT = icicle.RunStatus.InstructionLimit
-_BREAK = icicle.RunStatus.Breakpoint
-_EC = icicle.ExceptionCode
-_DENIED_WRITE, _DENIED_READ = _EC.WritePerm, _EC.ReadPerm
-LIMIT = _LIMIT
-"""What `vm.step` returns when it ran as many instructions as it was told to."""
-_KINDS = {
-    int(code): kind
-    for code, kind in (
-        (_EC.ReadPerm, EventKind.DENIED),
-        (_EC.WritePerm, EventKind.DENIED),
-        (_EC.ReadUnmapped, EventKind.UNMAPPED),
-        (_EC.WriteUnmapped, EventKind.UNMAPPED),
-        (_EC.AddressOverflow, EventKind.UNMAPPED),
-        (_EC.ExecViolation, EventKind.NO_EXEC),
-        (_EC.DivisionException, EventKind.DIVIDE),
-        (_EC.InvalidInstruction, EventKind.INVALID),
-        (_EC.SelfModifyingCode, EventKind.REWRITTEN),
-    )
-}
-_SYSCALL = int(_EC.Syscall)
-_WRITES = (int(_EC.WritePerm), int(_EC.WriteUnmapped))
-
 _FLAGS = (
     ("CF", 0),
     ("PF", 2),
@@ -83,37 +49,37 @@ _SAVED = (
 _MEM_CAPACITY_PAGES = 600_000
 
 
-def _create(jit: bool) -> icicle.Icicle:
-    if jit:
-        vm = icicle.Icicle("x86_64", optimize_block=False)
-    else:
-        vm = icicle.Icicle("x86_64", jit=False, optimize_instructions=False)
-    vm.mem_capacity = _MEM_CAPACITY_PAGES
-    return vm
-
-
 class IcicleEngine(Engine):
     """One icicle virtual machine, replaced by another where its translated code can no longer be trusted.
 
+    It begins on paper (`backends.emulated.paper`): the first run makes a virtual machine.
+
+    `limit` is what the virtual machine's `step` returns when it ran as many instructions as it was told to.
     `on_move` is called after the state has moved to another virtual machine: byte permissions set by `protect`
     on parts of a page are lost by a move and must be set again.
     """
 
-    def __init__(self, *, jit: bool = False, on_move: Callable[[], None] | None = None) -> None:
-        self._jit = jit
+    def __init__(self, *, on_move: Callable[[], None] | None = None) -> None:
+        self._jit = False
         self._on_move = on_move
         self._pages: dict[int, int] = {}
         self._breakpoints: set[int] = set()
-        self._stale = False
+        self._stale = True
         self._ran = False
         self._counted_before = 0
-        self._attach(_create(jit))
+        self._native: Any = None
+        self._prot: tuple[Any, ...] = (None,) * 8
+        self._errors: tuple[type[Exception], ...] = (OverflowError,)
+        self.limit: Any = None
+        self._denied_write: Any = None
+        self._denied_read: Any = None
+        self._attach(PaperVm())
         self.set("MXCSR", 0x1F80)
         self.set("FPUControlWord", 0x37F)
         for flag in _ALWAYS_SET:
             self.set(flag, 1)
 
-    def _attach(self, vm: icicle.Icicle) -> None:
+    def _attach(self, vm: Any) -> None:
         self.vm = vm
         self.read_register: Callable[[str], int] = vm.reg_read
         self.raw_read: Callable[[int, int], bytes] = vm.mem_read
@@ -150,8 +116,8 @@ class IcicleEngine(Engine):
         if any(page in self._pages for page in pages):
             raise EngineError(f"{address:#x}: already mapped")
         try:
-            self.vm.mem_map(address, size, _PROT[prot])
-        except icicle.MemoryException as error:
+            self.vm.mem_map(address, size, self._prot[prot])
+        except self._errors as error:
             raise EngineError(str(error)) from error
         self._pages.update(dict.fromkeys(pages, prot))
 
@@ -159,7 +125,7 @@ class IcicleEngine(Engine):
         for start, end in self._runs(address, size):
             try:
                 self.vm.mem_unmap(start, end - start)
-            except icicle.MemoryException as error:
+            except self._errors as error:
                 raise EngineError(str(error)) from error
             for page in range(start, end, _PAGE):
                 del self._pages[page]
@@ -177,8 +143,8 @@ class IcicleEngine(Engine):
 
     def protect(self, address: int, size: int, prot: int) -> None:
         try:
-            self.vm.mem_protect(address, size, _PROT[prot])
-        except icicle.MemoryException as error:
+            self.vm.mem_protect(address, size, self._prot[prot])
+        except self._errors as error:
             raise EngineError(str(error)) from error
         if not address % _PAGE and not size % _PAGE:
             for page in range(address, address + size, _PAGE):
@@ -187,20 +153,18 @@ class IcicleEngine(Engine):
     def read(self, address: int, size: int) -> bytes:
         try:
             return self.raw_read(address, size)
-        except (icicle.MemoryException, OverflowError) as error:
+        except self._errors as error:
             raise EngineError(f"{address:#x}: nothing is mapped there") from error
 
     def write(self, address: int, data: bytes) -> None:
         try:
             self.vm.mem_write(address, data)
-        except icicle.MemoryException as error:
-            if error.code == icicle.MemoryExceptionCode.SelfModifyingCode:
+        except self._errors as error:
+            if self._native.rewrites(error):
                 raise EngineError(
                     f"{address:#x}: code that was already executed would be rewritten"
                 ) from error
             raise EngineError(f"{address:#x}: nothing is mapped there") from error
-        except OverflowError as error:
-            raise EngineError(f"{address:#x}: not an address") from error
 
     def has_breakpoint(self, address: int) -> bool:
         """Whether `run` stops there."""
@@ -208,7 +172,7 @@ class IcicleEngine(Engine):
 
     def prepared_protect(self, address: int, size: int, prot: int) -> Callable[[], object]:
         """`protect` as a call without arguments, for the hit path. Good until the next move."""
-        return partial(self.vm.mem_protect, address, size, _PROT[prot])
+        return partial(self.vm.mem_protect, address, size, self._prot[prot])
 
     # -- registers
 
@@ -238,12 +202,12 @@ class IcicleEngine(Engine):
             self.move(jit=False)
         self._ran = True
         status = self.vm.step(budget)
-        if status == _LIMIT:
+        if status == self.limit:
             return EventKind.LIMIT
-        if status == _BREAK:
+        if status == self._native.BREAK:
             return EventKind.BREAKPOINT
         code = self.vm.exception_code
-        if code == _DENIED_WRITE or code == _DENIED_READ:  # noqa: SIM109 - a tuple would be made each time
+        if code == self._denied_write or code == self._denied_read:
             return EventKind.DENIED
         return self._event_kind()
 
@@ -260,21 +224,21 @@ class IcicleEngine(Engine):
             self.vm.add_breakpoint(pc)
         else:
             status = self.vm.step(1)
-        return EventKind.LIMIT if status == _LIMIT else self._event_kind()
+        return EventKind.LIMIT if status == self.limit else self._event_kind()
 
     def _event_kind(self) -> EventKind:
         code = int(self.vm.exception_code)
-        kind = _KINDS.get(code)
+        kind: EventKind | None = self._native.KINDS.get(code)
         if kind is not None:
             return kind
-        if code == _SYSCALL:
+        if code == self._native.SYSCALL:
             return EventKind.INTERRUPT if self.vm.exception_value else EventKind.SYSCALL
         return EventKind.UNSUPPORTED
 
     def event(self) -> Event:
         code = int(self.vm.exception_code)
         value = self.vm.exception_value
-        return Event(self._event_kind(), address=value, write=code in _WRITES, value=value)
+        return Event(self._event_kind(), address=value, write=code in self._native.WRITES, value=value)
 
     def add_breakpoint(self, address: int, *, fresh: bool = False) -> None:
         """`fresh` says that no code at this address can have been translated yet."""
@@ -292,11 +256,13 @@ class IcicleEngine(Engine):
 
     def move(self, *, jit: bool) -> None:
         """Carry the state over to a fresh virtual machine. Only at an instruction boundary."""
-        old, new = self.vm, _create(jit)
+        from backends.emulated import icicle_vm as native
+
+        old, new = self.vm, native.create(jit=jit)
         for start, end, prot in self._stretches():
-            new.mem_map(start, end - start, _MP.ReadWrite)
+            new.mem_map(start, end - start, native.PROT[READ | WRITE])
             new.mem_write(start, old.mem_read(start, end - start))
-            new.mem_protect(start, end - start, _PROT[prot])
+            new.mem_protect(start, end - start, native.PROT[prot])
         for name in _SAVED:
             new.reg_write(name, old.reg_read(name))
         new.pc = old.pc
@@ -304,6 +270,10 @@ class IcicleEngine(Engine):
         for address in self._breakpoints:
             new.add_breakpoint(address)
         self._jit, self._stale, self._ran = jit, False, False
+        self._native = native
+        self._prot, self._errors = native.PROT, (native.MemoryException, OverflowError)
+        self.limit = native.LIMIT
+        self._denied_write, self._denied_read = native.DENIED_WRITE, native.DENIED_READ
         self._attach(new)
         if self._on_move is not None:
             self._on_move()
@@ -318,7 +288,3 @@ class IcicleEngine(Engine):
             else:
                 out.append((page, page + _PAGE, prot))
         return out
-
-
-assert _PROT[READ | WRITE] == _MP.ReadWrite
-assert _PROT[READ | EXEC] == _MP.ExecuteRead

@@ -77,7 +77,10 @@ class StackTable:
         layouts = self._layouts.get((pc, sp, bp))
         if layouts is not None:
             for layout in layouts:
-                number = layout.known.get(layout.unpack(self._read(layout.start, layout.size)))
+                try:
+                    number = layout.known.get(layout.unpack(self._read(layout.start, layout.size)))
+                except Exception:  # whatever the reader's own error is: a hole between two words
+                    continue
                 if number is not None:
                     return number
         return self._walk(pc, sp, bp, regs)
@@ -117,10 +120,15 @@ class StackTable:
             if len(layouts) >= _MOST_LAYOUTS:
                 return
             layout = _Layout(addresses)
+        try:
+            words = layout.unpack(self._read(layout.start, layout.size))
+        except Exception:  # a hole between two words: this stack is walked each time
+            return
+        if not layout.known:
             layouts.append(layout)
         if len(layout.known) >= _MOST_KNOWN:  # words that are no return addresses may be new each time
             layout.known.clear()
-        layout.known[layout.unpack(self._read(layout.start, layout.size))] = number
+        layout.known[words] = number
 
     def frames(self, first: int, limit: int) -> tuple[tuple[Frame, ...], ...]:
         """Stacks from a number on."""

@@ -22,13 +22,14 @@ from backends.emulated.backend import EmulatedBackend
 from backends.emulated.programs import PROGRAMS
 from backends.host import serve
 from backends.protocol import VERSION, Hello, pack, receive
-from backends.ring import create_memfd
-from backends.ring_reader import RECORD_DTYPE, RingReader
+from backends.ring import RECORD_FIELDS, create_memfd
+from backends.ring_reader import RingReader
 
 __all__ = ["RATE", "FloodBackend", "command"]
 
 RATE = 200_000
 _TEMPLATES = 64
+_DTYPE = np.dtype([(name, "<" + kind) for name, kind in RECORD_FIELDS])
 _MOST = 8192
 
 
@@ -38,8 +39,8 @@ class FloodBackend(EmulatedBackend):
     def __init__(self, ring_fd: int, rate: int) -> None:
         super().__init__(ring_fd)
         self._rate = rate
-        self._rows = np.frombuffer(self._capture._records, dtype=RECORD_DTYPE)
-        self._templates = np.empty(0, RECORD_DTYPE)
+        self._rows = np.frombuffer(self._capture._records, dtype=_DTYPE)
+        self._templates = np.empty(0, _DTYPE)
         self._began = 0.0
         self._from = 0
 

@@ -23,11 +23,10 @@ class _Bare:
     """The engine with the same program in it, and nothing of ours while it runs."""
 
     def __init__(self, program: str) -> None:
-        engine = IcicleEngine(jit=True)
-        space = AddressSpace(engine)
-        enter(engine, load(Launch(program), space))
+        engine = IcicleEngine()
+        enter(engine, load(Launch(program), AddressSpace(engine)))
+        engine.move(jit=True)
         self._vm = engine.vm
-        self._space = space
 
     def rate(self, instructions: int) -> float:
         """Millions of instructions a second."""

@@ -36,7 +36,7 @@ class Spread:
 
     def text(self, unit: str) -> str:
         """`min/median/max unit`."""
-        numbers = (min(self.values), self.middle, max(self.values))
+        numbers: tuple[float, ...] = (min(self.values), self.middle, max(self.values))
         if len(self.values) == 1:
             numbers = numbers[:1]
         return f"{'/'.join(_short(number) for number in numbers)} {unit}".rstrip()

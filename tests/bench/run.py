@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Callable
 
 from tests.bench import first_picture, front_end, hits, memory, quiet
 from tests.bench.programs import Built, Missing, building
 from tests.bench.report import Report, machine, print_table, skipped
-from tests.bench.terminal import TooLate
 
 _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
     "quiet": quiet.bench,
@@ -44,8 +44,9 @@ def main() -> int:
                 report += _BENCHES[name](built, options.quick)
             except Missing as missing:
                 report += skipped(name, str(missing))
-            except (TooLate, RuntimeError) as error:
-                report += skipped(name, f"could not be carried out: {error}")
+            except Exception as error:  # one bench that breaks does not take the others' figures with it
+                traceback.print_exc()
+                report += skipped(name, f"could not be carried out: {type(error).__name__}: {error}")
                 failed = True
             print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     print()

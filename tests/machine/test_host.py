@@ -102,8 +102,16 @@ time.sleep(1000)
 """
 
 
-@pytest.mark.parametrize("how", ["starting", "loaded", "flat out", "flow"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("how", "number"),
+    [
+        ("starting", signal.SIGKILL),
+        ("loaded", signal.SIGKILL),
+        ("flat out", signal.SIGKILL),
+        ("flow", signal.SIGKILL),
+        ("flow", signal.SIGTERM),
+    ],
+)
 def test_the_machine_ends_with_a_front_end_that_is_killed(how: str, number: int) -> None:
     command = [sys.executable, "-c", FRONT_END, how, COUNTER, str(counter_address())]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as front:
@@ -244,7 +252,15 @@ def test_the_machine_holds_no_descriptor_of_the_front_end_but_its_socket_and_the
     another.launch(Launch(COUNTER))
     links = [os.readlink(f"/proc/{another.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{another.pid}/fd")]
     assert f"pipe:[{os.fstat(reading).st_ino}]" not in links
-    assert sum("hwbp-ring" in link for link in links) == 1
+    rings = [
+        fd
+        for fd in os.listdir(f"/proc/{another.pid}/fd")
+        if "hwbp-ring" in os.readlink(f"/proc/{another.pid}/fd/{fd}")
+    ]
+    assert {os.stat(f"/proc/{another.pid}/fd/{fd}").st_ino for fd in rings} == {
+        os.fstat(another.ring_fd).st_ino
+    }
+    assert machine.pid != another.pid
     another.close()
     os.close(reading)
     os.close(writing)
@@ -408,7 +424,6 @@ def test_a_front_end_that_sends_nonsense_ends_the_process(host: Host, sent: byte
 
 def test_a_front_end_without_a_ring_is_not_served(host: Host) -> None:
     host.connection.sendall(b"\0" + pack(Hello(VERSION, "emulated")))
-    assert receive(host.connection) is None
     assert host.ended() == 1
 
 

@@ -47,8 +47,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
+        made: Any = kind
         return st.builds(
-            kind, **{field.name: values(hints[field.name]) for field in dataclasses.fields(kind)}
+            made, **{field.name: values(hints[field.name]) for field in dataclasses.fields(kind)}
         )
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
         return st.lists(values(args[0]), max_size=3).map(tuple)

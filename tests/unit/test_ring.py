@@ -17,7 +17,7 @@ import pytest
 
 from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X, Capture
 from backends.ring import HEADER, HEADER_SIZE, PUBLISH_EVERY, RECORD, RingMemory, create_memfd, ring_size
-from backends.ring_reader import RECORD_DTYPE, RingReader
+from backends.ring_reader import RingReader, record_dtype
 
 ROOT = Path(__file__).parents[2]
 Records = npt.NDArray[Any]
@@ -382,7 +382,7 @@ def test_a_capacity_that_changes_later_does_not_matter(pair: Pair) -> None:
 
 
 def test_the_layout_is_the_one_that_the_writer_packs() -> None:
-    assert RECORD_DTYPE.itemsize == RECORD.size == 84
+    assert record_dtype().itemsize == RECORD.size == 84
     assert max(HEADER.values()) * 8 < HEADER_SIZE
     assert len(set(HEADER.values())) == len(HEADER)
 

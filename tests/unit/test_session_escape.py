@@ -1,4 +1,4 @@
-"""Text of a watched program in our own text (design section 5)."""
+"""Text of a watched program in our own text (docs/cli.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of a watch (design 5.2)."""
+"""The text of a watch (docs/cli.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of a watched program, made safe to show and to put in JSON (design section 5).
+"""Text of a watched program, made safe to show and to put in JSON (docs/cli.md).
 
 A program chooses its own name, symbols and paths, so they may hold anything. `\\xNN` stands for a byte: a C0 control
 or a byte that is not UTF-8 (Python's surrogateescape). `\\uNNNN` stands for a code point: a C1 control, a
@@ -23,7 +23,7 @@ _TABLE: Final = {
     **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},
     ord("\\"): "\\\\",
 }
-_ANY: Final = re.compile("[" + "".join(re.escape(chr(c)) for c in _TABLE) + "]")
+_ANY: Final = re.compile("[\\x00-\\x1f\\x80-\\x9f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\\\]")
 
 
 def escape(text: str) -> str:

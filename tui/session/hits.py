@@ -51,7 +51,7 @@ class HitView:
 
 
 def hit_view(row: Any, view: MachineView, book: WatchBook, names: Names) -> HitView:
-    """Name one record of the ring (a row of `RECORD_DTYPE`)."""
+    """Name one record of the ring (a row of `record_dtype`)."""
     seq, bp_id = int(row["seq"]), int(row["breakpoint"])
     insn_ip = int(row["insn_ip"]) or None
     ip = int(row["ip"])

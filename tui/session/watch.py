@@ -1,4 +1,4 @@
-"""The text of a watch: `EXPR[/LEN][:r|w|rw|x]` (design section 5.2).
+"""The text of a watch: `EXPR[/LEN][:r|w|rw|x]` (docs/cli.md).
 
 Read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
 what follows it: digits (`prog.c:42`) or another colon (`file.c::v`, `func::v`).

@@ -1,4 +1,4 @@
-"""The grammar of the command line (design section 5.1): words, options, and what each value may be."""
+"""The grammar of the command line (docs/cli.md): words, options, and what each value may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hwbp-tui doctor`: what this machine allows, what it forbids, and what would change that (design section 5.5).
+"""`hwbp-tui doctor`: what this machine allows, what it forbids, and what would change that (docs/cli.md).
 
 Every check really tries or reads the thing. A check that could not be made says null.
 """

@@ -1,4 +1,4 @@
-"""Hits as lines: aligned text, and the JSON objects of design section 5.3.
+"""Hits as lines: aligned text, and the JSON objects of docs/cli.md.
 
 Almost everything about a hit is the same each time its instruction hits its window, so those parts are made once and
 kept. Rows come as tuples in the order of `backends.ring.RECORD_FIELDS`.

@@ -1,4 +1,4 @@
-"""`hwbp-tui script`: the app's own commands from a file, one result a line (design section 5.5)."""
+"""`hwbp-tui script`: the app's own commands from a file, one result a line (docs/cli.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hwbp-tui slots`: who holds the debug registers of this machine (design section 5.4)."""
+"""`hwbp-tui slots`: who holds the debug registers of this machine (docs/cli.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hwbp-tui trace`: one line a hit, without a screen (design sections 5.1 and 5.3)."""
+"""`hwbp-tui trace`: one line a hit, without a screen (docs/cli.md)."""
 
 from __future__ import annotations
 
