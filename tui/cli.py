@@ -53,7 +53,9 @@ def _main(argv: list[str]) -> int:
         remedy = f" ({error.remedy})" if error.remedy else ""
         held = f"; held by: {'; '.join(error.holders)}" if error.holders else ""
         rule = "ENOSPC: " if error.errno == "ENOSPC" else ""
-        return _complain(f"{rule}{error.message}{held}{remedy}", _USAGE if isinstance(error, WatchError) else 1)
+        return _complain(
+            f"{rule}{error.message}{held}{remedy}", _USAGE if isinstance(error, WatchError) else 1
+        )
 
 
 def _complain(message: str, code: int = 1) -> int:

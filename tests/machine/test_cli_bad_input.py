@@ -154,14 +154,7 @@ NO_PROGRAMS = {
     "its interpreter is hostile": (Header(interpreter=b"/\x1b]0;x\x07\n\0").make(), r"/\x1b]0;x\x07"),
     "an entry nowhere": (Header(entry=0xDEAD000).make(), None),
 }
-REAL = [
-    "text",
-    "32-bit",
-    "aarch64",
-    "half a program",
-    "its interpreter is missing",
-    "its interpreter is hostile",
-]
+REAL = ["text", "32-bit", "its interpreter is hostile"]
 
 
 @pytest.mark.parametrize(
@@ -226,28 +219,20 @@ TRACED = [
     # arguments before `--`, exit code, what is said
     (["-w", "countr"], 1, "counter"),
     (["-w", "cfg.limts"], 1, "limits"),
-    (["-w", "nosuch:x"], 1, "nosuch"),
     (["-w", "counter.c:99999"], 1, "99999"),
-    (["-w", "nosuch.c:1"], 1, "nosuch.c"),
     (["-w", "cfg.limits[99]"], 1, "99"),
     (["-w", "cfg/40"], 1, "need 5 windows: 8+8+8+8+8; an x86 CPU has 4 slots"),
     (["-w", "counter+1/26"], 1, "windows"),
     (["-w", "0x404001"], 1, "is not aligned to 8 bytes"),
     (["-w", "0xffffffffffffffff/8"], 1, "0xffffffffffffffff"),
-    (["-w", "0xffffffff81000000"], 1, "0xffffffff81000000"),
     (["-w", "0x10000000000000000"], 1, "0x1"),
     ([*["-w", "counter"] * 5], 1, "5 watches need 5 slots together"),
     (["-w", "cfg.limits", "-w", "counter"], 1, "2 watches need 5 slots together"),
     (["-w", "counter/0"], 2, "at least 1 byte"),
     (["-w", "counter:r"], 2, "rw"),
     (["-w", "main/4:x"], 2, "an execute watch has length 1"),
-    (["-w", ""], 2, "needs an expression"),
-    (["-w", "counter", "--limit", "0"], 2, "--limit"),
-    (["-w", "counter", "--frob"], 2, "--frob"),
-    (["-w", "counter", "-o", "/nonexistent/file"], 1, "/nonexistent/file: No such file"),
     (["-w", "counter", "-o", "/"], 1, "/: Is a directory"),
     (["-w", "counter", "--stdin", "/nonexistent"], 1, "/nonexistent"),
-    (["-w", "counter", "--stdin", "/"], 1, "/"),
 ]
 
 
@@ -279,6 +264,7 @@ def test_a_directory_is_no_program(tmp_path: Path) -> None:
     assert refused("trace", "--", str(tmp_path)) == f"{tmp_path}: is a directory, not a program"
 
 
+@pytest.mark.slow
 def test_devices_and_pipes_are_no_programs_and_nobody_waits_for_them(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -315,6 +301,7 @@ def ambiguous(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "prog")
 
 
+@pytest.mark.slow
 def test_a_name_of_two_objects_is_refused_with_the_way_to_say_which(ambiguous: str) -> None:
     line = refused("trace", "-w", "twin", "--", ambiguous)
     assert "one.c::twin" in line
@@ -344,7 +331,7 @@ def test_the_app_is_refused_when_one_of_its_streams_is_no_terminal() -> None:
     assert done.stdout == b""
 
 
-@pytest.mark.parametrize("options", ["--json", "--stack", ""])
+@pytest.mark.parametrize("options", ["--json", "--stack"])
 def test_a_pipe_that_is_closed_after_one_line_ends_everything_quietly(options: str) -> None:
     marker = f"{os.getpid()}-head{options}"
     shell = f'{sys.executable} -m tui trace {options} -w counter -- {COUNTER} | head -1; echo "${{PIPESTATUS[0]}}"'
@@ -364,7 +351,7 @@ def test_a_pipe_that_is_closed_after_one_line_ends_everything_quietly(options: s
     assert left_running(marker) == []
 
 
-@pytest.mark.parametrize("argv", [["doctor"], ["demo", "--list"], ["--help"], ["trace", "--help"]])
+@pytest.mark.parametrize("argv", [["doctor"], ["--help"]])
 def test_a_closed_pipe_is_no_failure_of_what_prints_once(argv: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -381,25 +368,28 @@ def test_a_full_disk_under_the_output_is_one_line() -> None:
 
 
 SCRIPTS = [
-    ("watch nosuch\n", "standard input:1: "),
-    ("frobnicate\n", "standard input:1: "),
-    ("watch counter:r\n", "rw"),
-    ("\n\n! EINVAL watch counter\n", "standard input:3: "),
+    ("watch nosuch\n", "FILE:1: "),
+    ("\n\n! EINVAL watch counter\n", "FILE:3: "),
     ("! ENOSPC watch nosuch\n", "ENOSPC was expected"),
     ("! EFROB watch counter\n", "there is no errno EFROB"),
-    ("x/8x 0xffffffffffffffffffff\n", "standard input:1: "),
-    ("x/8x 0\n", "standard input:1: "),
-    ("stepi 99999999999999999999999\n", "standard input:1: "),
-    ("delete 99\n", "standard input:1: "),
-    ("\x00\x1b[31m\n", "standard input:1: "),
+    ("x/8x 0xffffffffffffffffffff\n", "FILE:1: "),
+    ("x/8x 0\n", "FILE:1: "),
+    ("stepi 99999999999999999999999\n", "FILE:1: "),
+    ("\x00\x1b[31m\n", "FILE:1: "),
 ]
 
 
 @pytest.mark.parametrize(("script", "said"), SCRIPTS, ids=[repr(script) for script, _ in SCRIPTS])
-def test_a_script_that_fails_is_one_line_with_its_place(script: str, said: str) -> None:
-    done = run("script", "-", stdin=script.encode())
-    assert done.returncode == 1
-    assert done.stderr.startswith("hwbp-tui: error: ")
-    assert done.stderr.count("\n") == 1
-    assert "fault in" not in done.stderr
-    assert said in done.stderr
+def test_a_script_that_fails_is_one_line_with_its_place(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, script: str, said: str
+) -> None:
+    from tui.cli import main
+
+    file = tmp_path / "script"
+    file.write_text(script)
+    assert main(["script", str(file)]) == 1
+    err = capfd.readouterr().err
+    assert err.startswith("hwbp-tui: error: ")
+    assert err.count("\n") == 1
+    assert "fault in" not in err
+    assert said in err.replace(str(file), "FILE")

@@ -23,7 +23,9 @@ _TABLE: Final = {
     **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},
     ord("\\"): "\\\\",
 }
-_ANY: Final = re.compile("[\\x00-\\x1f\\x80-\\x9f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\\\]")
+_ANY: Final = re.compile(
+    "[\\x00-\\x1f\\x80-\\x9f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\\\]"
+)
 
 
 def escape(text: str) -> str:

@@ -105,7 +105,11 @@ class HitLines(ABC):
     def symbol(self, address: int) -> str:
         """`name+0x1c`, with its offset also where that is 0."""
         name = self.session.describe(address)
-        return f"{name}+0x0" if self.session.names.place(address).symbol_offset == 0 and "+0x" not in name else name
+        return (
+            f"{name}+0x0"
+            if self.session.names.place(address).symbol_offset == 0 and "+0x" not in name
+            else name
+        )
 
     def frames(self, number: int) -> list[tuple[int, str]]:
         """An interned stack: the first address is where its symbol is, the others return to theirs."""
