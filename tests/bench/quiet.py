@@ -42,7 +42,7 @@ def bench(built: Built, quick: bool) -> Report:
     program = built.program("quiet")
     watched = built.address(program, "page") + 32
     slots: list[Slot] = [(watched + 8 * n, 8, "w" if n % 2 == 0 else "rw") for n in range(4)]
-    rounds = 3 if quick else 9
+    rounds = 5 if quick else 9
     return _warm(program, slots, rounds) + _cold(program, slots, rounds)
 
 

@@ -6,6 +6,7 @@ python tests/bench/run.py [--quick] [NAME]...
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -34,6 +35,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in _BENCHES]:
         parser.error(f"no bench {unknown[0]!r}: {', '.join(_BENCHES)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up on the way out
     print(machine())
     print("figures: min/median/max of the runs; a ratio is taken run by run")
     report, failed = Report(()), False

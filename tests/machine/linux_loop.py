@@ -38,10 +38,12 @@ class Finished:
 
 def boot(launch: Launch, *, jit: bool = False) -> tuple[IcicleEngine, AddressSpace, Image, Linux]:
     """Load a program and stand before its first instruction."""
-    engine = IcicleEngine(jit=jit)
+    engine = IcicleEngine()
     space = AddressSpace(engine)
     image = load(launch, space)
     enter(engine, image)
+    if jit:
+        engine.move(jit=True)
     return engine, space, image, Linux(engine, space, image, launch, lambda: engine.instructions_counted)
 
 
