@@ -102,6 +102,15 @@ class RingReader:
         self._memory.words[HEADER["tail"]] = self._tail
         self._memory.words[HEADER["flow"]] = int(on)
 
+    @property
+    def consumed(self) -> int:
+        """Where `consume` goes on."""
+        return self._tail
+
+    def set_limit(self, hits: int) -> None:
+        """Ask the machine to stop once this many hits have been written since its start; 0 for no limit."""
+        self._memory.words[HEADER["limit"]] = hits
+
     def close(self) -> None:
         """Unmap the ring."""
         self.__dict__.pop("_rows", None)

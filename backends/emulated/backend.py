@@ -36,7 +36,7 @@ from backends.ring import RingMemory
 
 __all__ = ["EmulatedBackend"]
 
-HOT_AFTER = 4_000_000
+HOT_AFTER = 1_000_000
 """Interpreted instructions after which a program is worth translating."""
 _SLICE_SECONDS = 0.008
 _FIRST_BUDGET = 50_000
@@ -197,6 +197,8 @@ class EmulatedBackend(Backend):
         if self._cpu.went_cold:
             self._cpu.went_cold = False
             self._cold_until = self._cpu.instructions + HOT_AFTER
+        if stop is None and self._capture.at_limit:
+            stop = Stop("limit", "the limit of hits is reached")
         if stop is not None:
             self._stopped(stop)
         else:
@@ -265,6 +267,8 @@ class EmulatedBackend(Backend):
 
     def run_to(self, address: int) -> MachineView:
         self._need_stopped()
+        if not 0 <= address < 1 << 64:
+            raise HwbpError(f"{address:#x} is not an address", errno="EINVAL")
         self._run_until(address, 0)
         return self.view()
 

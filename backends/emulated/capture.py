@@ -17,12 +17,12 @@ from backends.ring import (
     RingMemory,
 )
 
-__all__ = ["ACCESS_R", "ACCESS_W", "ACCESS_X", "Capture", "HitSink"]
+__all__ = ["ACCESS_R", "ACCESS_W", "ACCESS_X", "EXACT", "Capture", "HitSink"]
 
 ACCESS_X: Final = ACCESS_CODES.index("x")
 ACCESS_R: Final = ACCESS_CODES.index("r")
 ACCESS_W: Final = ACCESS_CODES.index("w")
-_EXACT: Final = FROM_CODES.index("exact")
+EXACT: Final = FROM_CODES.index("exact")
 _MOST_SITES: Final = 65_536
 
 
@@ -44,9 +44,9 @@ class Capture:
     """The one writer of the ring. Before it writes, whoever runs the program asks `allowance`."""
 
     def __init__(self, memory: RingMemory) -> None:
-        self._words = memory.words
-        self._records = memory.records
-        self._mask = memory.capacity - 1
+        self.words = memory.words
+        self.records = memory.records
+        self.mask = memory.capacity - 1
         self._room = memory.capacity - 4 * PUBLISH_EVERY
         self._size = RECORD.size
         self._pack = RECORD.pack_into
@@ -56,10 +56,20 @@ class Capture:
         self.pid = self.tid = self.comm = self.cpu = 0
 
     def allowance(self, most: int) -> int:
-        """How many hits may be written now: fewer than `most` only for a reader that must miss none and is behind."""
-        if not self._words[HEADER["flow"]]:
+        """How many hits may be written now.
+
+        Fewer than `most` up to the reader's limit, and for a reader that must miss none and is behind.
+        """
+        if limit := self.words[HEADER["limit"]]:
+            most = min(most, limit - self.head)
+        if not self.words[HEADER["flow"]]:
             return most
-        return min(most, self._words[HEADER["tail"]] + self._room - self.head)
+        return min(most, self.words[HEADER["tail"]] + self._room - self.head)
+
+    @property
+    def at_limit(self) -> bool:
+        """Whether the reader wants no more hits."""
+        return 0 < self.words[HEADER["limit"]] <= self.head
 
     def sink(self, breakpoint_id: int) -> HitSink:
         """The sink of a breakpoint, made when first asked for and kept after the breakpoint is gone."""
@@ -85,19 +95,19 @@ class Capture:
     ) -> None:
         """Write one hit. `access` is one of ACCESS_*, `flags` of FLAG_*; execute hits have no values."""
         head = self.head
-        known = 0 if access == ACCESS_X else _EXACT
+        known = 0 if access == ACCESS_X else EXACT
         self._pack(
-            self._records, (head & self._mask) * self._size,
+            self.records, (head & self.mask) * self._size,
             head, time, ip, insn_ip, address, value, old,
             sink.breakpoint, self.pid, self.tid, stack, self.comm, self.cpu, length, slot, access, known, known, flags,
         )  # fmt: skip
         self.head = head = head + 1
         if not head % PUBLISH_EVERY:
-            self._words[2] = head
+            self.words[2] = head
         sink.hits += 1
         site = sink.sites.get(insn_ip)
         if site is None:
-            self._new_site(sink, insn_ip, time, value, old, stack)
+            self.new_site(sink, insn_ip, time, value, old, stack)
         else:
             site[0] += 1
             site[2] = time
@@ -105,7 +115,8 @@ class Capture:
             site[4] = old
             site[5] = stack
 
-    def _new_site(self, sink: HitSink, insn_ip: int, time: int, value: int, old: int, stack: int) -> None:
+    def new_site(self, sink: HitSink, insn_ip: int, time: int, value: int, old: int, stack: int) -> None:
+        """The first hit of an instruction."""
         if self.site_count >= _MOST_SITES:
             insn_ip = 0  # further instructions share one total
             if insn_ip in sink.sites:
@@ -116,16 +127,16 @@ class Capture:
 
     def publish(self) -> None:
         """Let readers see all hits up to now."""
-        self._words[HEADER["head"]] = self.head
+        self.words[HEADER["head"]] = self.head
 
     def header(self, **words: int) -> None:
         """Set header words by name."""
         for name, value in words.items():
-            self._words[HEADER[name]] = value
+            self.words[HEADER[name]] = value
 
     def set_state(self, state: str) -> None:
         """Publish the run state."""
-        self._words[HEADER["state"]] = RUN_STATES.index(state)
+        self.words[HEADER["state"]] = RUN_STATES.index(state)
 
     def sites(self, limit: int, without_value: Container[int]) -> tuple[Site, ...]:
         """The totals, most hits first. Breakpoints in `without_value` have none (execute)."""

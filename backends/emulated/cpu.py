@@ -19,6 +19,7 @@ from backends.emulated.debug_unit import DataSlot, DebugUnit
 from backends.emulated.decode import IN_USER_FAULTS, UNSEEN, AccessList, Decoded, decode
 from backends.emulated.division import DIVISIONS, overflows
 from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
+from backends.emulated.hot import run_hot
 from backends.emulated.icicle import IcicleEngine
 from backends.emulated.linux import Unsupported as UnsupportedCall
 from backends.emulated.memory import AddressSpace, CodeRewritten
@@ -88,10 +89,9 @@ class Cpu:
         self.last_dr6 = DR6_BASE
         self.blocked = False
         self.went_cold = False
-        self._surplus = 0
-        self._counted = 0
+        self.surplus = 0
         self._decoded: dict[int, Decoded] = {}
-        self._quick: dict[int, Callable[[], AccessList]] = {}
+        self.quick: dict[int, Callable[[], AccessList]] = {}
         self._rf_pc = -1
         self._rep_pc = -1
         self._stepping = False
@@ -103,7 +103,7 @@ class Cpu:
     @property
     def instructions(self) -> int:
         """Instructions run; an element of a `rep` is none, a refused or faulting one counts once."""
-        return self.engine.instructions_counted - self._surplus
+        return self.engine.instructions_counted - self.surplus
 
     @property
     def between_instructions(self) -> bool:
@@ -122,19 +122,19 @@ class Cpu:
 
     def _armed(self) -> None:
         """The slots have changed."""
-        self._quick.clear()
+        self.quick.clear()
         self.places.armed(self.unit.execute, bool(self.unit.data))
 
     def _moved(self) -> None:
         self.went_cold = not self.engine.jit
         self._decoded.clear()
-        self._quick.clear()
+        self.quick.clear()
         self.stacks.set_read(self.engine.raw_read)
         self.unit.deny_all()
 
     def stop_at(self, address: int, sp_above: int) -> None:
         """Stop before this instruction once rsp is above a bound, besides everything else that stops."""
-        self._quick.clear()
+        self.quick.clear()
         self.places.stop_at(address, sp_above)
 
     # -- running
@@ -153,15 +153,11 @@ class Cpu:
                 if self._guest_tf:
                     self._trap_flag()
                     continue
-                kind = engine.run(left)
+                engine.start()
+                kind = run_hot(self, left, deadline, last_head)
                 if kind is EventKind.DENIED:
-                    if self._quick_access():
-                        left = deadline - self._counted
-                    else:
-                        self._data_access(True)
-                        left = deadline - engine.instructions_counted
-                    continue
-                if kind is EventKind.BREAKPOINT:
+                    self._data_access(True)
+                elif kind is EventKind.BREAKPOINT:
                     self._breakpoint(engine.pc)
                 elif kind is not EventKind.LIMIT:
                     self._event(kind)
@@ -171,52 +167,17 @@ class Cpu:
             self._unsupported(error)
         return self.stop
 
-    def _quick_access(self) -> bool:
-        """`_data_access` for the common case: one plain operand, one slot. False, and nothing done, for all others."""
-        engine = self.engine
-        vm = engine.vm
-        pc = vm.pc
-        operand = self._quick.get(pc)
-        if operand is None:
-            return False
-        address, size, kind = operand()[0]
-        end = address + size
-        hit: DataSlot | None = None
-        for slot in self.unit.data:
-            if address < slot.end and slot.start < end:
-                if hit is not None:
-                    return False
-                hit = slot
-        if hit is None or not kind & hit.kinds:
-            return False
-        old = hit.value
-        if old is None:
-            old = int.from_bytes(vm.mem_read(hit.start, hit.length), "little")
-        stack = self._stack(pc) if self.with_stacks else 0
-        hit.lift()
-        status = vm.step(1)
-        hit.deny()
-        self._surplus += 1
-        if status != engine.limit:
-            self._counted = engine.instructions_counted
-            self._faulted_after_all(engine.event().kind)
-            return True
-        value = hit.value = int.from_bytes(vm.mem_read(hit.start, hit.length), "little")
-        index = hit.index
-        counted = self._counted = engine.instructions_counted
-        self.capture.hit(
-            self.sinks[index], counted - self._surplus, vm.pc, pc, hit.start, hit.length, index,
-            ACCESS_W if kind & 2 else ACCESS_R, value, old, stack,
-        )  # fmt: skip
+    def plain_hits(self, count: int, last: int) -> None:
+        """`run_hot` had this many hits, the last one in these slots: each was a #DB whose owners wanted no more."""
         self._rf_pc = -1
-        bit = 1 << index
-        if self.unit.dr6 != DR6_BASE or bit & (self.stop_slots | self.notify_slots):
-            self._deliver(bit, "trap: data")
-        else:
-            self.db_count += 1
-            self.last_dr6 = DR6_BASE | bit
-            self.last_db = "trap: data"
-        return True
+        self.db_count += count
+        self.last_dr6 = DR6_BASE | last
+        self.last_db = "trap: data"
+
+    def fault_after_hit(self, kind: EventKind) -> EventKind:
+        """An instruction that hit could not be finished; nothing is left to do for the caller."""
+        self._faulted_after_all(kind)
+        return EventKind.LIMIT
 
     def step(self) -> Stop | None:
         """Run one instruction (or one element of a `rep`) with the trap flag set: BS in DR6, beside any Bn."""
@@ -266,7 +227,7 @@ class Cpu:
         elif kind is EventKind.UNMAPPED:
             address = engine.event().address
             if self.space.grow_stack(address):
-                self._surplus += 1
+                self.surplus += 1
             else:
                 self._signal(SIGSEGV, address)
         elif kind is EventKind.NO_EXEC:
@@ -393,9 +354,9 @@ class Cpu:
         accesses = decoded.accesses()
         plain = len(accesses) == 1 and not decoded.is_string and not unit.overlapping
         if plain and not self._stepping and not engine.has_breakpoint(pc):
-            self._quick[pc] = decoded.accesses
+            self.quick[pc] = decoded.accesses
         if faulted:
-            self._surplus += 1
+            self.surplus += 1
             accesses, popped = self._as_before(decoded, accesses)
         else:
             popped = 0
@@ -430,7 +391,7 @@ class Cpu:
         """The instruction at `pc` has finished: record what it hit, in the order of the registers."""
         engine = self.engine
         ip = engine.pc
-        time = engine.instructions_counted - self._surplus
+        time = engine.instructions_counted - self.surplus
         hits = 0
         for slot, kinds, old in touched:
             if kinds & slot.kinds:
@@ -456,7 +417,7 @@ class Cpu:
         if engine.pc != pc:  # a comparison ended it
             self._rep_pc = -1
             return
-        self._surplus += 1
+        self.surplus += 1
         self._rep_pc = pc
         read = engine.read_register
         ended = not read("RCX") or (decoded.condition is not None and read("ZF") != decoded.condition)
@@ -489,7 +450,7 @@ class Cpu:
         if hits and pc not in (self._rf_pc, self._rep_pc):
             # Linux's handler sets RF, so that the instruction then runs (x86 hw_breakpoint.c hw_breakpoint_handler).
             self._rf_pc = pc
-            stack, time = self._stack(pc), self.engine.instructions_counted - self._surplus
+            stack, time = self._stack(pc), self.engine.instructions_counted - self.surplus
             flags = 0
             for slot in range(4):
                 if hits >> slot & 1:
@@ -524,7 +485,7 @@ class Cpu:
             return
         try:
             if run_special(engine, decoded, self.instructions):
-                self._surplus -= 1
+                self.surplus -= 1
                 self._rf_pc = -1
                 return
         except Privileged:
@@ -553,7 +514,7 @@ class Cpu:
         """div and idiv whose quotient does not fit: #DE, which the engine does not raise. False for all others."""
         if not overflows(decoded, self.engine, self.space):
             return False
-        self._surplus -= 1
+        self.surplus -= 1
         self._signal(SIGFPE, pc)
         return True
 
@@ -572,7 +533,7 @@ class Cpu:
         engine.write(address, engine.get("RFLAGS").to_bytes(8, "little")[:size])
         engine.set("RSP", address)
         engine.pc += decoded.length
-        self._surplus -= 1
+        self.surplus -= 1
         self._rf_pc = -1
         self._report(pc, touched, stack)
         return True
@@ -592,7 +553,7 @@ class Cpu:
             self._event(engine.single())
             return
         if not self._stepping and run_in_bulk(decoded, engine, self.space, self.unit):
-            self._surplus -= 1
+            self.surplus -= 1
             self._rep_pc = -1
             return
         self._rep_pc = pc

@@ -66,13 +66,11 @@ class IcicleEngine(Engine):
         self._breakpoints: set[int] = set()
         self._stale = True
         self._ran = False
-        self._counted_before = 0
-        self._native: Any = None
+        self.counted_before = 0
+        self.native: Any = None
         self._prot: tuple[Any, ...] = (None,) * 8
         self._errors: tuple[type[Exception], ...] = (OverflowError,)
         self.limit: Any = None
-        self._denied_write: Any = None
-        self._denied_read: Any = None
         self._attach(PaperVm())
         self.set("MXCSR", 0x1F80)
         self.set("FPUControlWord", 0x37F)
@@ -106,7 +104,7 @@ class IcicleEngine(Engine):
     @property
     def instructions_counted(self) -> int:
         """icicle's own count: an instruction that faulted counts twice, each element of a `rep` once."""
-        counted: int = self._counted_before + self.vm.icount
+        counted: int = self.counted_before + self.vm.icount
         return counted
 
     # -- memory
@@ -160,7 +158,7 @@ class IcicleEngine(Engine):
         try:
             self.vm.mem_write(address, data)
         except self._errors as error:
-            if self._native.rewrites(error):
+            if self.native.rewrites(error):
                 raise EngineError(
                     f"{address:#x}: code that was already executed would be rewritten"
                 ) from error
@@ -197,25 +195,24 @@ class IcicleEngine(Engine):
 
     # -- running
 
-    def run(self, budget: int) -> EventKind:
+    def start(self) -> None:
+        """Make the virtual machine fit to run: the first one, or another in place of one that missed a breakpoint."""
         if self._stale:
             self.move(jit=False)
         self._ran = True
+
+    def run(self, budget: int) -> EventKind:
+        self.start()
         status = self.vm.step(budget)
         if status == self.limit:
             return EventKind.LIMIT
-        if status == self._native.BREAK:
+        if status == self.native.BREAK:
             return EventKind.BREAKPOINT
-        code = self.vm.exception_code
-        if code == self._denied_write or code == self._denied_read:
-            return EventKind.DENIED
-        return self._event_kind()
+        return self.event_kind()
 
     def single(self) -> EventKind:
         """Run exactly the instruction at pc, or one element of a `rep`, whether or not a breakpoint is there."""
-        if self._stale:
-            self.move(jit=False)
-        self._ran = True
+        self.start()
         pc = self.vm.pc
         if pc in self._breakpoints:
             # Removing it for one step is seen by translated code; removing it for longer would not be.
@@ -224,21 +221,22 @@ class IcicleEngine(Engine):
             self.vm.add_breakpoint(pc)
         else:
             status = self.vm.step(1)
-        return EventKind.LIMIT if status == self.limit else self._event_kind()
+        return EventKind.LIMIT if status == self.limit else self.event_kind()
 
-    def _event_kind(self) -> EventKind:
+    def event_kind(self) -> EventKind:
+        """What the virtual machine's exception means."""
         code = int(self.vm.exception_code)
-        kind: EventKind | None = self._native.KINDS.get(code)
+        kind: EventKind | None = self.native.KINDS.get(code)
         if kind is not None:
             return kind
-        if code == self._native.SYSCALL:
+        if code == self.native.SYSCALL:
             return EventKind.INTERRUPT if self.vm.exception_value else EventKind.SYSCALL
         return EventKind.UNSUPPORTED
 
     def event(self) -> Event:
         code = int(self.vm.exception_code)
         value = self.vm.exception_value
-        return Event(self._event_kind(), address=value, write=code in self._native.WRITES, value=value)
+        return Event(self.event_kind(), address=value, write=code in self.native.WRITES, value=value)
 
     def add_breakpoint(self, address: int, *, fresh: bool = False) -> None:
         """`fresh` says that no code at this address can have been translated yet."""
@@ -266,14 +264,13 @@ class IcicleEngine(Engine):
         for name in _SAVED:
             new.reg_write(name, old.reg_read(name))
         new.pc = old.pc
-        self._counted_before += old.icount
+        self.counted_before += old.icount
         for address in self._breakpoints:
             new.add_breakpoint(address)
         self._jit, self._stale, self._ran = jit, False, False
-        self._native = native
+        self.native = native
         self._prot, self._errors = native.PROT, (native.MemoryException, OverflowError)
         self.limit = native.LIMIT
-        self._denied_write, self._denied_read = native.DENIED_WRITE, native.DENIED_READ
         self._attach(new)
         if self._on_move is not None:
             self._on_move()

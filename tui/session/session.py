@@ -192,6 +192,7 @@ class Session:
         """Let the machine run; with a goal `refresh` stops it there. `wait` until it stands still again."""
         self._interrupted.clear()
         self._goal = goal
+        self.ring.set_limit(goal.hits if goal is not None and goal.hits is not None else 0)
         self.backend.resume()
         self.look()
         if wait:

@@ -90,6 +90,8 @@ class _Trace:
         if (header := self.lines.header()) is not None:
             self.output.line(header)
         began = time.monotonic()
+        if self.options.limit is not None:
+            session.ring.set_limit(session.ring.consumed + self.options.limit)
         if session.view.state not in ("exited", "failed"):
             session.backend.resume()
         self._follow(None if self.options.duration is None else began + self.options.duration)
