@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -234,6 +235,8 @@ class HwbpApp(Actions, inherit_bindings=False):
     # The machine
 
     def _opened(self) -> None:
+        gc.collect()
+        gc.freeze()  # what the start made stays, and is not looked through again while hits come
         for line in self._startup:
             self.run_line(line, quiet=True)
         if self.player is not None and self.player.active:
@@ -273,10 +276,11 @@ class HwbpApp(Actions, inherit_bindings=False):
         self._samples += 1
         if self._samples % _CHECK_EVERY == 0:
             self.machine.check()
-        self.scene.sample(self._clock())
+        moved = self.scene.sample(self._clock())
         if "sites" in plan(self.size.width, self.size.height, self.arrangement.wants):
             self.machine.count_sites()
-        self._changed()
+        if moved:
+            self._changed()
 
     def _new_ink(self, _theme: Theme) -> None:
         self._changed()

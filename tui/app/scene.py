@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backends import dr
 from backends.model import Slot
 from tui.app.names import Names
-from tui.app.rates import Meter
+from tui.app.rates import HISTORY, Meter
 from tui.app.records import Record
 from tui.app.shown import shown
 
@@ -53,6 +53,12 @@ class SlotRow(NamedTuple):
         return ("L" if self.slot.local else "") + ("G" if self.slot.global_ else "") or "-"
 
 
+_SEARCH = 2048
+_WIDE_SEARCH = 65_536
+_WIDE_EVERY = 8
+"""Hits looked through for each slot's newest one: each time, and every so many times."""
+
+
 class Scene:
     """Filled by the app, read by the panels."""
 
@@ -70,6 +76,9 @@ class Scene:
         self._labels: dict[int, str] = {}
         self._newest: dict[int, Record] = {}
         self._sampled = 0
+        self._searches = 0
+        self._last_hits = 0
+        self._quiet = 0
 
     def reset(self) -> None:
         """Another machine comes."""
@@ -81,6 +90,8 @@ class Scene:
         self._labels.clear()
         self._newest.clear()
         self._sampled = 0
+        self._searches = 0
+        self._quiet = 0
 
     @property
     def cpu(self) -> CpuView | None:
@@ -112,13 +123,17 @@ class Scene:
         self._labels.update(labels)
         self.watches = watches
 
-    def sample(self, now: float) -> None:
-        """Measure: called four times a second."""
+    def sample(self, now: float) -> bool:
+        """Measure: called four times a second. Whether there is anything new to show."""
         counts = {_TOTAL: self.hits}
         if self.view is not None:
             counts |= {b.id: b.hits for b in self.view.breakpoints}
         self.meter.sample(now, counts)
         self._find_newest()
+        quiet = self.hits == self._last_hits and not self.running
+        self._last_hits = self.hits
+        self._quiet = self._quiet + 1 if quiet else 0
+        return self._quiet <= HISTORY + 1  # until the last hit has left rates and sparklines
 
     def total_rate(self) -> float | None:
         """All hits per second."""
@@ -173,7 +188,10 @@ class Scene:
         head = self.ring.head
         if head == self._sampled:
             return
-        rows = self.ring.read(max(self._sampled, head - 65_536), head - self._sampled)
+        # Rows are copied to be searched: usually a few, and now and then enough for a slot that seldom hits.
+        self._searches += 1
+        span = _WIDE_SEARCH if self._searches % _WIDE_EVERY == 0 else _SEARCH
+        rows = self.ring.read(max(0, head - span), span)
         self._sampled = head
         if not len(rows):
             return

@@ -164,7 +164,7 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
     def _heading(self, width: int, head: int) -> Strip:
         scene = self.scene
         after = numbers.count(head)
-        if scene.ring is not None and head > scene.ring.capacity:
+        if scene.ring is not None and head > scene.ring.capacity and (self.following or width > 110):
             after += f" (the last {numbers.count(scene.ring.capacity)} kept)"
         lost = scene.ring.word("lost") if scene.ring else 0
         if lost:
