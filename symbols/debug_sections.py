@@ -10,7 +10,7 @@ from typing import Any
 
 from symbols.elf import ElfImage
 
-__all__ = ["DebugSections", "import_reader", "unit_offsets"]
+__all__ = ["DebugSections", "unit_offsets"]
 
 UNITS_LIMIT = 1 << 16
 
@@ -74,12 +74,6 @@ class DebugSections:
             )
         arguments |= {"eh_frame_sec": None, "debug_sup_sec": None, "gnu_debugaltlink_sec": None}
         return DWARFInfo(config=DwarfConfig(True, "x64", 8), **arguments)
-
-
-def import_reader() -> None:
-    """Import pyelftools' DWARF reader ahead of its first use."""
-    import elftools.dwarf.die
-    import elftools.dwarf.dwarfinfo  # noqa: F401
 
 
 def unit_offsets(data: bytes) -> list[int]:

@@ -146,10 +146,13 @@ class AddressSpace:
             self._data[address] = self._data_at(address)
         return self._data[address]
 
-    def resolve(self, expr: str, read: Read | None = None) -> Target:
-        """What an expression means: in the main program first, then in the libraries. Raises ExpressionError."""
+    def resolve(self, expr: str, read: Read | None = None, *, typed: bool = True) -> Target:
+        """What an expression means: in the main program first, then in the libraries. Raises ExpressionError.
+
+        With `typed` false a variable that the symbol table knows alone comes without its type, and DWARF stays unread.
+        """
         try:
-            return self._resolve(parse(expr), read)
+            return self._resolve(parse(expr), read, typed)
         except ExpressionError:
             # Names of other languages and compilers' own hold anything: `foo.cold`, `operator+`.
             for module in self._searched():
@@ -242,22 +245,24 @@ class AddressSpace:
             text, offset = module.names.debug.variable_at((address - module.bias) & MASK) or (text, offset)
         return f"{text}+{offset}" if offset else text
 
-    def _resolve(self, parsed: Parsed, read: Read | None) -> Target:
+    def _resolve(self, parsed: Parsed, read: Read | None, typed: bool = True) -> Target:
         if isinstance(parsed, Address):
             return Target(parsed.value, None, "data")
         if isinstance(parsed, SourceLine):
             return self._line(parsed)
         modules = [m for m in self._searched() if m.names is not None]
         for module in modules:
-            if target := self._in_module(module, parsed, read):
+            if target := self._in_module(module, parsed, read, typed):
                 return target
         raise self._miss(parsed, modules)
 
-    def _in_module(self, module: Module, path: Path, read: Read | None) -> Target | None:
+    def _in_module(self, module: Module, path: Path, read: Read | None, typed: bool) -> Target | None:
         assert module.names is not None
         # Without a scope, the table says quickly and without DWARF that a library has no such name.
         symbols = self._scoped(module.names, path)
         only_code = bool(symbols) and all(symbol.kind == "func" for symbol in symbols)
+        if not typed and len(symbols) == 1 and _is_whole_object(symbols[0], path):
+            return self._of_symbol(module, path.name, symbols, path.offset)
         likely = symbols or path.scope or module.path == self._main_name()
         if likely and not only_code and module.names.debug:
             target = module.names.debug.variable(path, read, module.bias)
@@ -359,6 +364,17 @@ class AddressSpace:
         if modules[0].names.image.interpreter and not any(re.search(r"/libc[.-]", m.path) for m in modules):
             text += " (libraries are searched once they are mapped)"
         return ExpressionError(text, likely)
+
+
+def _is_whole_object(symbol: Symbol, path: Path) -> bool:
+    """A plain name of a sized global variable: all that the types could add is its type."""
+    return (
+        symbol.kind == "object"
+        and symbol.bind == "global"
+        and bool(symbol.size)
+        and not path.scope
+        and not path.steps
+    )
 
 
 def _is_code(module: Module, vaddr: int) -> bool:

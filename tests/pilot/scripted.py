@@ -102,7 +102,7 @@ class FakeSpace:
         found = self._symbol(address)
         return (self.rename.get(found[0], found[0]) + (f"+{found[1]}" if found[1] else "")) if found else None
 
-    def resolve(self, expr: str, read: object = None) -> Target:
+    def resolve(self, expr: str, read: object = None, *, typed: bool = True) -> Target:
         if expr in SYMBOLS:
             start, size, kind = SYMBOLS[expr]
             return Target(start, size, kind, None)

@@ -119,7 +119,7 @@ class FakeSpace:
             return None
         return f"{found[0]}+{found[1]}" if found[1] else found[0]
 
-    def resolve(self, expr: str, read: object = None) -> FakeObject:
+    def resolve(self, expr: str, read: object = None, *, typed: bool = True) -> FakeObject:
         if expr in SYMBOLS:
             return FakeObject(*SYMBOLS[expr])
         name, plus, offset = expr.partition("+")

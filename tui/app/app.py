@@ -235,12 +235,15 @@ class HwbpApp(Actions, inherit_bindings=False):
     # The machine
 
     def _opened(self) -> None:
+        if self.player is not None and self.player.active:
+            self.player.begin()
+        self.call_after_refresh(self._settle)  # the loaded machine is seen first
+
+    def _settle(self) -> None:
         gc.collect()
         gc.freeze()  # what the start made stays, and is not looked through again while hits come
         for line in self._startup:
             self.run_line(line, quiet=True)
-        if self.player is not None and self.player.active:
-            self.player.begin()
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error

@@ -42,7 +42,7 @@ class Planned:
 
 def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Planned:
     """Find out what a watch covers. Raises HwbpError (no such symbol, LEN missing, more windows than slots)."""
-    target = session.names.resolve(watch.expr)
+    target = session.names.resolve(watch.expr, typed=False)
     kind = watch.type or default or ("x" if target.kind == "code" else "w")
     length = 1 if kind == "x" else watch.length or target.size or 0
     label = escape(watch.expr)

@@ -60,7 +60,7 @@ class Space(Protocol):
     def lookup(self, address: int) -> Place: ...
     def name(self, address: int) -> str: ...
     def data_name(self, address: int) -> str | None: ...
-    def resolve(self, expr: str, read: Read | None = None) -> Object: ...
+    def resolve(self, expr: str, read: Read | None = None, *, typed: bool = True) -> Object: ...
     @property
     def modules(self) -> Sequence[Any]: ...
     def update(self, mappings: Sequence[Mapping]) -> None: ...
@@ -168,11 +168,14 @@ class Names:
 
         return tuple(around(cast("AddressSpace", self.space), self._read, address, before, after))
 
-    def resolve(self, expr: str) -> Object:
-        """What an expression means now. Raises HwbpError, with near misses in its message."""
+    def resolve(self, expr: str, *, typed: bool = True) -> Object:
+        """What an expression means now. Raises HwbpError, with near misses in its message.
+
+        With `typed` false its type may be left out, which is quicker.
+        """
         from symbols.expression import ExpressionError
 
         try:
-            return self.space.resolve(expr, self._read)
+            return self.space.resolve(expr, self._read, typed=typed)
         except ExpressionError as error:
             raise HwbpError(escape(" ".join(str(error).split()))) from error

@@ -35,10 +35,7 @@ def open_session(
         from tui.session.session import Session
 
         if any(not watch.expr.startswith("0x") for watch in watches):
-            import symbols.space  # noqa: F401
-            from symbols.debug_sections import import_reader
-
-            import_reader()  # while the machine's process is still starting
+            import symbols.space  # noqa: F401 - while the machine's process is still starting
 
         ring = RingReader(client.ring_fd)
         client.launch(launch)
