@@ -39,7 +39,7 @@ class FloodBackend(EmulatedBackend):
     def __init__(self, ring_fd: int, rate: int) -> None:
         super().__init__(ring_fd)
         self._rate = rate
-        self._rows = np.frombuffer(self._capture._records, dtype=_DTYPE)
+        self._rows = np.frombuffer(self._capture.records, dtype=_DTYPE)
         self._templates = np.empty(0, _DTYPE)
         self._began = 0.0
         self._from = 0
