@@ -68,7 +68,7 @@ class FloodBackend(EmulatedBackend):
         rows["time"] = numbers * np.uint64(20_000)
         rows["value"] = numbers
         rows["old"] = numbers - np.uint64(1)
-        first = capture.head & capture._mask
+        first = capture.head & capture.mask
         whole = min(count, len(self._rows) - first)
         self._rows[first : first + whole] = rows[:whole]
         self._rows[: count - whole] = rows[whole:]
