@@ -52,7 +52,7 @@ HEADER: Final = {
     "output": 9,  # bytes the program has printed
     "lost": 10,  # hits that never reached the ring
     "sites": 11,  # distinct (breakpoint, instruction) pairs so far
-    "limit": 12,  # the machine stops once this many hits have been written (the reader's); 0: never
+    "limit": 12,  # the machine stops once this many hits have been written (the reader's, and done with then); 0: never
 }
 """Word numbers in the header page."""
 

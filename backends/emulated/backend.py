@@ -199,6 +199,7 @@ class EmulatedBackend(Backend):
             self._cold_until = self._cpu.instructions + HOT_AFTER
         if stop is None and self._capture.at_limit:
             stop = Stop("limit", "the limit of hits is reached")
+            self._capture.header(limit=0)
         if stop is not None:
             self._stopped(stop)
         else:
