@@ -197,8 +197,8 @@ class EmulatedBackend(Backend):
         if self._cpu.went_cold:
             self._cpu.went_cold = False
             self._cold_until = self._cpu.instructions + HOT_AFTER
-        if stop is None and self._capture.at_limit:
-            stop = Stop("limit", "the limit of hits is reached")
+        if self._capture.at_limit:
+            stop = stop or Stop("limit", "the limit of hits is reached")
             self._capture.header(limit=0)
         if stop is not None:
             self._stopped(stop)
