@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 __all__ = [
+    "CR4_DE",
     "DR6_BASE",
     "DR6_BD",
     "DR6_BLD",
@@ -37,6 +38,8 @@ __all__ = [
 
 SlotType = Literal["x", "w", "io", "rw"]
 
+CR4_DE: Final = 1 << 3
+"""Debugging extensions: DR4 and DR5 are undefined instead of aliases, and R/W 10 means I/O (SDM 17.2.2, 17.2.4)."""
 DR6_BASE: Final = 0xFFFF0FF0
 """DR6 after reset and after Linux's handler: nothing happened (asm/debugreg.h DR6_RESERVED)."""
 DR6_BLD, DR6_BD, DR6_BS, DR6_BT, DR6_RTM = 1 << 11, 1 << 13, 1 << 14, 1 << 15, 1 << 16

@@ -18,14 +18,13 @@ from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X, Capture, Hit
 from backends.emulated.debug_unit import DataSlot, DebugUnit
 from backends.emulated.decode import IN_USER_FAULTS, UNSEEN, AccessList, Decoded, decode
 from backends.emulated.division import DIVISIONS, overflows
-from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
+from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind, Unsupported
 from backends.emulated.hot import run_hot
 from backends.emulated.icicle import IcicleEngine
-from backends.emulated.linux import Unsupported as UnsupportedCall
 from backends.emulated.memory import AddressSpace, CodeRewritten
 from backends.emulated.places import Places
 from backends.emulated.rep import run_in_bulk
-from backends.emulated.special import Privileged, UndefinedInstruction, Unsupported, run_special
+from backends.emulated.special import Privileged, UndefinedInstruction, run_special
 from backends.emulated.stacks import StackTable
 from backends.model import Stop
 from backends.ring import FLAG_SAME_DB
@@ -163,7 +162,7 @@ class Cpu:
                     self._event(kind)
                 self.unit.forget_values()
                 left = deadline - engine.instructions_counted
-        except (Unsupported, UnsupportedCall, CodeRewritten, EngineError) as error:
+        except (Unsupported, CodeRewritten, EngineError) as error:
             self._unsupported(error)
         return self.stop
 
@@ -189,7 +188,7 @@ class Cpu:
             self._one()
             self._db(self._hits_here, "trap: single step", step=True)
             self.on_db(self._hits_here, True)
-        except (Unsupported, UnsupportedCall, CodeRewritten, EngineError) as error:
+        except (Unsupported, CodeRewritten, EngineError) as error:
             self._unsupported(error)
         finally:
             self._stepping = False

@@ -15,8 +15,6 @@ from backends.emulated.icicle import IcicleEngine
 
 __all__ = ["DataSlot", "DebugUnit", "RegisterUndefined"]
 
-CR4_DE = 1 << 3
-
 
 class RegisterUndefined(Exception):
     """#UD: DR4 or DR5 while CR4.DE is set (SDM 17.2.2)."""
@@ -96,7 +94,7 @@ class DebugUnit:
 
     def _alias(self, register: int) -> int:
         if register in (4, 5):
-            if self.cr4 & CR4_DE:
+            if self.cr4 & dr.CR4_DE:
                 raise RegisterUndefined(register)
             return register + 2
         return register
@@ -157,11 +155,6 @@ class DebugUnit:
     def touched(self, start: int, end: int) -> tuple[DataSlot, ...]:
         """The data slots that overlap [start, end), whatever the access."""
         return tuple([slot for slot in self.data if slot.start < end and start < slot.end])
-
-    @property
-    def armed(self) -> bool:
-        """Whether any slot is enabled."""
-        return bool(self.dr7 & 0xFF)
 
     def db(self, hits: int, *, step: bool = False) -> None:
         """A #DB with these slots (bits B0 to B3) is delivered: DR6 takes it up."""

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
 
-__all__ = ["EXEC", "READ", "WRITE", "Engine", "EngineError", "Event", "EventKind"]
+__all__ = ["EXEC", "READ", "WRITE", "Engine", "EngineError", "Event", "EventKind", "Unsupported"]
 
 READ, WRITE, EXEC = 1, 2, 4
 """Permission bits, as in mmap(2)'s PROT_*."""
@@ -17,6 +17,10 @@ READ, WRITE, EXEC = 1, 2, 4
 
 class EngineError(Exception):
     """The engine cannot do what was asked, or met a state it does not know."""
+
+
+class Unsupported(Exception):
+    """The machine cannot do rightly what the program asks for: the task stops here, and says so."""
 
 
 class EventKind(Enum):

@@ -11,10 +11,10 @@ from typing import Final
 import iced_x86 as ic
 
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
-from backends.emulated.engine import EngineError
+from backends.emulated.engine import EngineError, Unsupported
 from backends.emulated.icicle import IcicleEngine
 
-__all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "Unsupported", "run_special"]
+__all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "run_special"]
 
 HWCAP: Final = sum(1 << bit for bit in (0, 4, 8, 15, 23, 24, 25, 26))
 """CPUID.1:EDX: FPU, TSC, CX8, CMOV, MMX, FXSR, SSE, SSE2; also AT_HWCAP."""
@@ -42,10 +42,6 @@ _LEAVES: Final[dict[int, tuple[int, int, int, int]]] = {
 }
 _M = ic.Mnemonic
 _M80 = {_M.FLD, _M.FSTP}
-
-
-class Unsupported(Exception):
-    """The machine cannot run this instruction rightly: the task stops here."""
 
 
 class Privileged(Exception):

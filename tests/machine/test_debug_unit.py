@@ -13,6 +13,8 @@ import pytest
 from backends import dr
 from backends.base import Launch
 from backends.emulated.backend import EmulatedBackend
+from backends.emulated.debug_unit import DebugUnit, RegisterUndefined
+from backends.emulated.icicle import IcicleEngine
 from backends.model import BreakpointRequest
 from backends.ring import create_memfd
 from tests.machine.code import DATA, START, program
@@ -43,6 +45,22 @@ def poke_slot(backend: EmulatedBackend, slot: int, address: int, length: int, ki
     nibble = {1: 0, 2: 4, 4: 0xC, 8: 8}[length] | {"x": 0, "w": 1, "rw": 3}[kind]
     backend.ptrace_poke(None, slot, address)
     backend.ptrace_poke(None, 7, nibble << 16 + 4 * slot | mode << 2 * slot | mode << 8)
+
+
+def test_dr4_and_dr5_are_aliases_until_cr4_de_makes_them_undefined() -> None:
+    # kvm-unit-tests x86/debug.c, "DR4 alias" and "DR4 reserved"
+    unit = DebugUnit(IcicleEngine(), lambda _address: -1)
+    unit.write(4, 0xFFFF4FF2)
+    assert unit.read(4) == unit.read(6) == 0xFFFF4FF2
+    unit.write(5, 0x2)
+    assert unit.read(5) == unit.read(7) == 0x402
+    unit.cr4 = dr.CR4_DE
+    for register in (4, 5):
+        with pytest.raises(RegisterUndefined):
+            unit.read(register)
+        with pytest.raises(RegisterUndefined):
+            unit.write(register, 0)
+    assert unit.read(6) == 0xFFFF4FF2
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends.base import Launch
-from backends.emulated.engine import Engine
+from backends.emulated.engine import Engine, Unsupported
 from backends.emulated.linux.descriptors import Descriptors, open_standard_input
 from backends.emulated.linux.output import Output
 from backends.emulated.loader import Image
@@ -38,10 +38,6 @@ EPOCH_NS = 1_704_067_200 * 10**9
 _LATEST_NS = 100 * 365 * 86_400 * 10**9
 TRANSFER_LIMIT = 1 << 20
 """The most that one read or write moves; a short transfer is what POSIX allows."""
-
-
-class Unsupported(Exception):
-    """The program asked for something that the machine does not have; the task stops at this system call."""
 
 
 NO_ACTION = bytes(32)
