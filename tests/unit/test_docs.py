@@ -30,7 +30,7 @@ def files(suffix: str) -> list[Path]:
     found: list[Path] = []
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in NOT_OURS]
-        found += [Path(folder, name) for name in names if name.endswith(suffix)]
+        found += [Path(folder, name) for name in names if name.endswith(suffix) and name not in NOT_OURS]
     return sorted(found)
 
 
