@@ -1,0 +1,189 @@
+"""Kernel memory, as something that can be read. On the running host: through a small BPF program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from abc import ABC, abstractmethod
+from typing import Final
+
+from backends.base import HwbpError
+from backends.bpf.assembler import Assembler, Helper
+from backends.bpf.syscall import (
+    BpfError,
+    MapType,
+    ProgramRun,
+    ProgramType,
+    create_map,
+    load_program,
+    map_array,
+)
+
+__all__ = ["BpfMemory", "Memory", "UnreadableError"]
+
+_PAGE: Final = 4096
+_NODES: Final = 256
+"""Nodes of a list that one run of the program visits: the verifier follows each of them."""
+
+
+class UnreadableError(Exception):
+    """An address at which there is no memory. It is no news about a structure that was freed meanwhile."""
+
+
+class Memory(ABC):
+    """A kernel's memory. `UnreadableError` where nothing is mapped; `HwbpError` where the way to it fails."""
+
+    @abstractmethod
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of kernel memory, at one moment as far as a single aligned word goes."""
+
+    @abstractmethod
+    def task(self) -> int:
+        """The address of some `task_struct` that is in the list of tasks."""
+
+    def word(self, address: int) -> int:
+        """A 64-bit word."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def nodes(self, head: int, beside: int, limit: int = 1 << 16) -> list[tuple[int, int]]:
+        """Walk a circular list (`struct list_head`) from its head, which is not itself given.
+
+        Each node comes with the word that lies `beside` bytes from it, unless that word is 0 or its own address (an
+        empty list). The walk ends where a node cannot be read, and after `limit` nodes: lists change under the walk.
+        """
+        found: list[tuple[int, int]] = []
+        with contextlib.suppress(UnreadableError):
+            node = self.word(head)
+            for _ in range(limit):
+                if node == head:
+                    break
+                word = self.word(node + beside)
+                if word and word != node + beside:
+                    found.append((node, word))
+                node = self.word(node)
+        return found
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the way to the memory holds. May be called twice."""
+
+
+class BpfMemory(Memory):
+    """The running host's memory, through `bpf_probe_read_kernel` in programs run by BPF_PROG_TEST_RUN.
+
+    Nothing is attached, and nothing of the kernel is changed. Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a
+    lockdown mode below "confidentiality". Raises `HwbpError` (EPERM) without them.
+    """
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+        try:
+            area = create_map(MapType.ARRAY, 4, _PAGE, 1, mappable=True, name="hwbp_page")
+            self._fds.append(area)
+            list_area = create_map(MapType.ARRAY, 4, 16 + 16 * _NODES, 1, mappable=True, name="hwbp_nodes")
+            self._fds.append(list_area)
+            self._page = map_array(area, _PAGE)
+            self._list = map_array(list_area, 16 + 16 * _NODES)
+            self._reading = ProgramRun(self._load(_reader(area)), 2)
+            self._current = ProgramRun(self._load(_current(area)), 0)
+            self._walking = ProgramRun(self._load(_walker(list_area)), 3)
+        except BpfError as error:
+            self.close()
+            raise HwbpError(
+                f"the kernel's memory cannot be read: {error}",
+                errno="EPERM",
+                remedy="run it as root, or with CAP_BPF and CAP_PERFMON; see `hwbp-tui doctor`",
+            ) from error
+
+    def _load(self, program: Assembler) -> int:
+        self._fds.append(load_program(ProgramType.RAW_TRACEPOINT, program, "hwbp_read"))
+        return self._fds[-1]
+
+    def read(self, address: int, size: int) -> bytes:
+        if size > _PAGE:
+            return b"".join(self.read(address + at, min(_PAGE, size - at)) for at in range(0, size, _PAGE))
+        if self._reading.run(address & 0xFFFF_FFFF_FFFF_FFFF, size):
+            raise UnreadableError(f"{address:#x}")
+        return self._page[:size]
+
+    def task(self) -> int:
+        self._current.run()
+        return int.from_bytes(self._page[:8], "little")
+
+    def nodes(self, head: int, beside: int, limit: int = 1 << 16) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        node, seen = head, 0
+        while seen < limit:
+            visited = self._walking.run(head, node, beside & 0xFFFF_FFFF_FFFF_FFFF)
+            count, node = struct.unpack_from("<QQ", self._list)
+            words = struct.unpack_from(f"<{2 * count}Q", self._list, 16)
+            found += zip(words[::2], words[1::2], strict=True)
+            seen += max(visited, 1)
+            if node == 0:
+                break
+        return found
+
+    def close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+
+def _reader(area: int) -> Assembler:
+    """(address, size) -> `size` bytes at the start of the area; returns 0, or an errno below 0."""
+    return (
+        Assembler()
+        .load(3, 1, 0)
+        .load(2, 1, 8)
+        .map_value(1, area)
+        .jump_if(2, ">", _PAGE, "refused")
+        .call(Helper.PROBE_READ_KERNEL)
+        .leave()
+        .label("refused")
+        .leave(-1)
+    )
+
+
+def _current(area: int) -> Assembler:
+    """-> the address of the task that runs it, at the start of the area."""
+    return Assembler().call(Helper.GET_CURRENT_TASK).map_value(1, area).store(1, 0, 0).leave(0)
+
+
+_COUNT, _NEXT, _PAIRS = 0, 8, 16
+_NODE, _BESIDE, _WORD = -8, -16, -24
+
+
+def _walker(area: int) -> Assembler:
+    """(head, node, beside) -> walks on from `node` for at most _NODES nodes; returns how many it visited.
+
+    The area then holds the number of pairs, the node to go on from (0 at the end), and the pairs.
+    """
+    program = Assembler()
+    program.load(6, 1, 0).load(7, 1, 8).load(8, 1, 16).store(10, _BESIDE, 8)
+    program.map_value(8, area).store_value(8, _COUNT, 0)
+    program.set(9, 0)
+    program.label("next")
+    program.jump_if(9, ">=", _NODES, "pause")
+    _read_word(program, into=_NODE, address=7)
+    program.load(7, 10, _NODE).jump_if_register(7, "==", 6, "end")
+    program.alu(9, "+=", 1)
+    program.load(3, 10, _BESIDE).alu_register(3, "+=", 7)
+    _read_word(program, into=_WORD, address=3)
+    program.load(4, 10, _WORD).jump_if(4, "==", 0, "next")
+    program.load(3, 10, _BESIDE).alu_register(3, "+=", 7).jump_if_register(3, "==", 4, "next")
+    # The count is loaded anew each time: to the verifier it is then any number, and one path is like the other.
+    program.load(2, 8, _COUNT).jump_if(2, ">=", _NODES, "end")
+    program.move(1, 8).move(3, 2).alu(3, "<<=", 4).alu_register(1, "+=", 3)
+    program.store(1, _PAIRS, 7).store(1, _PAIRS + 8, 4)
+    program.alu(2, "+=", 1).store(8, _COUNT, 2)
+    program.jump("next")
+    program.label("end").set(7, 0)
+    program.label("pause").store(8, _NEXT, 7).move(0, 9).leave()
+    return program
+
+
+def _read_word(program: Assembler, into: int, address: int) -> None:
+    """The word at an address to the stack; on to "end" where there is none."""
+    program.move(3, address).move(1, 10).alu(1, "+=", into).set(2, 8)
+    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "end")
