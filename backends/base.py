@@ -7,9 +7,9 @@ The front end holds a `Backend`; so does the backend's process (`backends.host`)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 from backends.model import Breakpoint, BreakpointRequest, Frame, MachineView, Site
+from symbols.dataclass import dataclass
 
 __all__ = ["Backend", "HwbpError", "Launch", "Register"]
 

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from typing import Any, NoReturn
 
@@ -22,15 +21,14 @@ from backends.protocol import (
     Reply,
     decode,
     encode,
-    methods,
+    method_types,
     pack,
     receive,
 )
-from backends.ring import create_memfd
+from backends.spawn import DEFAULT_CAPACITY, Spawned, spawn
 
-__all__ = ["ClientBackend", "start"]
+__all__ = ["ClientBackend", "connect", "start"]
 
-DEFAULT_CAPACITY = 1 << 20
 _PATIENCE = 2.0
 """Seconds that a process gets to answer `close`, and to end."""
 
@@ -40,45 +38,14 @@ def start(backend: str, capacity: int = DEFAULT_CAPACITY) -> ClientBackend:
 
     `capacity` is how many hits the ring keeps, a power of two.
     """
-    ring_fd = create_memfd(capacity)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with theirs:
-            process = _spawn(theirs)
-    except BaseException:
-        ours.close()
-        os.close(ring_fd)
-        raise
+    return connect(spawn(backend, capacity))
+
+
+def connect(spawned: Spawned) -> ClientBackend:
+    """Greet a process that has been started. Returns at once; the first call waits for it."""
     with contextlib.suppress(OSError):  # a process that has died already: the first call says why
-        socket.send_fds(ours, [b"\0"], [ring_fd])
-        ours.sendall(pack(Hello(VERSION, backend)))
-    return ClientBackend(ours, process, ring_fd)
-
-
-def _spawn(theirs: socket.socket) -> subprocess.Popen[bytes]:
-    """The process itself. Its standard error is read when it dies, everything else is told over the socket.
-
-    Ctrl-C reaches the whole foreground process group, so the child is born with SIGINT blocked: it can be hit
-    before it is able to ignore it. `-P`: modules are not looked for in the directory that we were started in.
-    """
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(dict.fromkeys([*filter(None, sys.path), here]))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "backends.host", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-    except OSError as error:
-        raise HwbpError(
-            f"the machine's process cannot be started: {error.strerror}", errno="EPIPE"
-        ) from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        spawned.connection.sendall(pack(Hello(VERSION, spawned.backend)))
+    return ClientBackend(spawned.connection, spawned.process, spawned.ring_fd)
 
 
 class ClientBackend(Backend):
@@ -121,7 +88,7 @@ class ClientBackend(Backend):
             if not isinstance(message, Reply) or message.id != number:
                 self._end("the machine's process answered out of turn")
             try:
-                return decode(methods()[method][1], message.value)
+                return decode(method_types(method)[1], message.value)
             except ProtocolError as error:
                 self._end(f"the machine's process sent nonsense: {error}")
 

@@ -5,8 +5,9 @@ SDM is Intel's Software Developer's Manual volume 3B, chapter 17 "Debug, Branch 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from symbols.dataclass import dataclass
 
 __all__ = [
     "CR4_DE",

@@ -27,7 +27,7 @@ from backends.protocol import (
     Reply,
     decode,
     encode,
-    methods,
+    method_types,
     pack,
     receive,
 )
@@ -48,6 +48,13 @@ class Machine(Protocol):
         ...
 
 
+def _import(name: str) -> None:
+    """What `_make` will need. What cannot be imported is told when it is asked for."""
+    if name == "emulated":
+        with contextlib.suppress(ImportError):
+            import backends.emulated.backend  # noqa: F401
+
+
 def _make(name: str, ring_fd: int) -> tuple[Backend, Machine]:
     if name == "emulated":
         from backends.emulated.backend import EmulatedBackend
@@ -58,7 +65,7 @@ def _make(name: str, ring_fd: int) -> tuple[Backend, Machine]:
 
 
 def _answer(backend: Backend, call: Call) -> Reply | Failure:
-    entry = methods().get(call.method)
+    entry = method_types(call.method) if call.method in Backend.__abstractmethods__ else None
     if entry is None or not isinstance(call.args, list) or len(call.args) != len(entry[0]):
         raise ProtocolError(f"no such call: {call.method}")
     try:
@@ -102,8 +109,9 @@ def _same_user(connection: socket.socket) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m backends.host SOCKET_FD`."""
+    """`python -m backends.host SOCKET_FD BACKEND`. The name lets it import while the front end still does the same."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the front end
+    _import(arguments[1])
     connection = socket.socket(fileno=int(arguments[0]))
     if not _same_user(connection):
         return 1

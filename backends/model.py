@@ -6,8 +6,10 @@ where it is shown (`tui.session.escape`), never here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from symbols.dataclass import dataclass
 
 __all__ = [
     "Breakpoint",

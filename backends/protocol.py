@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-import inspect
 import json
 import socket
 import struct
@@ -18,6 +17,7 @@ import typing
 from typing import Any, Literal
 
 from backends.base import Backend
+from symbols.dataclass import dataclass
 
 __all__ = [
     "MAX_MESSAGE",
@@ -29,7 +29,7 @@ __all__ = [
     "Reply",
     "decode",
     "encode",
-    "methods",
+    "method_types",
     "pack",
     "receive",
     "unpack",
@@ -44,7 +44,7 @@ class ProtocolError(Exception):
     """The other side sent something that is not a message of this version."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Hello:
     """First message of each side. The front end's carries the ring's descriptor beside it."""
 
@@ -52,7 +52,7 @@ class Hello:
     backend: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """Ask for `method` with its arguments in order, encoded."""
 
@@ -61,7 +61,7 @@ class Call:
     args: Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What the method returned, encoded."""
 
@@ -69,7 +69,7 @@ class Reply:
     value: Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """The `HwbpError` it raised, or with errno "EIO" what went wrong in the backend's process."""
 
@@ -84,14 +84,13 @@ _KINDS = {kind.__name__: kind for kind in (Hello, Call, Reply, Failure)}
 
 
 @functools.cache
-def methods() -> dict[str, tuple[tuple[Any, ...], Any]]:
-    """Each method of a backend: the types of its arguments, and of what it returns."""
-    out = {}
-    for name in Backend.__abstractmethods__:
-        hints = typing.get_type_hints(getattr(Backend, name))
-        parameters = list(inspect.signature(getattr(Backend, name)).parameters)[1:]
-        out[name] = (tuple(hints[parameter] for parameter in parameters), hints["return"])
-    return out
+def method_types(name: str) -> tuple[tuple[Any, ...], Any]:
+    """A method of a backend: the types of its arguments, and of what it returns."""
+    method = getattr(Backend, name)
+    hints = typing.get_type_hints(method)
+    code = method.__code__
+    parameters = code.co_varnames[1 : code.co_argcount]
+    return tuple(hints[parameter] for parameter in parameters), hints["return"]
 
 
 @functools.cache

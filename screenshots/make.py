@@ -79,10 +79,11 @@ PICTURES = (
 
 def _open(program: str) -> Future[Session]:
     from backends.base import Launch
+    from backends.spawn import spawn
     from tui.session.open import open_session
 
     opening: Future[Session] = Future()
-    opening.set_result(open_session(Launch(str(PROGRAMS / program))))
+    opening.set_result(open_session(spawn("emulated"), Launch(str(PROGRAMS / program))))
     return opening
 
 

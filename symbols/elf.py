@@ -11,9 +11,10 @@ import stat
 import struct
 import weakref
 import zlib
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+
+from symbols.dataclass import dataclass
 
 __all__ = ["ElfError", "ElfImage", "Section", "Segment"]
 

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from symbols.dataclass import dataclass
 
 __all__ = ["Address", "ExpressionError", "Parsed", "Path", "SourceLine", "Step", "Target", "parse", "spell"]
 

@@ -7,17 +7,19 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from symbols.cfi import CallFrames
-from symbols.debug_sections import DebugSections
-from symbols.dwarf import DebugInfo
+from symbols.dataclass import dataclass
 from symbols.elf import PAGE, PF_X, PT_LOAD, ElfError, ElfImage
 from symbols.expression import Address, ExpressionError, Parsed, Path, SourceLine, Target, parse, spell
-from symbols.lines import LineTable
 from symbols.table import Symbol, SymbolTable
+
+if TYPE_CHECKING:
+    from symbols.cfi import CallFrames
+    from symbols.debug_sections import DebugSections
+    from symbols.dwarf import DebugInfo
+    from symbols.lines import LineTable
 
 __all__ = ["AddressSpace", "Location", "Module", "Names"]
 
@@ -27,13 +29,15 @@ MASK = (1 << 64) - 1
 
 
 class Names:
-    """Everything one file knows about its own addresses, each part read when it is first needed."""
+    """Everything one file knows about its own addresses, each part imported and read when it is first needed."""
 
     def __init__(self, image: ElfImage) -> None:
         self.image = image
 
     @cached_property
     def sections(self) -> DebugSections:
+        from symbols.debug_sections import DebugSections
+
         return DebugSections(self.image)
 
     @cached_property
@@ -42,14 +46,20 @@ class Names:
 
     @cached_property
     def lines(self) -> LineTable:
+        from symbols.lines import LineTable
+
         return LineTable(self.image, self.table, self.sections)
 
     @cached_property
     def frames(self) -> CallFrames:
+        from symbols.cfi import CallFrames
+
         return CallFrames(self.image)
 
     @cached_property
     def debug(self) -> DebugInfo:
+        from symbols.dwarf import DebugInfo
+
         return DebugInfo(self.image, self.table, self.sections)
 
 

@@ -11,11 +11,11 @@ import re
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from symbols.arrays import np
+from symbols.dataclass import dataclass
 from symbols.elf import SHF_EXECINSTR, SHT_NOBITS, ElfImage, Section
 
 __all__ = ["Symbol", "SymbolTable"]

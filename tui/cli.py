@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from tui.text.arguments import NOT_BUILT, CommandLineError, command_line, split
+from tui.text.words import NOT_BUILT, CommandLineError, split
 
 if TYPE_CHECKING:
     from backends.base import HwbpError, Launch
+    from backends.spawn import Spawned
     from tui.session.session import Session
     from tui.session.watch import Watch
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     words, program = split(argv)
-    options = command_line().parse_args(words)
+    options = _parse(words)
     try:
         return _commands()[options.command](options, program)
     except Exception as error:
@@ -56,6 +57,14 @@ def _main(argv: list[str]) -> int:
         return _complain(
             f"{rule}{error.message}{held}{remedy}", _USAGE if isinstance(error, WatchError) else 1
         )
+
+
+def _parse(words: list[str]) -> SimpleNamespace:
+    if not words:  # the app at once, without argparse
+        return SimpleNamespace(command="", version=False)
+    from tui.text.arguments import command_line
+
+    return command_line().parse_args(words, SimpleNamespace())
 
 
 def _complain(message: str, code: int = 1) -> int:
@@ -96,7 +105,7 @@ def _foreign_package() -> str | None:
     return None
 
 
-def _commands() -> dict[str, Callable[[argparse.Namespace, list[str] | None], int]]:
+def _commands() -> dict[str, Callable[[SimpleNamespace, list[str] | None], int]]:
     return {
         "": _plain,
         "demo": _demo,
@@ -123,8 +132,8 @@ def _no_program(program: list[str] | None, word: str) -> None:
         )
 
 
-def _check_machine(options: argparse.Namespace) -> str:
-    """The backend's name. Raises HwbpError for what is not built yet."""
+def _start_machine(options: SimpleNamespace) -> Spawned:
+    """Start the backend's process: it imports while we do. Raises HwbpError for what is not built yet."""
     backend: str = getattr(options, "backend", None) or (
         "perf" if getattr(options, "pid", None) else "emulated"
     )
@@ -135,13 +144,17 @@ def _check_machine(options: argparse.Namespace) -> str:
     for name in NOT_BUILT:
         if getattr(options, name, False):
             raise _refuse(f"--{name} is not built yet")
-    return backend
+    from backends.spawn import spawn
+
+    return spawn(backend)
 
 
-def _watches(options: argparse.Namespace) -> tuple[Watch, ...]:
+def _watches(options: SimpleNamespace) -> tuple[Watch, ...]:
+    if not (texts := getattr(options, "watch", [])):
+        return ()
     from tui.session.watch import Watch
 
-    return tuple(Watch.parse(text) for text in getattr(options, "watch", []))
+    return tuple(Watch.parse(text) for text in texts)
 
 
 def _variable(text: str) -> tuple[str, str]:
@@ -150,7 +163,7 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value if equals else os.environ.get(name, "")
 
 
-def _launch(program: Sequence[str], options: argparse.Namespace, **more: Any) -> Launch:
+def _launch(program: Sequence[str], options: SimpleNamespace, **more: Any) -> Launch:
     from backends.base import Launch
 
     return Launch(
@@ -164,17 +177,22 @@ def _launch(program: Sequence[str], options: argparse.Namespace, **more: Any) ->
 
 
 def _session(
-    launch: Launch, watches: tuple[Watch, ...], backend: str, patient: bool = False
+    launch: Launch, watches: tuple[Watch, ...], spawned: Spawned, patient: bool = False
 ) -> Callable[[], Session]:
+    """What opens the session: on the process that is starting, and on a fresh one each further time."""
+    starting = [spawned]
+
     def open_it() -> Session:
+        from backends.spawn import spawn
         from tui.session.open import open_session
 
-        return open_session(launch, watches, backend=backend, patient=patient)
+        process = starting.pop() if starting else spawn(spawned.backend)
+        return open_session(process, launch, watches, patient=patient)
 
     return open_it
 
 
-def _builtin(name: str, options: argparse.Namespace) -> tuple[Launch, tuple[Watch, ...]]:
+def _builtin(name: str, options: SimpleNamespace) -> tuple[Launch, tuple[Watch, ...]]:
     """A built-in program, and the watches that suit it."""
     from backends.emulated.programs import find
     from tui.session.watch import Watch
@@ -199,7 +217,7 @@ def _needs_terminal(word: str) -> None:
         )
 
 
-def _plain(options: argparse.Namespace, program: list[str] | None) -> int:
+def _plain(options: SimpleNamespace, program: list[str] | None) -> int:
     if options.version:
         from importlib.metadata import version
 
@@ -208,21 +226,21 @@ def _plain(options: argparse.Namespace, program: list[str] | None) -> int:
     _no_program(program, "")
     watches = _watches(options)
     _needs_terminal("")
-    backend = _check_machine(options)
+    spawned = _start_machine(options)
     launch, suggested = _builtin("counter", options)
-    return _app(_session(launch, watches or suggested, backend), options, startup=("continue",))
+    return _app(_session(launch, watches or suggested, spawned), options, startup=("continue",))
 
 
-def _run(options: argparse.Namespace, program: list[str] | None) -> int:
+def _run(options: SimpleNamespace, program: list[str] | None) -> int:
     if not program:
         raise CommandLineError("run needs a program: hwbp-tui run -- PROGRAM [ARG]...")
     watches = _watches(options)
     _needs_terminal("run")
-    backend = _check_machine(options)
-    return _app(_session(_launch(program, options), watches, backend), options)
+    spawned = _start_machine(options)
+    return _app(_session(_launch(program, options), watches, spawned), options)
 
 
-def _demo(options: argparse.Namespace, program: list[str] | None) -> int:
+def _demo(options: SimpleNamespace, program: list[str] | None) -> int:
     from tui.session.demos import DEMOS, find_demo
 
     _no_program(program, "demo")
@@ -232,12 +250,12 @@ def _demo(options: argparse.Namespace, program: list[str] | None) -> int:
         return print_lines(f"{demo.name:<14} {', '.join(demo.backends):<10} {demo.title}" for demo in DEMOS)
     demo = find_demo(options.name or DEMOS[0].name)
     _needs_terminal("demo")
-    backend = _check_machine(options)
+    spawned = _start_machine(options)
     launch, _suggested = _builtin(demo.program, options)
-    return _app(_session(launch, (), backend), options, demo=demo)
+    return _app(_session(launch, (), spawned), options, demo=demo)
 
 
-def _app(open_session: Callable[[], Session], options: argparse.Namespace, **more: Any) -> int:
+def _app(open_session: Callable[[], Session], options: SimpleNamespace, **more: Any) -> int:
     from tui.app.main import run_app
 
     return run_app(
@@ -245,19 +263,19 @@ def _app(open_session: Callable[[], Session], options: argparse.Namespace, **mor
     )
 
 
-def _attach(options: argparse.Namespace, program: list[str] | None) -> int:
+def _attach(options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "attach")
     _watches(options)
     raise _refuse("attach is not built yet", "the emulated machine runs a program: hwbp-tui run -- PROGRAM")
 
 
-def _trace(options: argparse.Namespace, program: list[str] | None) -> int:
+def _trace(options: SimpleNamespace, program: list[str] | None) -> int:
     if (options.pid is None) == (not program):
         raise CommandLineError(
             "trace needs either -p PID or a program: hwbp-tui trace [-w WATCH]... -- PROGRAM [ARG]..."
         )
     watches = _watches(options)
-    backend = _check_machine(options)
+    spawned = _start_machine(options)
     assert program
     launch = _launch(program, options, stacks=options.stack, lossless=True)
     from tui.text.trace import TraceOptions, trace
@@ -269,39 +287,39 @@ def _trace(options: argparse.Namespace, program: list[str] | None) -> int:
         duration=options.duration,
         output=options.output,
     )
-    return trace(asked, _session(launch, watches, backend))
+    return trace(asked, _session(launch, watches, spawned))
 
 
-def _script(options: argparse.Namespace, program: list[str] | None) -> int:
+def _script(options: SimpleNamespace, program: list[str] | None) -> int:
     if program is not None and not program:
         raise CommandLineError("there is no program after --")
     if options.pid is not None and program:
         raise CommandLineError("script takes either -p PID or a program, not both")
     watches = _watches(options)
-    backend = _check_machine(options)
+    spawned = _start_machine(options)
     from tui.text.script import read_script, run_script
 
     lines = read_script(options.file)
     launch = _launch(program, options) if program else _builtin("counter", options)[0]
     name = "standard input" if options.file == "-" else options.file
-    return run_script(lines, _session(launch, watches, backend, patient=True), json=options.json, name=name)
+    return run_script(lines, _session(launch, watches, spawned, patient=True), json=options.json, name=name)
 
 
-def _slots(_options: argparse.Namespace, program: list[str] | None) -> int:
+def _slots(_options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "slots")
     from tui.text.slots import slots
 
     return slots()
 
 
-def _doctor(options: argparse.Namespace, program: list[str] | None) -> int:
+def _doctor(options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "doctor")
     from tui.text.doctor import doctor
 
     return doctor(json=options.json)
 
 
-def _serve(_options: argparse.Namespace, program: list[str] | None) -> int:
+def _serve(_options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "serve")
     raise _refuse("serve is not built yet", "the app runs in any terminal: hwbp-tui")
 

@@ -13,7 +13,7 @@ from tests.bench.terminal import Terminal
 
 __all__ = ["APP", "HELLO", "bench", "four_slots_shown", "set_running"]
 
-APP = [sys.executable, "-m", "tui"]
+APP = [str(Path(sys.executable).with_name("hwbp-tui"))]
 HELLO = [sys.executable, str(Path(__file__).with_name("hello.py"))]
 _GOAL = 1.6
 _SLOT = re.compile(r"0x[0-9a-f]{6,} +(?:x|w|rw) +\d")

@@ -319,7 +319,7 @@ class Host:
         self.connection, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "backends.host", str(theirs.fileno())],
+                [sys.executable, "-m", "backends.host", str(theirs.fileno()), "emulated"],
                 pass_fds=[theirs.fileno()],
                 stderr=subprocess.PIPE,
                 cwd=ROOT,
@@ -453,7 +453,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], C
     def make(where: str) -> ClientBackend:
         script = tmp_path / "broken"
         script.write_text(
-            f"#!{sys.executable}\n" + BROKEN.format(where=where).replace("sys.argv[1:]", "sys.argv[-1:]")
+            f"#!{sys.executable}\n" + BROKEN.format(where=where).replace("sys.argv[1:]", "sys.argv[-2:]")
         )
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))

@@ -11,9 +11,11 @@ from tui.session.commands import COMMANDS
 MULTIPLEXERS = {"ctrl+a", "ctrl+b", "ctrl+h", "ctrl+j", "ctrl+k", "ctrl+l"}
 
 
-def test_every_key_of_the_command_table_is_bound_and_no_multiplexers_key_is() -> None:
+async def test_every_key_of_the_command_table_is_bound_and_no_multiplexers_key_is() -> None:
     app = app_on(busy_machine())
-    bound = {key for key, _ in app._bindings}
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        bound = {key for key, _ in app._bindings}
     for command in COMMANDS:
         if command.key is not None:
             assert command.key in bound or command.key == "f1", command.word

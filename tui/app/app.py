@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,6 @@ from backends.base import HwbpError
 from tui.app import glyphs, themes
 from tui.app.actions import Actions
 from tui.app.arrangement import Arrangement, Wants, plan
-from tui.app.demo import DemoPlayer
 from tui.app.keymap import entries
 from tui.app.machine import Machine
 from tui.app.palette import TableCommands
@@ -43,6 +43,7 @@ from tui.app.widgets.small import TooSmall
 from tui.app.widgets.title import TitleBar
 
 if TYPE_CHECKING:
+    from tui.app.demo import DemoPlayer
     from tui.session.demos import Demo
     from tui.session.result import Result
     from tui.session.session import Session
@@ -53,6 +54,8 @@ Open = Callable[[], "Future[Session]"]
 
 _SAMPLES_PER_SECOND = 4
 _CHECK_EVERY = 8
+_PATIENCE = 0.5
+"""Seconds that the first picture waits for the machine; a screen without it would be painted for nothing."""
 _SHORT = 3
 """Answers of more lines than these open as a page."""
 
@@ -80,12 +83,8 @@ class HwbpApp(Actions, inherit_bindings=False):
     CSS = """
     Stage { width: 100%; height: 100%; overflow: hidden; background: $background; }
     #command { height: 1; }
-    CommandLine, CommandLine:focus {
-        height: 1; border: none; padding: 0; width: 1fr; background: $background; background-tint: $background 0%;
-    }
     Prompt { width: 3; height: 1; }
     Preview { width: 40%; height: 1; }
-    CommandLine > .input--placeholder { color: $text-muted; }
     CommandPalette > Vertical { max-width: 110; }
     CommandPalette SearchIcon { display: none; }
     CommandList:nocolor > .option-list--option-highlighted { text-style: reverse; }
@@ -110,7 +109,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         super().__init__()
         for palette in themes.PALETTES.values():
             self.register_theme(themes.textual_theme(palette))
-        self.theme = themes.DARK.name
+        self.set_reactive(HwbpApp.theme, themes.DARK.name)  # before anything is styled: the CSS is read once
+        self.stylesheet.set_variables(self.get_css_variables())
         self.glyphs = glyphs.ASCII if ascii else glyphs.UNICODE
         self.ascii = ascii
         self.scene = Scene()
@@ -119,7 +119,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.scene.fps = (min(fps, 2) if self.scene.still else fps) or 15
         self.arrangement = Arrangement()
         self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble)
-        self.player = DemoPlayer(self, demo) if demo is not None else None
+        self.player = self._player(demo) if demo is not None else None
+        self.keyed = False
         self._opening = opening
         self._reopen = reopen
         self._startup = tuple(startup)
@@ -154,9 +155,11 @@ class HwbpApp(Actions, inherit_bindings=False):
             self.footer,
             TooSmall("small"),
         )
-        for entry in entries():
-            if entry.where == "app":
-                self.bind(",".join(entry.keys), f"app.{entry.action}", description=entry.summary, show=False)
+
+    def _player(self, demo: Demo) -> DemoPlayer:
+        from tui.app.demo import DemoPlayer
+
+        return DemoPlayer(self, demo)
 
     # What it looks like
 
@@ -171,17 +174,22 @@ class HwbpApp(Actions, inherit_bindings=False):
         return [*filters, glyphs.AsciiOnly()] if self.ascii else filters
 
     def compose(self) -> ComposeResult:
-        """Everything is always there; the arrangement decides what is shown."""
+        """What can be needed is always there; the arrangement decides what is shown."""
         with Stage(self.arrangement):
-            yield from self.panels
+            yield from (panel for panel in self.panels if self.player or panel is not self.narration)
             yield self.command_bar
 
-    def on_mount(self) -> None:
+    async def on_load(self) -> None:
         """The machine is already on its way."""
+        await asyncio.wait([asyncio.wrap_future(self._opening)], timeout=_PATIENCE)
+        self.machine.open(self._opening, self._opened, self._failed)
+
+    def on_mount(self) -> None:
+        """The panels are there."""
         self.arrange()
         (self.narration if self.demo_active else self.hits).focus()
         self.theme_changed_signal.subscribe(self, self._new_ink)
-        self.machine.open(self._opening, self._opened, self._failed)
+        self.call_after_refresh(self._bind_keys)
         if self._ticking:
             self.set_interval(1 / self.scene.fps, self.tick)
             self.set_interval(1 / _SAMPLES_PER_SECOND, self.sample)
@@ -234,12 +242,23 @@ class HwbpApp(Actions, inherit_bindings=False):
 
     # The machine
 
+    def _bind_keys(self) -> None:
+        """The command table is imported behind the first picture."""
+        if self.keyed:
+            return
+        self.keyed = True
+        for entry in entries():
+            if entry.where == "app":
+                self.bind(",".join(entry.keys), f"app.{entry.action}", description=entry.summary, show=False)
+        self.footer.redraw()
+
     def _opened(self) -> None:
         if self.player is not None and self.player.active:
             self.player.begin()
         self.call_after_refresh(self._settle)  # the loaded machine is seen first
 
     def _settle(self) -> None:
+        gc.enable()
         gc.collect()
         gc.freeze()  # what the start made stays, and is not looked through again while hits come
         for line in self._startup:

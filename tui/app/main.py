@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -43,6 +44,7 @@ def run_app(
         threading.Thread(target=work, name="hwbp-open", daemon=True).start()
         return opening
 
+    gc.disable()  # nothing that is made on the way to the first picture is garbage; `HwbpApp` turns it on again
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's import starts threads that nobody here uses
     opening = start()
     from tui.app.app import HwbpApp

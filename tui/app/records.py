@@ -56,4 +56,6 @@ assert Record._fields == tuple(name for name, _ in RECORD_FIELDS)
 
 def read(ring: RingReader, first: int, count: int) -> list[Record]:
     """Up to `count` hits from number `first` on; what was overwritten is missing at the front."""
+    if ring.head <= max(first, 0):
+        return []  # before the first hit nothing is worth numpy's import
     return [Record._make(row) for row in ring.read(first, count).tolist()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backends.base import HwbpError
 from backends.model import Breakpoint, BreakpointRequest, MachineView, OwnerKind, WatchType
 from backends.planner import SLOTS, explain, slots_needed, windows
+from symbols.dataclass import dataclass
 from tui.session.escape import escape
 from tui.session.watch import Watch
 from tui.session.watches import ArmedWatch

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import dataclass
 
 from backends.ring_reader import RingReader
+from symbols.dataclass import dataclass
 from tui.session.result import UsageError
 
 __all__ = ["Goal"]

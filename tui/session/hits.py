@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from backends.model import MachineView, WatchType
 from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, NO_SLOT
+from symbols.dataclass import dataclass
 from tui.session.escape import escape
 from tui.session.names import Names
 from tui.session.watches import WatchBook

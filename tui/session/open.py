@@ -1,6 +1,6 @@
-"""Opening a session: start the backend's process, load the program, arm the watches.
+"""Opening a session: load the program into the backend's process, arm the watches.
 
-Imports are late on purpose: the backend's process is started first, and imports what it needs while this one does.
+Imports are late on purpose: the process is already starting, and imports what it needs while this one does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from backends.base import HwbpError, Launch
 from tui.session.escape import escape
 
 if TYPE_CHECKING:
+    from backends.spawn import Spawned
     from tui.session.session import Session
     from tui.session.watch import Watch
 
@@ -19,18 +20,18 @@ __all__ = ["open_session"]
 
 
 def open_session(
-    launch: Launch, watches: tuple[Watch, ...] = (), *, backend: str = "emulated", patient: bool = False
+    spawned: Spawned, launch: Launch, watches: tuple[Watch, ...] = (), *, patient: bool = False
 ) -> Session:
-    """Start a machine, load a program into it and arm watches, all or none. Raises HwbpError.
+    """Load a program into a machine whose process has been started, and arm watches, all or none. Raises HwbpError.
 
     A machine that could not be opened is closed again. With `launch.lossless` the ring waits for its reader.
     """
-    if os.path.isdir(launch.program):
-        raise HwbpError(f"{escape(launch.program)}: is a directory, not a program", errno="EISDIR")
-    from backends.client import start
+    from backends.client import connect
 
-    client = start(backend)
+    client = connect(spawned)
     try:
+        if os.path.isdir(launch.program):
+            raise HwbpError(f"{escape(launch.program)}: is a directory, not a program", errno="EISDIR")
         from backends.ring_reader import RingReader
         from tui.session.session import Session
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from backends.base import HwbpError
+from symbols.dataclass import dataclass
 
 __all__ = ["Answer", "Result", "UsageError"]
 

@@ -19,7 +19,6 @@ from tui.session.arming import Planned, arm, plan
 from tui.session.entry import entry_point
 from tui.session.escape import escape, one_line
 from tui.session.goal import Goal
-from tui.session.hits import HitView, hit_view
 from tui.session.names import Names, Space, open_space
 from tui.session.result import Result
 from tui.session.watch import Watch
@@ -27,6 +26,7 @@ from tui.session.watches import ArmedWatch, WatchBook
 
 if TYPE_CHECKING:
     from symbols.disasm import Instruction
+    from tui.session.hits import HitView
 
 __all__ = ["Session"]
 
@@ -269,6 +269,8 @@ class Session:
 
     def hit_of(self, row: Any) -> HitView:
         """Name a row that was read from the ring."""
+        from tui.session.hits import hit_view
+
         bp_id = int(row["breakpoint"])
         known = self.watches.find(bp_id) or self.watches.stranger(bp_id)
         if known is None or int(row["comm"]) >= len(self.view.comms):

@@ -7,11 +7,11 @@ what follows it: digits (`prog.c:42`) or another colon (`file.c::v`, `func::v`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, cast
 
 from backends.base import HwbpError
 from backends.model import WatchType
+from symbols.dataclass import dataclass
 from tui.session.escape import escape
 
 __all__ = ["Watch", "WatchError"]

@@ -5,29 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final, NoReturn
 
-__all__ = ["NOT_BUILT", "CommandLineError", "command_line", "split"]
+from tui.text.words import NOT_BUILT, CommandLineError
+
+__all__ = ["command_line"]
 
 _BACKENDS: Final = ("emulated", "perf")
 _ALLOWED: Final = ("write", "network", "exec", "kill")
-NOT_BUILT: Final = ("children", "kernel", "guard", "bare", "sudo")
-"""Options of the contract that are understood, and not built yet."""
-
-
-class CommandLineError(Exception):
-    """What can be told from the command line alone: exit code 2."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise CommandLineError(message)
-
-
-def split(argv: list[str]) -> tuple[list[str], list[str] | None]:
-    """What comes before `--`, and the program after it."""
-    if "--" not in argv:
-        return argv, None
-    at = argv.index("--")
-    return argv[:at], argv[at + 1 :]
 
 
 def command_line() -> argparse.ArgumentParser:

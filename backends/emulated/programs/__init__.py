@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+
+from symbols.dataclass import dataclass
 
 __all__ = ["PROGRAMS", "Program", "find"]
 
@@ -33,7 +34,12 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
             _program(
                 "counter",
                 "one counter, several writers, several call paths to them",
-                *("counter", "total", "cfg.limits[2]", "reset_one:x"),
+                *(
+                    "counter",
+                    "total",
+                    "cfg+16/8",
+                    "reset_one:x",
+                ),  # by the symbol table: DWARF would delay the start
             ),
             _program(
                 "overflow",

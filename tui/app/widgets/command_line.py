@@ -11,9 +11,23 @@ from textual.widgets import Input
 __all__ = ["CommandLine"]
 
 
-class CommandLine(Input, inherit_bindings=False):
-    """An input without Textual's ctrl-a and friends, which multiplexers own."""
+class CommandLine(Input, inherit_bindings=False, inherit_css=False):
+    """An input of one line, without Textual's ctrl-a and friends, which multiplexers own."""
 
+    COMPONENT_CLASSES = Input.COMPONENT_CLASSES
+    DEFAULT_CSS = """
+    CommandLine {
+        width: 1fr; height: 1; scrollbar-size-horizontal: 0; pointer: text;
+        background: $background; color: $foreground;
+    }
+    CommandLine > .input--cursor {
+        background: $input-cursor-background; color: $input-cursor-foreground; text-style: $input-cursor-text-style;
+    }
+    CommandLine > .input--selection {
+        background: $input-selection-background; color: $input-selection-foreground;
+    }
+    CommandLine > .input--placeholder { color: $text-muted; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "cursor_left", "left", show=False),
         Binding("right", "cursor_right", "right", show=False),

@@ -28,6 +28,8 @@ class KeyFooter(Panel):
 
     def _hints(self) -> list[tuple[str, str]]:
         app = self.desk_app
+        if not app.keyed:
+            return []
         where = app.where
         if where == "command":
             return list(_TYPING)
