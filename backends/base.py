@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from backends.model import Breakpoint, BreakpointRequest, Frame, MachineView, Site
+from backends.model import Breakpoint, BreakpointRequest, DebugException, Frame, MachineView, Site
 from symbols.dataclass import dataclass
 
 __all__ = ["Backend", "HwbpError", "Launch", "Register"]
@@ -127,6 +127,16 @@ class Backend(ABC):
     @abstractmethod
     def sites(self) -> tuple[Site, ...]:
         """The exact totals, most hits first, at most 4,096."""
+
+    def debug_exceptions(self, first: int) -> tuple[DebugException, ...]:
+        """The #DB of a bare machine from number `first` on, or from the oldest kept; at most 1,024 a call.
+
+        EOPNOTSUPP where a kernel takes the #DB: the program then sees signals, and the hits are in the ring.
+        """
+        raise HwbpError(
+            "here the kernel takes every #DB; a list of them is kept in bare mode (--bare)",
+            errno="EOPNOTSUPP",
+        )
 
     @abstractmethod
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:

@@ -11,7 +11,7 @@ import threading
 from typing import Any, NoReturn
 
 from backends.base import Backend, HwbpError, Launch, Register
-from backends.model import Breakpoint, BreakpointRequest, Frame, MachineView, Site
+from backends.model import Breakpoint, BreakpointRequest, DebugException, Frame, MachineView, Site
 from backends.protocol import (
     VERSION,
     Call,
@@ -187,6 +187,9 @@ class ClientBackend(Backend):
 
     def sites(self) -> tuple[Site, ...]:
         return self._call("sites")  # type: ignore[no-any-return]
+
+    def debug_exceptions(self, first: int) -> tuple[DebugException, ...]:
+        return self._call("debug_exceptions", first)  # type: ignore[no-any-return]
 
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         return self._call("output", first)  # type: ignore[no-any-return]

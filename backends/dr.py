@@ -27,10 +27,12 @@ __all__ = [
     "dr6_after_db",
     "dr6_fields",
     "dr6_written",
+    "dr7_after_db",
     "dr7_encode",
     "dr7_fields",
     "dr7_written",
     "enabled",
+    "io_matches",
     "matches",
     "slot_length",
     "slot_range",
@@ -117,6 +119,11 @@ def dr6_after_db(dr6: int, hits: int, *, step: bool = False, general_detect: boo
     return dr6 & ~0xF | hits & 0xF | (DR6_BS if step else 0) | (DR6_BD if general_detect else 0) | DR6_RTM
 
 
+def dr7_after_db(dr7: int) -> int:
+    """DR7 once a #DB handler is entered: GD is clear, so that the handler may use the registers (SDM 17.2.4)."""
+    return dr7 & ~DR7_GD
+
+
 def dr7_written(value: int) -> int:
     """What DR7 holds after software wrote `value`: bits 12, 14 and 15 vanish, bit 10 is 1 (kvm_host.h DR7_VOLATILE).
 
@@ -172,4 +179,17 @@ def matches(
         else:
             hit = False
         hits |= hit << slot
+    return hits
+
+
+def io_matches(dr7: int, addresses: tuple[int, int, int, int], port: int, size: int) -> int:
+    """The I/O slots (as bits B0-B3) that `size` bytes at `port` hit; the caller has seen that CR4.DE is set.
+
+    The port is zero-extended to the width of the register, and LEN masks its low bits (SDM 17.2.5).
+    """
+    hits = 0
+    for slot in range(4):
+        if enabled(dr7, slot) and slot_type(dr7, slot) == "io":
+            start, length = slot_range(dr7, slot, addresses[slot])
+            hits |= (port < start + length and start < port + size) << slot
     return hits

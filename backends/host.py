@@ -19,6 +19,7 @@ from typing import Protocol
 
 from backends.base import Backend, HwbpError
 from backends.protocol import (
+    METHODS,
     VERSION,
     Call,
     Failure,
@@ -61,11 +62,16 @@ def _make(name: str, ring_fd: int) -> tuple[Backend, Machine]:
 
         backend = EmulatedBackend(ring_fd)
         return backend, backend
+    if name == "bare":
+        from backends.emulated.bare.backend import BareBackend
+
+        bare = BareBackend(ring_fd)
+        return bare, bare
     raise HwbpError(f"no backend {name!r}")
 
 
 def _answer(backend: Backend, call: Call) -> Reply | Failure:
-    entry = method_types(call.method) if call.method in Backend.__abstractmethods__ else None
+    entry = method_types(call.method) if call.method in METHODS else None
     if entry is None or not isinstance(call.args, list) or len(call.args) != len(entry[0]):
         raise ProtocolError(f"no such call: {call.method}")
     try:

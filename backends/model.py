@@ -15,6 +15,7 @@ __all__ = [
     "Breakpoint",
     "BreakpointRequest",
     "CpuView",
+    "DebugException",
     "Frame",
     "MachineView",
     "Mapping",
@@ -32,8 +33,9 @@ __all__ = [
 WatchType = Literal["x", "w", "rw"]
 """What a slot watches: R/W field 00, 01 and 11 of DR7. There is no read-only encoding (SDM 3B 17.2.4)."""
 
-OwnerKind = Literal["perf", "ptrace", "kgdb", "ftrace", "module", "kvm", "hand", "unknown"]
-"""Who holds a slot. `hand` is a register written by hand, past the kernel's books."""
+OwnerKind = Literal["perf", "ptrace", "kgdb", "ftrace", "module", "kvm", "hand", "program", "unknown"]
+"""Who holds a slot. `hand` is a register written by hand, past the kernel's books; `program` is the program itself,
+where it runs at privilege level 0 without a kernel."""
 
 RunState = Literal["loaded", "running", "stopped", "exited", "failed"]
 """`loaded`: nothing has run yet. `failed`: a task met what the machine cannot do; it stays open to inspection."""
@@ -142,9 +144,32 @@ class Stop:
     `hit` is the sequence number of the hit that stopped it, None where it was not a hit.
     """
 
-    reason: Literal["none", "entry", "user", "hit", "step", "exit", "signal", "unsupported", "limit"]
+    reason: Literal[
+        "none", "entry", "user", "hit", "step", "exit", "signal", "unsupported", "limit", "shutdown"
+    ]
     text: str = ""
     hit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DebugException:
+    """One #DB as a bare CPU delivered it, numbered from 0.
+
+    `ip` is what the frame says, `insn_ip` the instruction that caused it; `cause` is a sentence for people. `dr6` is DR6 on
+    entry to the handler; `dr7` is DR7 before GD was cleared. `rf` is RF in the frame, `cpl` the privilege level that was interrupted,
+    `time_ns` the machine's clock.
+    """
+
+    number: int
+    time_ns: int
+    ip: int
+    insn_ip: int
+    kind: Literal["fault", "trap"]
+    cause: str
+    dr6: int
+    dr7: int
+    rf: bool
+    cpl: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from symbols.dataclass import dataclass
 
 __all__ = [
     "MAX_MESSAGE",
+    "METHODS",
     "VERSION",
     "Call",
     "Failure",
@@ -81,6 +82,9 @@ class Failure:
 
 
 _KINDS = {kind.__name__: kind for kind in (Hello, Call, Reply, Failure)}
+
+METHODS = frozenset(name for name, what in vars(Backend).items() if callable(what) and name[0] != "_")
+"""What may be called: the contract's methods, also those that not every machine has."""
 
 
 @functools.cache

@@ -8,10 +8,10 @@ every access to its bytes comes back from the engine as DENIED. The unit knows r
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from backends import dr
-from backends.emulated.engine import READ, WRITE
-from backends.emulated.icicle import IcicleEngine
+from backends.emulated.engine import READ, WRITE, Engine
 
 __all__ = ["DataSlot", "DebugUnit", "RegisterUndefined"]
 
@@ -50,7 +50,7 @@ class DebugUnit:
     slots (as bits) that break there; `armed` says whether any slot is enabled.
     """
 
-    def __init__(self, engine: IcicleEngine, true_prot: Callable[[int], int]) -> None:
+    def __init__(self, engine: Engine, true_prot: Callable[[int], int]) -> None:
         self._engine = engine
         self._true_prot = true_prot
         self.dr = [0, 0, 0, 0]
@@ -156,6 +156,20 @@ class DebugUnit:
         """The data slots that overlap [start, end), whatever the access."""
         return tuple([slot for slot in self.data if slot.start < end and start < slot.end])
 
-    def db(self, hits: int, *, step: bool = False) -> None:
-        """A #DB with these slots (bits B0 to B3) is delivered: DR6 takes it up."""
-        self.dr6 = dr.dr6_after_db(self.dr6, hits, step=step)
+    def io_hits(self, port: int, size: int) -> int:
+        """The slots (as bits) that an IN or OUT of `size` bytes hits: none without CR4.DE."""
+        if not self.cr4 & dr.CR4_DE:
+            return 0
+        return dr.io_matches(self.dr7, (self.dr[0], self.dr[1], self.dr[2], self.dr[3]), port, size)
+
+    def disabled_matches(self, address: int, size: int, access: Literal["x", "r", "w"]) -> int:
+        """The slots (as bits) that would match if they were enabled (SDM 17.2.3: DR6 may show them too)."""
+        every = (self.dr[0], self.dr[1], self.dr[2], self.dr[3])
+        return dr.matches(self.dr7 | 0xFF, every, address, size, access) & ~dr.matches(
+            self.dr7, every, address, size, access
+        )
+
+    def db(self, hits: int, *, step: bool = False, general_detect: bool = False) -> None:
+        """A #DB with these slots (bits B0 to B3) is delivered: DR6 takes it up, and DR7.GD goes."""
+        self.dr6 = dr.dr6_after_db(self.dr6, hits, step=step, general_detect=general_detect)
+        self.dr7 = dr.dr7_after_db(self.dr7)

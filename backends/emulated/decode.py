@@ -6,7 +6,7 @@ iced-x86 says which memory operands an instruction has; the corrections for what
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import iced_x86 as ic
 
@@ -53,11 +53,15 @@ IN_USER_FAULTS = frozenset({
 class Decoded:
     """One instruction: `accesses()` evaluates its memory operands with the registers of now."""
 
-    __slots__ = ("accesses", "condition", "element", "instruction", "is_string", "length", "mnemonic", "rep")
+    __slots__ = (
+        *("accesses", "condition", "element", "instruction", "is_string", "length", "mnemonic", "rep"),
+        "touches_memory",
+    )
 
     def __init__(self, instruction: ic.Instruction, accesses: Callable[[], AccessList]) -> None:
         self.instruction = instruction
         self.accesses = accesses
+        self.touches_memory = True
         self.length: int = instruction.len
         self.mnemonic: int = instruction.mnemonic
         self.is_string = self.mnemonic in _STRING or (
@@ -85,8 +89,17 @@ class Decoded:
 _FACTORY = ic.InstructionInfoFactory()
 
 
-def decode(data: bytes, ip: int, read_register: Callable[[str], int]) -> Decoded:
-    """Decode the instruction at `ip` from its (at most 15) bytes.
+D = TypeVar("D", bound=Decoded)
+
+
+@overload
+def decode(data: bytes, ip: int, read_register: Callable[[str], int]) -> Decoded: ...
+@overload
+def decode(data: bytes, ip: int, read_register: Callable[[str], int], kind: type[D]) -> D: ...
+def decode(
+    data: bytes, ip: int, read_register: Callable[[str], int], kind: type[Decoded] = Decoded
+) -> Decoded:
+    """Decode the instruction at `ip` from its (at most 15) bytes, as this kind of `Decoded`.
 
     `read_register` reads the engine's registers by name, FS_OFFSET and GS_OFFSET being the segment bases.
     """
@@ -97,7 +110,9 @@ def decode(data: bytes, ip: int, read_register: Callable[[str], int]) -> Decoded
     accesses: Callable[[], AccessList] = eval(
         f"lambda: ({source})", {"R": read_register, "S": _signed, "__builtins__": {}}
     )
-    return Decoded(instruction, accesses)
+    decoded = kind(instruction, accesses)
+    decoded.touches_memory = bool(source)
+    return decoded
 
 
 def _signed(value: int, bits: int) -> int:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import iced_x86 as ic
 
 from backends.emulated.decode import REGISTER_NAMES, Decoded
-from backends.emulated.engine import READ
-from backends.emulated.icicle import IcicleEngine
-from backends.emulated.memory import AddressSpace
+from backends.emulated.engine import READ, Engine
 
 __all__ = ["DIVISIONS", "overflows"]
+
+
+class Memory(Protocol):
+    """What knows whether a divisor in memory can be read."""
+
+    def check(self, address: int, size: int, prot: int) -> None:
+        """OSError where that access is not allowed."""
+        ...
+
 
 DIVISIONS = frozenset({ic.Mnemonic.DIV, ic.Mnemonic.IDIV})
 
@@ -18,7 +27,7 @@ def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> bits - 1 & 1 else value
 
 
-def _divisor(decoded: Decoded, engine: IcicleEngine, space: AddressSpace) -> tuple[int, int] | None:
+def _divisor(decoded: Decoded, engine: Engine, space: Memory) -> tuple[int, int] | None:
     """The divisor and its size in bits; None where it cannot be read (the instruction will fault by itself)."""
     instruction = decoded.instruction
     if instruction.op0_kind == ic.OpKind.REGISTER:
@@ -32,7 +41,7 @@ def _divisor(decoded: Decoded, engine: IcicleEngine, space: AddressSpace) -> tup
     return int.from_bytes(engine.read(address, size), "little"), 8 * size
 
 
-def overflows(decoded: Decoded, engine: IcicleEngine, space: AddressSpace) -> bool:
+def overflows(decoded: Decoded, engine: Engine, space: Memory) -> bool:
     """Whether the quotient of the division at pc does not fit its register."""
     operand = _divisor(decoded, engine, space)
     if operand is None or not operand[0]:

@@ -6,6 +6,7 @@ Debug registers, system calls, CPUID and everything privileged are ours, on top 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -54,7 +55,13 @@ class Event:
 class Engine(ABC):
     """One CPU with one address space. Page size is 4,096; `protect` works on single bytes."""
 
+    name: str
+    """What it is called on the screen."""
     pc: int
+    read_register: Callable[[str], int]
+    """Any general register by its name, parts of one too (EAX, AL); FS_OFFSET and GS_OFFSET are the segment bases."""
+    raw_read: Callable[[int, int], bytes]
+    """`read` that raises the engine's own error."""
 
     @abstractmethod
     def map(self, address: int, size: int, prot: int) -> None:
@@ -67,6 +74,10 @@ class Engine(ABC):
     @abstractmethod
     def protect(self, address: int, size: int, prot: int) -> None:
         """Change the permission of these bytes, exactly these."""
+
+    @abstractmethod
+    def prepared_protect(self, address: int, size: int, prot: int) -> Callable[[], object]:
+        """`protect` as a call without arguments, for the hit path."""
 
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:
@@ -87,6 +98,10 @@ class Engine(ABC):
     @abstractmethod
     def run(self, budget: int) -> EventKind:
         """Run at most `budget` instructions (an element of a `rep` counts as one here)."""
+
+    @abstractmethod
+    def single(self) -> EventKind:
+        """Run exactly the instruction at pc, or one element of a `rep`, whether or not a breakpoint is there."""
 
     @abstractmethod
     def event(self) -> Event:

@@ -59,6 +59,8 @@ class IcicleEngine(Engine):
     on parts of a page are lost by a move and must be set again.
     """
 
+    name = "icicle"
+
     def __init__(self, *, on_move: Callable[[], None] | None = None) -> None:
         self._jit = False
         self._on_move = on_move

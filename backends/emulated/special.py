@@ -11,8 +11,7 @@ from typing import Final
 import iced_x86 as ic
 
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
-from backends.emulated.engine import EngineError, Unsupported
-from backends.emulated.icicle import IcicleEngine
+from backends.emulated.engine import Engine, EngineError, Unsupported
 
 __all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "run_special"]
 
@@ -52,7 +51,7 @@ class UndefinedInstruction(Exception):
     """#UD: SIGILL under Linux."""
 
 
-def _beyond_a_double(engine: IcicleEngine, decoded: Decoded) -> bool:
+def _beyond_a_double(engine: Engine, decoded: Decoded) -> bool:
     """Whether the 64-bit integer that fild would load has more bits than a double's 53."""
     address, size, _ = decoded.accesses()[0]
     try:
@@ -62,7 +61,7 @@ def _beyond_a_double(engine: IcicleEngine, decoded: Decoded) -> bool:
     return int(float(value)) != value
 
 
-def run_special(engine: IcicleEngine, decoded: Decoded, clock: int) -> bool:
+def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
     """Run the instruction at pc if it is one of ours; False if it is an ordinary one.
 
     `clock` is the time stamp counter. Raises Unsupported, Privileged or UndefinedInstruction without changing anything.

@@ -166,6 +166,7 @@ def ink(name: str, colour: bool = True) -> Ink:
             "kvm": on(p.kvm),
             "module": on(p.kvm),
             "hand": on(p.warm, bold=True),
+            "program": on(p.warm),
             "unknown": on(p.warm, bold=True),
         },
     )
