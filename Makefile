@@ -57,6 +57,7 @@ screenshots: $(VENV)/dev.stamp ## draw screenshots/ from the app itself
 programs: ## rebuild the built-in programs from their sources
 	@command -v gcc >/dev/null || { echo "programs need gcc: apt-get install gcc libc6-dev"; exit 1; }
 	@$(MAKE) --no-print-directory -C backends/emulated/programs
+	@$(MAKE) --no-print-directory -C tests/machine/bare
 
 wheel: $(VENV)/dev.stamp ## build dist/hwbp_tui-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation

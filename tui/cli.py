@@ -141,12 +141,39 @@ def _start_machine(options: SimpleNamespace) -> Spawned:
         raise _refuse("the perf backend is not built yet", "--backend emulated works, on a program after --")
     if getattr(options, "pid", None):
         raise _refuse("the emulated machine cannot attach to a live process", "give it a program after --")
+    if getattr(options, "bare", False):
+        if backend != "emulated":
+            raise _refuse("--bare needs the emulated machine")
+        if getattr(options, "watch", []):
+            raise _refuse(
+                "-w has no place in bare mode: the debug registers belong to the program",
+                "leave -w out: what the program watches is shown; or leave --bare out",
+            )
+        backend = "bare"
     for name in NOT_BUILT:
         if getattr(options, name, False):
             raise _refuse(f"--{name} is not built yet")
     from backends.spawn import spawn
 
     return spawn(backend)
+
+
+def _bare(options: SimpleNamespace, program: list[str] | None, word: str) -> list[str] | None:
+    """The program that was named, also without `--` where `--bare` allows that; the built-in one where none was."""
+    named = getattr(options, "bare_program", None)
+    if not getattr(options, "bare", False):
+        if named is not None:
+            raise CommandLineError(f"a program comes after --: hwbp-tui {word} -- {named}")
+        return program
+    if named is not None and program is not None:
+        raise CommandLineError(f"two programs: {named} and {' '.join(program)}")
+    if named is not None:
+        return [named]
+    if program is not None and not program:
+        raise CommandLineError("there is no program after --")
+    if program is not None:
+        return program
+    return [_builtin("selfdebug", options)[0].program]
 
 
 def _watches(options: SimpleNamespace) -> tuple[Watch, ...]:
@@ -232,6 +259,7 @@ def _plain(options: SimpleNamespace, program: list[str] | None) -> int:
 
 
 def _run(options: SimpleNamespace, program: list[str] | None) -> int:
+    program = _bare(options, program, "run")
     if not program:
         raise CommandLineError("run needs a program: hwbp-tui run -- PROGRAM [ARG]...")
     watches = _watches(options)
@@ -270,6 +298,7 @@ def _attach(options: SimpleNamespace, program: list[str] | None) -> int:
 
 
 def _trace(options: SimpleNamespace, program: list[str] | None) -> int:
+    program = _bare(options, program, "trace")
     if (options.pid is None) == (not program):
         raise CommandLineError(
             "trace needs either -p PID or a program: hwbp-tui trace [-w WATCH]... -- PROGRAM [ARG]..."
@@ -296,6 +325,7 @@ def _script(options: SimpleNamespace, program: list[str] | None) -> int:
     if options.pid is not None and program:
         raise CommandLineError("script takes either -p PID or a program, not both")
     watches = _watches(options)
+    program = _bare(options, program, "script")
     spawned = _start_machine(options)
     from tui.text.script import read_script, run_script
 

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
         (["trace", "-w", "", "--", "x"], 2, "needs an expression"),
         (["trace", "--allow", "fly", "--", "x"], 2, "invalid choice: 'fly'"),
         (["run"], 2, "run needs a program"),
-        (["run", "prog"], 2, "unrecognized arguments: prog"),
+        (["run", "prog"], 2, "a program comes after --: hwbp-tui run -- prog"),
         (["script"], 2, "required: FILE"),
         (["script", "-", "--"], 2, "no program after --"),
         (["slots", "--", "x"], 2, "slots takes no program"),

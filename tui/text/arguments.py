@@ -37,8 +37,14 @@ def command_line() -> argparse.ArgumentParser:
     _screen_options(demo)
     demo.add_argument("--backend", choices=_BACKENDS)
 
-    run = _word(words, "run", "the app on a program", "hwbp-tui run [-w WATCH]... -- PROGRAM [ARG]...")
+    run = _word(
+        words,
+        "run",
+        "the app on a program",
+        "hwbp-tui run [-w WATCH]... -- PROGRAM [ARG]...  |  hwbp-tui run --bare [PROGRAM]",
+    )
     _machine_options(run)
+    _bare_program(run)
     _screen_options(run)
 
     attach = _word(words, "attach", "the app on a live process", "hwbp-tui attach PID [-w WATCH]...")
@@ -50,9 +56,10 @@ def command_line() -> argparse.ArgumentParser:
         words,
         "trace",
         "one line a hit, no screen",
-        "hwbp-tui trace [-w WATCH]... (-p PID | -- PROGRAM [ARG]...)",
+        "hwbp-tui trace [-w WATCH]... (-p PID | -- PROGRAM [ARG]... | --bare [PROGRAM])",
     )
     _machine_options(trace)
+    _bare_program(trace)
     trace.add_argument("-p", "--pid", type=_pid, metavar="PID", help="a live process")
     trace.add_argument("--json", action="store_true", help="one JSON object a line")
     trace.add_argument("--stack", action="store_true", help="call stacks with the hits")
@@ -112,10 +119,21 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="let an emulated program do this",
     )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="no operating system: the program runs at privilege level 0 and owns the debug registers",
+    )
     for name in NOT_BUILT:
         parser.add_argument(
             f"--{name}", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
         )
+
+
+def _bare_program(parser: argparse.ArgumentParser) -> None:
+    """`--bare PROGRAM`: a bare program takes no arguments, so it may stand there without `--`."""
+    parser.add_argument("bare_program", nargs="?", metavar="PROGRAM", help="with --bare: the image to run")
 
 
 def _screen_options(parser: argparse.ArgumentParser) -> None:

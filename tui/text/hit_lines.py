@@ -162,7 +162,11 @@ class TextLines(HitLines):
     def fixed(self, hit: dict[str, int]) -> Fixed:
         names = self.names(hit)
         slot = "?" if names["slot"] is None else names["slot"]
-        label = self.session.watch_label(hit["breakpoint"])
+        known = self.session.watches
+        if known.find(hit["breakpoint"]) or known.stranger(hit["breakpoint"]):
+            label = self.session.watch_label(hit["breakpoint"])
+        else:  # gone before anybody asked: a bare program re-arms its registers as it likes
+            label = self.session.names.describe_data(hit["address"])
         before = f"{slot:>2} {names['tid']:>6} {names['comm']:<15} {names['access']:<3} {label:<{self._wide}}"
         after = f"{names['symbol']:<28} {names['source'] or '-':<18} {names['insn'] or ''}"
         return before, names["access"], after

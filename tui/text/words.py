@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["NOT_BUILT", "CommandLineError", "split"]
 
-NOT_BUILT: Final = ("children", "kernel", "guard", "bare", "sudo")
+NOT_BUILT: Final = ("children", "kernel", "guard", "sudo")
 """Options of the contract that are understood, and not built yet."""
 
 

@@ -15,16 +15,20 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A built-in program. `suggested_watches` are WATCH texts worth trying, the best first, never more than four."""
+    """A built-in program. `suggested_watches` are WATCH texts worth trying, the best first, never more than four.
+
+    `bare`: it runs at privilege level 0, without an operating system, and arms its debug registers itself.
+    """
 
     name: str
     path: Path
     summary: str
     suggested_watches: tuple[str, ...]
+    bare: bool = False
 
 
-def _program(name: str, summary: str, *watches: str) -> Program:
-    return Program(name, _HERE / name, summary, watches)
+def _program(name: str, summary: str, *watches: str, bare: bool = False) -> Program:
+    return Program(name, _HERE / name, summary, watches, bare)
 
 
 PROGRAMS: Mapping[str, Program] = MappingProxyType(
@@ -55,6 +59,11 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
                 "strings",
                 "the same bytes copied by rep movsb, by 16-byte SSE moves and one by one",
                 *("target/8", "source/8:rw", "checksum"),
+            ),
+            _program(
+                "selfdebug",
+                "a program at privilege level 0 that arms DR0 to DR3 itself and takes each #DB by its own IDT",
+                bare=True,
             ),
         )
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from backends.base import HwbpError
 from backends.dr import dr6_fields, dr7_fields
 from tui.session.arming import free_slots, owner_text
+from tui.session.commands.debug_exceptions import debug_exceptions
 from tui.session.commands.table import Command, answer
 from tui.session.commands.words import count, number
 from tui.session.escape import escape, escape_bytes
@@ -111,6 +112,8 @@ def _slots(session: Session, _text: str) -> Answer:
             bp = by_id.get(slot.breakpoint) if slot.breakpoint is not None else None
             what = session.watch_label(bp.id) if bp else session.names.describe_data(slot.address)
             who = f"{owner_text(bp)}, {bp.hits} hits" if bp else "written by hand, in nobody's books"
+            if slot.type == "io":
+                what, who = f"port {slot.address & 0xFFFF:#x}", "in nobody's books"
             enable = ("L" if slot.local else "") + ("G" if slot.global_ else "") or "off"
             lines.append(
                 f"{head}DR{index}  {slot.type:<2} {slot.length} {slot.address:#x} {enable}  {what}  {who}"
@@ -273,6 +276,7 @@ _TOPICS: Final[tuple[tuple[str, str, tuple[str, ...], str, Callable[[Session, st
     ("registers", "[NAME]...", ("info r",), "the task's registers", _registers),
     ("dr", "", (), "the debug registers, field by field", _dr),
     ("slots", "", (), "what sits in DR0 to DR3, and who holds it", _slots),
+    ("db", "[N]", (), "the #DB exceptions that a bare program took (--bare)", debug_exceptions),
     ("owners", "", (), "how many slots each interface holds", _owners),
     ("hits", "[N]", (), "the last hits", _hits),
     ("sites", "", (), "exact totals for each watch and instruction", _sites),
