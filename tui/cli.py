@@ -142,13 +142,6 @@ def _start_machine(options: SimpleNamespace) -> Spawned:
     if getattr(options, "pid", None):
         raise _refuse("the emulated machine cannot attach to a live process", "give it a program after --")
     if getattr(options, "bare", False):
-        if backend != "emulated":
-            raise _refuse("--bare needs the emulated machine")
-        if getattr(options, "watch", []):
-            raise _refuse(
-                "-w has no place in bare mode: the debug registers belong to the program",
-                "leave -w out: what the program watches is shown; or leave --bare out",
-            )
         backend = "bare"
     for name in NOT_BUILT:
         if getattr(options, name, False):
@@ -161,7 +154,14 @@ def _start_machine(options: SimpleNamespace) -> Spawned:
 def _bare(options: SimpleNamespace, program: list[str] | None, word: str) -> list[str] | None:
     """The program that was named, also without `--` where `--bare` allows that; the built-in one where none was."""
     named = getattr(options, "bare_program", None)
-    if not getattr(options, "bare", False):
+    if getattr(options, "bare", False):
+        if getattr(options, "backend", "emulated") != "emulated":
+            raise CommandLineError("--bare is a mode of the emulated machine")
+        if getattr(options, "watch", []):
+            raise CommandLineError(
+                "-w has no place in bare mode: the debug registers belong to the program, and what it watches is shown"
+            )
+    else:
         if named is not None:
             raise CommandLineError(f"a program comes after --: hwbp-tui {word} -- {named}")
         return program
