@@ -7,11 +7,12 @@ The front end holds a `Backend`; so does the backend's process (`backends.host`)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 from backends.model import Breakpoint, BreakpointRequest, DebugException, Frame, MachineView, Site
 from symbols.dataclass import dataclass
 
-__all__ = ["Backend", "HwbpError", "Launch", "Register"]
+__all__ = ["Attach", "Backend", "HwbpError", "Launch", "Register"]
 
 
 class HwbpError(Exception):
@@ -38,6 +39,10 @@ class Launch:
     `stdin` is a file's path, or None for nothing. `allow` holds what an emulated program may do by itself besides
     computing and printing ("write", "network", "exec", "kill"). `stacks` records call stacks with the hits.
     `lossless` lets the machine wait for the reader instead of overwriting hits that were not read.
+
+    For a live program: `env` is all of its environment, `children` follows the processes that it begins, `kernel` reports
+    hits in kernel mode too. Its `output` is captured (`Backend.output`), or both streams go to our standard error, or they
+    are its own: ours.
     """
 
     program: str
@@ -47,6 +52,20 @@ class Launch:
     allow: tuple[str, ...] = ()
     stacks: bool = True
     lossless: bool = False
+    children: bool = False
+    kernel: bool = False
+    output: Literal["captured", "error", "own"] = "captured"
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Which live process to watch, and how; the other fields are those of `Launch`."""
+
+    pid: int
+    stacks: bool = True
+    lossless: bool = False
+    children: bool = False
+    kernel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +77,19 @@ class Register:
 
 
 class Backend(ABC):
-    """A machine. Every method may raise `HwbpError`; a request that is refused leaves nothing behind."""
+    """A machine. Every method may raise `HwbpError`; a request that is refused leaves nothing behind.
+
+    What every machine can do is abstract. The rest has a neutral default, and `MachineView.can` says what works, so that
+    a front end need not know which machine it has.
+    """
 
     @abstractmethod
     def launch(self, launch: Launch) -> MachineView:
         """Load a program and stop before its first instruction."""
+
+    def attach(self, attach: Attach) -> MachineView:
+        """Watch a process that runs, without stopping it (ESRCH, EPERM; EOPNOTSUPP for an emulated machine)."""
+        raise HwbpError("this machine cannot attach to a live process", errno="EOPNOTSUPP")
 
     @abstractmethod
     def view(self) -> MachineView:
@@ -99,6 +126,17 @@ class Backend(ABC):
     @abstractmethod
     def run_to(self, address: int) -> MachineView:
         """Run to an address without taking a slot; any other stop comes first."""
+
+    def run_to_mapping(self, until: int) -> MachineView:
+        """Before the program has begun: run until something more is mapped, or to the address `until`.
+
+        A machine that cannot tell runs to the address.
+        """
+        return self.run_to(until)
+
+    def release(self) -> MachineView:
+        """Watch no more: a live program goes on by itself, its slots free; an emulated one stops."""
+        return self.stop()
 
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from typing import Any, NoReturn
 
-from backends.base import Backend, HwbpError, Launch, Register
+from backends.base import Attach, Backend, HwbpError, Launch, Register
 from backends.model import Breakpoint, BreakpointRequest, DebugException, Frame, MachineView, Site
 from backends.protocol import (
     VERSION,
@@ -34,7 +34,7 @@ _PATIENCE = 2.0
 
 
 def start(backend: str, capacity: int = DEFAULT_CAPACITY) -> ClientBackend:
-    """Start a backend's process ("emulated"). Returns at once; the first call waits for it.
+    """Start a backend's process ("emulated", "perf"). Returns at once; the first call waits for it.
 
     `capacity` is how many hits the ring keeps, a power of two.
     """
@@ -140,6 +140,9 @@ class ClientBackend(Backend):
     def launch(self, launch: Launch) -> MachineView:
         return self._call("launch", launch)  # type: ignore[no-any-return]
 
+    def attach(self, attach: Attach) -> MachineView:
+        return self._call("attach", attach)  # type: ignore[no-any-return]
+
     def view(self) -> MachineView:
         return self._call("view")  # type: ignore[no-any-return]
 
@@ -166,6 +169,12 @@ class ClientBackend(Backend):
 
     def run_to(self, address: int) -> MachineView:
         return self._call("run_to", address)  # type: ignore[no-any-return]
+
+    def run_to_mapping(self, until: int) -> MachineView:
+        return self._call("run_to_mapping", until)  # type: ignore[no-any-return]
+
+    def release(self) -> MachineView:
+        return self._call("release")  # type: ignore[no-any-return]
 
     def read(self, address: int, size: int) -> bytes:
         return self._call("read", address, size)  # type: ignore[no-any-return]

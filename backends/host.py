@@ -53,10 +53,14 @@ def _import(name: str) -> None:
     """What `_make` will need. What cannot be imported is told when it is asked for."""
     if name == "emulated":
         with contextlib.suppress(ImportError):
-            import backends.emulated.backend  # noqa: F401
+            import backends.emulated.backend
+    elif name == "perf":
+        with contextlib.suppress(ImportError):
+            import backends.perf.backend
+            import backends.perf.recorder  # noqa: F401
 
 
-def _make(name: str, ring_fd: int) -> tuple[Backend, Machine]:
+def _make(name: str, ring_fd: int, streams: list[int]) -> tuple[Backend, Machine]:
     if name == "emulated":
         from backends.emulated.backend import EmulatedBackend
 
@@ -67,6 +71,11 @@ def _make(name: str, ring_fd: int) -> tuple[Backend, Machine]:
 
         bare = BareBackend(ring_fd)
         return bare, bare
+    if name == "perf" and len(streams) == 2:
+        from backends.perf.backend import PerfBackend
+
+        live = PerfBackend(ring_fd, (streams[0], streams[1]))
+        return live, live
     raise HwbpError(f"no backend {name!r}")
 
 
@@ -121,7 +130,7 @@ def main(arguments: list[str]) -> int:
     connection = socket.socket(fileno=int(arguments[0]))
     if not _same_user(connection):
         return 1
-    data, fds, _, _ = socket.recv_fds(connection, 1, 1)
+    data, fds, _, _ = socket.recv_fds(connection, 1, 3)
     hello = receive(connection) if data and fds else None
     if not isinstance(hello, Hello):
         return 1
@@ -130,7 +139,7 @@ def main(arguments: list[str]) -> int:
             raise HwbpError(
                 f"the front end speaks version {hello.version} of the protocol, this process {VERSION}"
             )
-        backend, machine = _make(hello.backend, fds[0])
+        backend, machine = _make(hello.backend, fds[0], fds[1:])
     except (HwbpError, ImportError) as error:
         connection.sendall(pack(Failure(0, str(error), None, (), "")))
         return 1

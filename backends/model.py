@@ -12,6 +12,7 @@ from typing import Literal
 from symbols.dataclass import dataclass
 
 __all__ = [
+    "Abilities",
     "Breakpoint",
     "BreakpointRequest",
     "CpuView",
@@ -37,8 +38,25 @@ OwnerKind = Literal["perf", "ptrace", "kgdb", "ftrace", "module", "kvm", "hand",
 """Who holds a slot. `hand` is a register written by hand, past the kernel's books; `program` is the program itself,
 where it runs at privilege level 0 without a kernel."""
 
-RunState = Literal["loaded", "running", "stopped", "exited", "failed"]
-"""`loaded`: nothing has run yet. `failed`: a task met what the machine cannot do; it stays open to inspection."""
+RunState = Literal["loaded", "running", "stopped", "exited", "failed", "detached"]
+"""`loaded`: nothing has run yet. `failed`: a task met what the machine cannot do; it stays open to inspection.
+`detached`: a live program goes on by itself, unwatched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a machine can be asked, beyond arming and recording.
+
+    `stops`: it can stand still, and then has registers; `steps`: it runs single instructions; `writes_dr`: its debug
+    registers can be written by hand; `ptrace`: it has a ptrace interface to peek and poke; `why_not` says, in one
+    sentence, why it lacks what it lacks.
+    """
+
+    stops: bool = True
+    steps: bool = True
+    writes_dr: bool = True
+    ptrace: bool = True
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +138,10 @@ class CpuView:
     the register to 0xffff0ff0), `cpu_dr7` the kernel's copy of DR7 without fixed bit 10 (x86 hw_breakpoint.c), `changed_dr7` the bits that the last write to DR7 changed and
     `changed_by` who made it. `db_count` counts #DB exceptions, `dr_writes` writes to any debug register.
     `last_db` says in words what the last #DB was. `free` is what a CPU-wide request would still get.
+
+    `readable` is False on a live machine, where nobody in user space can read the registers themselves: `dr`, `slots` and
+    `cpu_dr7` are the kernel's books then, `dr7` is `cpu_dr7`, and `dr6` and the counts mean nothing. A front end shows
+    none of them as the hardware's.
     """
 
     cpu: int
@@ -135,6 +157,7 @@ class CpuView:
     last_db: str
     free: int
     slots: tuple[Slot, ...]
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +168,7 @@ class Stop:
     """
 
     reason: Literal[
-        "none", "entry", "user", "hit", "step", "exit", "signal", "unsupported", "limit", "shutdown"
+        "none", "entry", "mapped", "user", "hit", "step", "exit", "signal", "unsupported", "limit", "shutdown"
     ]
     text: str = ""
     hit: int | None = None
@@ -174,15 +197,18 @@ class DebugException:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """One task. `virtual_dr6` and `ptrace_dr7` are what PTRACE_PEEKUSER would give for u_debugreg[6] and [7]."""
+    """One task. `virtual_dr6` and `ptrace_dr7` are what PTRACE_PEEKUSER would give for u_debugreg[6] and [7].
+
+    None where it is not known: a live task that runs has no registers to show.
+    """
 
     pid: int
     tid: int
     comm: str
-    pc: int
-    sp: int
-    virtual_dr6: int
-    ptrace_dr7: int
+    pc: int | None
+    sp: int | None
+    virtual_dr6: int | None
+    ptrace_dr7: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,3 +282,4 @@ class MachineView:
     refusals: tuple[Refusal, ...] = ()
     refused: int = 0
     comms: tuple[str, ...] = field(default=())
+    can: Abilities = Abilities()

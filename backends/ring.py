@@ -5,7 +5,8 @@ when either side is killed. Layout: a header page of 64-bit words, then `capacit
 
 The writer fills a record and publishes the head afterwards, in groups: up to `PUBLISH_EVERY` records past the
 published head may be half written. A reader therefore trusts a row only if it lies less than
-`capacity - 2 * PUBLISH_EVERY` behind the head as read *after* the copy (see `backends.ring_reader`).
+`capacity - 2 * PUBLISH_EVERY` behind the head as read *after* the copy (see `backends.ring_reader`). A writer that fills
+more than a group at a time says so before: rows up to `claimed` may be half written.
 
 With the flow flag set the writer waits for the reader's tail instead of overwriting.
 """
@@ -52,11 +53,12 @@ HEADER: Final = {
     "output": 9,  # bytes the program has printed
     "lost": 10,  # hits that never reached the ring
     "sites": 11,  # distinct (breakpoint, instruction) pairs so far
+    "claimed": 13,  # a bulk writer writes rows up to here before it moves the head; 0: it writes in groups
     "limit": 12,  # the machine stops once this many hits have been written (the reader's, and done with then); 0: never
 }
 """Word numbers in the header page."""
 
-RUN_STATES: Final = ("loaded", "running", "stopped", "exited", "failed")
+RUN_STATES: Final = ("loaded", "running", "stopped", "exited", "failed", "detached")
 
 RECORD_FIELDS: Final = (
     ("seq", "u8"),  # from 0

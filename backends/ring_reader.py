@@ -60,7 +60,7 @@ class RingReader:
     @property
     def first(self) -> int:
         """The oldest sequence number that can still be read."""
-        return max(0, self.head - self._safe)
+        return max(0, self.head - self._safe, self.word("claimed") - self.capacity)
 
     def read(self, first: int, count: int) -> Records:
         """Copy up to `count` rows from sequence number `first` on.
@@ -73,7 +73,7 @@ class RingReader:
     def _copy(self, first: int, count: int) -> tuple[int, Records]:
         """Where the rows that could be copied begin, and the rows. Their own `seq` is the writer's word only."""
         head = self.head
-        start = max(first, head - self._safe, 0)
+        start = max(first, self.first)
         end = min(first + count, head)
         if start >= end:
             return start, self._rows[:0]

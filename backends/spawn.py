@@ -30,7 +30,7 @@ class Spawned(NamedTuple):
 
 
 def spawn(backend: str, capacity: int = DEFAULT_CAPACITY) -> Spawned:
-    """Start a backend's process ("emulated") and hand it its ring of `capacity` hits (a power of two).
+    """Start a backend's process ("emulated", "perf") and hand it its ring of `capacity` hits (a power of two).
 
     Returns at once. Raises HwbpError (EPIPE) when there can be no process.
     """
@@ -44,7 +44,9 @@ def spawn(backend: str, capacity: int = DEFAULT_CAPACITY) -> Spawned:
         os.close(ring_fd)
         raise
     with contextlib.suppress(OSError):  # a process that has died already: the first call says why
-        socket.send_fds(ours, [b"\0"], [ring_fd])
+        # A live program may write to our own streams, which are not those of its parent, the machine's process.
+        streams = [1, 2] if backend == "perf" else []
+        socket.send_fds(ours, [b"\0"], [ring_fd, *streams])
     return Spawned(backend, ours, process, ring_fd)
 
 

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from tui.text.words import NOT_BUILT, CommandLineError, split
+from tui.text.words import LIVE_ONLY, NOT_BUILT, CommandLineError, split
 
 if TYPE_CHECKING:
-    from backends.base import HwbpError, Launch
+    from backends.base import Attach, HwbpError, Launch
     from backends.spawn import Spawned
     from tui.session.session import Session
     from tui.session.watch import Watch
@@ -137,12 +137,18 @@ def _start_machine(options: SimpleNamespace) -> Spawned:
     backend: str = getattr(options, "backend", None) or (
         "perf" if getattr(options, "pid", None) else "emulated"
     )
-    if backend == "perf":
-        raise _refuse("the perf backend is not built yet", "--backend emulated works, on a program after --")
-    if getattr(options, "pid", None):
-        raise _refuse("the emulated machine cannot attach to a live process", "give it a program after --")
-    if getattr(options, "bare", False):
-        backend = "bare"
+    if backend == "emulated":
+        if getattr(options, "pid", None):
+            raise _refuse(
+                "the emulated machine cannot attach to a live process", "give it a program after --"
+            )
+        for name in LIVE_ONLY:
+            if getattr(options, name, False):
+                raise _refuse(f"--{name} is for live programs", "--backend perf, or -p PID")
+        if getattr(options, "bare", False):
+            backend = "bare"
+    elif getattr(options, "bare", False):
+        raise _refuse("--bare is for the emulated machine", "leave out --backend perf, or -p")
     for name in NOT_BUILT:
         if getattr(options, name, False):
             raise _refuse(f"--{name} is not built yet")
@@ -193,18 +199,34 @@ def _variable(text: str) -> tuple[str, str]:
 def _launch(program: Sequence[str], options: SimpleNamespace, **more: Any) -> Launch:
     from backends.base import Launch
 
+    env = dict(_variable(text) for text in getattr(options, "env", []))
+    if getattr(options, "backend", None) == "perf":  # a live program has our environment
+        env = {**os.environ, **_compatible(options), **env}
     return Launch(
         program=program[0],
         argv=tuple(program[1:]),
-        env=tuple(_variable(text) for text in getattr(options, "env", [])),
+        env=tuple(env.items()),
         stdin=getattr(options, "stdin", None),
         allow=tuple(dict.fromkeys(getattr(options, "allow", []))),
+        children=getattr(options, "children", False),
+        kernel=getattr(options, "kernel", False),
+        **more,
+    )
+
+
+def _attach_to(options: SimpleNamespace, **more: Any) -> Attach:
+    from backends.base import Attach
+
+    return Attach(
+        pid=options.pid,
+        children=getattr(options, "children", False),
+        kernel=getattr(options, "kernel", False),
         **more,
     )
 
 
 def _session(
-    launch: Launch, watches: tuple[Watch, ...], spawned: Spawned, patient: bool = False
+    target: Launch | Attach, watches: tuple[Watch, ...], spawned: Spawned, patient: bool = False
 ) -> Callable[[], Session]:
     """What opens the session: on the process that is starting, and on a fresh one each further time."""
     starting = [spawned]
@@ -214,9 +236,18 @@ def _session(
         from tui.session.open import open_session
 
         process = starting.pop() if starting else spawn(spawned.backend)
-        return open_session(process, launch, watches, patient=patient)
+        return open_session(process, target, watches, patient=patient)
 
     return open_it
+
+
+def _compatible(options: SimpleNamespace) -> dict[str, str]:
+    """With --compat: the CPU features that glibc chooses its functions by are those of the emulated CPU."""
+    if not getattr(options, "compat", False):
+        return {}
+    from tui.text.words import COMPATIBLE
+
+    return {"GLIBC_TUNABLES": COMPATIBLE}
 
 
 def _builtin(name: str, options: SimpleNamespace) -> tuple[Launch, tuple[Watch, ...]]:
@@ -293,8 +324,10 @@ def _app(open_session: Callable[[], Session], options: SimpleNamespace, **more: 
 
 def _attach(options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "attach")
-    _watches(options)
-    raise _refuse("attach is not built yet", "the emulated machine runs a program: hwbp-tui run -- PROGRAM")
+    watches = _watches(options)
+    _needs_terminal("attach")
+    spawned = _start_machine(options)
+    return _app(_session(_attach_to(options), watches, spawned), options)
 
 
 def _trace(options: SimpleNamespace, program: list[str] | None) -> int:
@@ -305,8 +338,14 @@ def _trace(options: SimpleNamespace, program: list[str] | None) -> int:
         )
     watches = _watches(options)
     spawned = _start_machine(options)
-    assert program
-    launch = _launch(program, options, stacks=options.stack, lossless=True)
+    target: Launch | Attach
+    how: dict[str, Any] = {"stacks": options.stack, "lossless": True}
+    if program:
+        if spawned.backend == "perf":
+            how["output"] = "own" if options.output else "error"
+        target = _launch(program, options, **how)
+    else:
+        target = _attach_to(options, **how)
     from tui.text.trace import TraceOptions, trace
 
     asked = TraceOptions(
@@ -316,7 +355,7 @@ def _trace(options: SimpleNamespace, program: list[str] | None) -> int:
         duration=options.duration,
         output=options.output,
     )
-    return trace(asked, _session(launch, watches, spawned))
+    return trace(asked, _session(target, watches, spawned))
 
 
 def _script(options: SimpleNamespace, program: list[str] | None) -> int:
@@ -330,9 +369,13 @@ def _script(options: SimpleNamespace, program: list[str] | None) -> int:
     from tui.text.script import read_script, run_script
 
     lines = read_script(options.file)
-    launch = _launch(program, options) if program else _builtin("counter", options)[0]
+    target: Launch | Attach
+    if options.pid is not None:
+        target = _attach_to(options)
+    else:
+        target = _launch(program, options) if program else _builtin("counter", options)[0]
     name = "standard input" if options.file == "-" else options.file
-    return run_script(lines, _session(launch, watches, spawned, patient=True), json=options.json, name=name)
+    return run_script(lines, _session(target, watches, spawned, patient=True), json=options.json, name=name)
 
 
 def _slots(_options: SimpleNamespace, program: list[str] | None) -> int:

@@ -57,4 +57,4 @@ class Goal:
         if self.until is not None and not self.or_still:
             return False
         state = ring.state
-        return state in ("exited", "failed") or (state != "running" and not self.exit)
+        return state in ("exited", "failed", "detached") or (state != "running" and not self.exit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from backends.base import HwbpError, Launch
+from backends.base import Attach, HwbpError, Launch
 from tui.session.escape import escape
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ __all__ = ["open_session"]
 
 
 def open_session(
-    spawned: Spawned, launch: Launch, watches: tuple[Watch, ...] = (), *, patient: bool = False
+    spawned: Spawned, target: Launch | Attach, watches: tuple[Watch, ...] = (), *, patient: bool = False
 ) -> Session:
-    """Load a program into a machine whose process has been started, and arm watches, all or none. Raises HwbpError.
+    """Load a program into a machine whose process has been started, or attach it to one, and arm watches, all or none.
 
-    A machine that could not be opened is closed again. With `launch.lossless` the ring waits for its reader.
+    Raises HwbpError; a machine that could not be opened is closed again. With `target.lossless` the ring waits for its reader.
     """
     from backends.client import connect
 
     client = connect(spawned)
     try:
-        if os.path.isdir(launch.program):
-            raise HwbpError(f"{escape(launch.program)}: is a directory, not a program", errno="EISDIR")
+        if isinstance(target, Launch) and os.path.isdir(target.program):
+            raise HwbpError(f"{escape(target.program)}: is a directory, not a program", errno="EISDIR")
         from backends.ring_reader import RingReader
         from tui.session.session import Session
 
@@ -39,8 +39,11 @@ def open_session(
             import symbols.space  # noqa: F401 - while the machine's process is still starting
 
         ring = RingReader(client.ring_fd)
-        client.launch(launch)
-        if launch.lossless:
+        if isinstance(target, Launch):
+            client.launch(target)
+        else:
+            client.attach(target)
+        if target.lossless:
             ring.set_flow(True)
         session = Session(client, ring, patient=patient)
         session.open_watches(watches)

@@ -153,8 +153,7 @@ class Session:
             return arm(self, ready) if ready else ()
         early = dict(zip(ready, arm(self, ready), strict=True)) if ready else {}
         try:
-            self.run_to_entry()
-            late = tuple(planned or plan(self, watch) for planned, watch in zip(plans, watches, strict=True))
+            late = self._plan_late(plans, watches)
         finally:
             self.watches = WatchBook()
             if ids := tuple(bp_id for armed in early.values() for bp_id in armed.breakpoints):
@@ -163,6 +162,23 @@ class Session:
             if (planned := plans[armed.index]) is not None:
                 self.watches.also(armed.index, early[planned].breakpoints)
         return all_armed
+
+    def _plan_late(self, plans: list[Planned | None], watches: tuple[Watch, ...]) -> tuple[Planned, ...]:
+        """Let the dynamic loader work until every watch has an address."""
+        while True:
+            entry = self.entry
+            if entry is not None:
+                self.took(self.backend.run_to_mapping(entry))
+                self._interrupted.clear()
+                self.wait(Goal())
+                self._still_there()
+            try:
+                return tuple(
+                    planned or plan(self, watch) for planned, watch in zip(plans, watches, strict=True)
+                )
+            except HwbpError:
+                if self.view.stop.reason != "mapped":
+                    raise
 
     @property
     def entry(self) -> int | None:
@@ -181,10 +197,13 @@ class Session:
             self.took(self.backend.run_to(entry))
             self._interrupted.clear()
             self.wait(Goal())
-            if self.view.state in ("exited", "failed"):
-                raise HwbpError(
-                    f"the program ended before its libraries were in place: {escape(self.view.stop.text)}"
-                )
+            self._still_there()
+
+    def _still_there(self) -> None:
+        if self.view.state in ("exited", "failed"):
+            raise HwbpError(
+                f"the program ended before its libraries were in place: {escape(self.view.stop.text)}"
+            )
 
     # Running
 

@@ -125,6 +125,12 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="no operating system: the program runs at privilege level 0 and owns the debug registers",
     )
+    parser.add_argument(
+        "--children", action="store_true", default=argparse.SUPPRESS, help="follow a live program's children"
+    )
+    parser.add_argument(
+        "--kernel", action="store_true", default=argparse.SUPPRESS, help="live: hits in kernel mode too"
+    )
     for name in NOT_BUILT:
         parser.add_argument(
             f"--{name}", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS

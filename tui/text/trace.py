@@ -92,10 +92,11 @@ class _Trace:
         began = time.monotonic()
         if self.options.limit is not None:
             session.ring.set_limit(session.ring.consumed + self.options.limit)
-        if session.view.state not in ("exited", "failed"):
+        if session.view.state in ("loaded", "stopped"):
             session.backend.resume()
         self._follow(None if self.options.duration is None else began + self.options.duration)
-        view = session.took(session.backend.stop()) if session.ring.state == "running" else session.look()
+        view = session.took(session.backend.release()) if session.ring.state == "running" else session.look()
+        self._rest()
         self.output.flush()
         self.program.pump()
         facts: dict[str, Any] = {
@@ -112,6 +113,13 @@ class _Trace:
         if view.state == "failed":
             raise HwbpError(escape(view.stop.text) or "the machine cannot go on")
         return 0
+
+    def _rest(self) -> None:
+        """Hits that were on their way when the watching ended."""
+        limit = self.options.limit
+        while len(rows := self.session.ring.consume(_ROWS_A_TURN)):
+            if self.hits != limit:
+                self._print(rows, limit)
 
     def _follow(self, deadline: float | None) -> None:
         """Print hits until the program ends, or the limit, the duration or SIGINT comes first."""

@@ -74,6 +74,11 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
         cpu = self.scene.cpu
         if cpu is None:
             return self.rule(width, self.title)
+        if not cpu.readable:
+            after = f"kernel's copy {cpu.cpu_dr7:08x}, the register itself is not readable live"
+            return self.rule(
+                width, self.title, after=after, right=self._about(width) if self.has_focus else ""
+            )
         after = f"{cpu.dr7:08x}  kernel's copy {cpu.cpu_dr7:08x}"
         ink = self.ink
         if cpu.cpu_dr7 | dr.DR7_BASE != cpu.dr7:
@@ -189,9 +194,11 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
     def lines(self, width: int, height: int) -> list[Strip]:
         """One line, or a rule and a line."""
         ink, cpu, view = self.ink, self.scene.cpu, self.scene.view
+        if cpu is not None and not cpu.readable:
+            return self._unreadable(width, height)
         value = f"{cpu.dr6:08x}" if cpu else ""
         virtual = ""
-        if view is not None and view.tasks:
+        if view is not None and view.tasks and view.tasks[0].virtual_dr6 is not None:
             virtual = f"virtual (task {view.tasks[0].tid}) {view.tasks[0].virtual_dr6:x}"
         line = self.line(width)
         if height < 2:
@@ -210,6 +217,20 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
             last = f"last: {cpu.last_db}" if cpu.last_db else "no #DB yet"
             line.end((f"{last}   {cpu.db_count:,} #DB, {cpu.dr_writes:,} writes to DRs ", ink.muted))
         return [self.rule(width, self.title, after=value, right=virtual), line.strip()]
+
+    def _unreadable(self, width: int, height: int) -> list[Strip]:
+        """Nobody in user space can read a live CPU's DR6, and nothing stands in for it."""
+        why = "not readable live: DR6 is the #DB handler's alone"
+        if height < 2:
+            rule, style = self.glyphs.rule, self.ink.rule
+            return [
+                self.line(width)
+                .add(rule, style)
+                .add(" DR6 ", self.ink.title)
+                .add(why, self.ink.muted)
+                .strip()
+            ]
+        return [self.rule(width, self.title), self.line(width).add("  ").add(why, self.ink.muted).strip()]
 
     def _bits(self, line: Line, *, notes: bool) -> None:
         ink, cpu = self.ink, self.scene.cpu

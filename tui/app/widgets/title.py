@@ -20,6 +20,7 @@ _WORDS = {
     "stopped": "STOPPED",
     "exited": "EXITED",
     "failed": "FAILED",
+    "detached": "DETACHED",
     "starting": "STARTING",
 }
 

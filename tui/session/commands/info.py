@@ -81,6 +81,11 @@ def _dr(session: Session, _text: str) -> Answer:
     for cpu in session.view.cpus:
         head = f"CPU {cpu.cpu}: " if len(session.view.cpus) > 1 else ""
         lines += [f"{head}DR{number} {value:#018x}" for number, value in enumerate(cpu.dr)]
+        if not cpu.readable:
+            lines.append(
+                f"{head}DR6, DR7: not readable from user space; the kernel's copy of DR7 {cpu.cpu_dr7:#010x}"
+            )
+            continue
         six = ", ".join(f"{field.name} {field.of(cpu.dr6)}" for field in dr6_fields())
         seven = ", ".join(f"{field.name} {field.of(cpu.dr7)}" for field in dr7_fields())
         lines += [f"{head}DR6 {cpu.dr6:#010x}  {six}", f"{head}DR7 {cpu.dr7:#010x}  {seven}"]
@@ -88,7 +93,13 @@ def _dr(session: Session, _text: str) -> Answer:
             f"{head}kernel's copy of DR7 {cpu.cpu_dr7:#010x}, {cpu.db_count} #DB, {cpu.dr_writes} DR writes"
         )
     rows = [
-        {"cpu": cpu.cpu, "dr": list(cpu.dr), "dr6": cpu.dr6, "dr7": cpu.dr7, "cpu_dr7": cpu.cpu_dr7}
+        {
+            "cpu": cpu.cpu,
+            "dr": list(cpu.dr),
+            "dr6": cpu.dr6 if cpu.readable else None,
+            "dr7": cpu.dr7 if cpu.readable else None,
+            "cpu_dr7": cpu.cpu_dr7,
+        }
         for cpu in session.view.cpus
     ]
     return answer(*lines, cpus=rows)
@@ -210,11 +221,14 @@ def _stack(session: Session, text: str) -> Answer:
 
 
 def _tasks(session: Session, _text: str) -> Answer:
-    lines = [
-        f"{task.tid}  {escape(task.comm)}  at {session.describe(task.pc)} ({task.pc:#x}), virtual DR6 "
-        f"{task.virtual_dr6:#x}, ptrace DR7 {task.ptrace_dr7:#x}"
-        for task in session.view.tasks
-    ]
+    lines = []
+    for task in session.view.tasks:
+        line = f"{task.tid}  {escape(task.comm)}"
+        if task.pc is not None:
+            line += f"  at {session.describe(task.pc)} ({task.pc:#x})"
+        if task.virtual_dr6 is not None and task.ptrace_dr7 is not None:
+            line += f", virtual DR6 {task.virtual_dr6:#x}, ptrace DR7 {task.ptrace_dr7:#x}"
+        lines.append(line)
     rows = [{**asdict(task), "comm": escape(task.comm)} for task in session.view.tasks]
     return answer(*(lines or ["no tasks"]), tasks=rows)
 

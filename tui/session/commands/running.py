@@ -20,9 +20,9 @@ __all__ = ["COMMANDS", "state_answer"]
 def state_answer(session: Session) -> Answer:
     """Where the machine stands."""
     view = session.view
-    task = view.tasks[0] if view.tasks else None
-    where = f" at {session.describe(task.pc)} ({task.pc:#x})" if task and view.state != "exited" else ""
-    source = session.source(task.pc) if where and task else None
+    pc = view.tasks[0].pc if view.tasks else None
+    where = f" at {session.describe(pc)} ({pc:#x})" if pc is not None and view.state != "exited" else ""
+    source = session.source(pc) if where and pc is not None else None
     text = f"{view.state}{where}{f', {source}' if source else ''}"
     if view.stop.text and view.state != "running":
         text += f": {escape(view.stop.text)}"
@@ -34,8 +34,8 @@ def state_answer(session: Session) -> Answer:
         reason=view.stop.reason,
         stop=escape(view.stop.text),
         hit=view.stop.hit,
-        pc=task.pc if task else None,
-        symbol=session.describe(task.pc) if task else None,
+        pc=pc,
+        symbol=session.describe(pc) if pc is not None else None,
         source=source,
         hits=view.hits,
         instructions=view.instructions,

@@ -69,6 +69,10 @@ def ended(session: Session) -> None:
         raise HwbpError(
             "the program has ended", remedy="it can still be looked at: info hits, info sites, info output"
         )
+    if session.view.state == "detached":
+        raise HwbpError(
+            "the program runs on by itself, unwatched", remedy="attach to it again: hwbp-tui attach PID"
+        )
     if session.view.state == "failed":
         raise HwbpError(f"the machine cannot go on: {escape(session.view.stop.text)}")
 

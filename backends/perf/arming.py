@@ -1,0 +1,209 @@
+"""Breakpoints on all threads of a target, all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import time
+from collections.abc import Callable
+from typing import Final
+
+from backends.base import HwbpError
+from backends.model import BreakpointRequest
+from backends.perf import events
+from backends.perf.capture import Capture, Carrier
+from backends.perf.sideband import Started, online_cpus
+from backends.perf.target import Target, held
+
+__all__ = ["Arming"]
+
+_KEPT_FREE: Final = 64
+"""Descriptors left for everything else."""
+_USER_END: Final = (1 << 47) - 4096
+_KERNEL_START: Final = 1 << 63
+
+
+class Arming:
+    """The breakpoints of one target. `carriers` are those that hold slots now.
+
+    `born` says who began a thread, where the kernel has told.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        capture: Capture,
+        born: Callable[[int], Started | None],
+        *,
+        children: bool,
+        kernel: bool,
+    ) -> None:
+        self._born = born
+        self._target = target
+        self._capture = capture
+        self._children = children
+        self._kernel = kernel
+        self._ids = 0
+        self._lost = 0
+        self.carriers: list[Carrier] = []
+        self.wide = False
+
+    def find(self, id_: int) -> Carrier:
+        """A breakpoint by its number (ENOENT)."""
+        for carrier in self.carriers:
+            if carrier.id == id_:
+                return carrier
+        raise HwbpError(f"no breakpoint {id_}", errno="ENOENT")
+
+    def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Carrier, ...]:
+        """Open the events of all requests on all threads, disabled, or none of them. Raises HwbpError."""
+        for request in requests:
+            self._check(request)
+        made: list[Carrier] = []
+        try:
+            for request in requests:
+                made.append(self._carrier(request))
+            self._open(made)
+        except OSError as error:
+            for carrier in made:
+                self._capture.forget(carrier)
+            first = requests[min(len(made), len(requests)) - 1]
+            what = first.text or f"{first.address:#x}"
+            raise events.refusal(error, what, f"process {self._target.pid}", self._holders(error)) from error
+        self.carriers += made
+        return tuple(made)
+
+    def start(self, carriers: tuple[Carrier, ...]) -> None:
+        """Enable what was asked to be."""
+        for carrier in carriers:
+            if carrier.request.enabled:
+                carrier.enable(True)
+
+    def _holders(self, error: OSError) -> tuple[str, ...]:
+        if error.errno != errno.ENOSPC:
+            return ()
+        return tuple(
+            f"perf event {next(iter(carrier.each()), '?')} of this program: "
+            f"{carrier.request.text or hex(carrier.request.address)}"
+            for carrier in self.carriers
+        )
+
+    def _check(self, request: BreakpointRequest) -> None:
+        if request.owner != "perf":
+            raise HwbpError(
+                f"a live breakpoint is a perf event here, not {request.owner}'s", errno="EOPNOTSUPP"
+            )
+        if request.address >= _KERNEL_START and not self._kernel:
+            raise HwbpError(
+                f"{request.address:#x} is a kernel address",
+                errno="EPERM",
+                remedy="--kernel watches those too",
+            )
+        if _USER_END <= request.address < _KERNEL_START:
+            raise HwbpError(f"{request.address:#x} is no address of a program", errno="EINVAL")
+
+    def _carrier(self, request: BreakpointRequest) -> Carrier:
+        self._ids += 1
+        attr = events.breakpoint_attributes(
+            request.address,
+            request.length,
+            request.type,
+            children=self._children,
+            kernel=self._kernel,
+            sampled=self._capture.sampled,
+        )
+        return Carrier(self._ids, request, attr)
+
+    # On threads
+
+    def _open(self, made: list[Carrier]) -> None:
+        needed = len(made) * max(1, len(self._target.threads())) * self._capture.events_per_thread
+        if not _descriptors(needed):
+            self._open_wide(made)
+            return
+        for carrier in made:
+            self._capture.prepare(carrier, None)
+        with held(self._target) as tids:
+            if tids is not None:
+                for tid in tids:
+                    self._open_on(made, tid)
+                return
+        self._open_running(made)
+
+    def _open_on(self, made: list[Carrier], tid: int) -> bool:
+        """On one thread; one that is gone has nothing to watch."""
+        try:
+            for carrier in made:
+                self._capture.open(carrier, tid)
+        except ProcessLookupError:
+            if not self._target.threads():
+                raise
+            return False
+        return True
+
+    def _open_running(self, made: list[Carrier]) -> None:
+        """Where threads cannot be held still: until nothing new appears. A thread that an armed one began has its
+        events from it, and opening them again would count its hits twice; the kernel tells whose child it is."""
+        seen: set[int] = set()
+        armed: dict[int, int] = {}
+        while new := [tid for tid in self._target.threads() if tid not in seen]:
+            for tid in new:
+                seen.add(tid)
+                birth = self._born(tid)
+                if birth is not None and birth.time > armed.get(birth.ptid, birth.time):
+                    armed[tid] = birth.time
+                elif self._open_on(made, tid):
+                    armed[tid] = time.monotonic_ns()
+
+    def _open_wide(self, made: list[Carrier]) -> None:
+        """More threads than descriptors: one event for each CPU, and the program looks whose hit it is."""
+        if self._children:
+            raise OSError(errno.EMFILE, "too many threads")
+        for carrier in made:
+            carrier.wide = True
+            carrier.attr.flags &= ~int(
+                events.Flag.INHERIT | events.Flag.INHERIT_THREAD | events.Flag.REMOVE_ON_EXEC
+            )
+            self._capture.prepare(carrier, self._target.pid)
+            for cpu in online_cpus():
+                self._capture.open(carrier, -1, cpu)
+        self.wide = True
+
+    # The rest of their life
+
+    def enable_all(self, on: bool) -> None:
+        """Enable or disable all of them."""
+        for carrier in self.carriers:
+            with contextlib.suppress(OSError):
+                carrier.enable(on)
+
+    def drop(self, carrier: Carrier) -> None:
+        """Close one: its slots are free."""
+        self._capture.forget(carrier)
+        self._lost += self._capture.counted(carrier)[1]
+        self.carriers.remove(carrier)
+
+    def drop_all(self) -> int:
+        """Close all; how many there were."""
+        count = len(self.carriers)
+        for carrier in list(self.carriers):
+            self.drop(carrier)
+        return count
+
+    def lost(self) -> int:
+        """Hits that happened and did not reach us, since the beginning."""
+        return self._lost + sum(self._capture.counted(carrier)[1] for carrier in self.carriers)
+
+
+def _descriptors(needed: int) -> bool:
+    """Whether so many can be open, raising the soft limit as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed + len(os.listdir("/proc/self/fd")) + _KEPT_FREE
+    if wanted <= soft:
+        return True
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return True

@@ -1,0 +1,604 @@
+"""The live backend: a process of this machine, watched through perf events while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from backends.base import Attach, Backend, HwbpError, Launch, Register
+from backends.model import (
+    Abilities,
+    Breakpoint,
+    BreakpointRequest,
+    Frame,
+    MachineView,
+    Mapping,
+    Owner,
+    Refusal,
+    RunState,
+    Site,
+    Stop,
+    TaskView,
+)
+from backends.perf import ptrace
+from backends.perf.arming import Arming
+from backends.perf.capture import Capture, Carrier
+from backends.perf.culprits import Culprits
+from backends.perf.loading import Loading
+from backends.perf.output import CapturedOutput
+from backends.perf.process import read_memory
+from backends.perf.sideband import Exec, Mapped, Sideband, Started
+from backends.perf.target import Target, attach, launch
+from backends.ring import RingMemory
+
+if TYPE_CHECKING:
+    from backends.perf.capture import Records
+    from backends.perf.recorder import Recorder
+    from backends.perf.stacks import StackTable
+
+__all__ = ["PerfBackend"]
+
+_IDLE_PAUSE: Final = 0.015
+_FLOOD_PAUSE: Final = 0.040
+_FLOOD: Final = 500
+_SETTLE_NS: Final = 200_000
+_MOST_AT_ONCE: Final = 1 << 16
+_MOST_PENDING: Final = 1 << 18
+_REFUSALS_KEPT: Final = 50
+_TASKS_SHOWN: Final = 64
+_PAGE_OF_ROWS: Final = 4096
+_OUTPUT_LIMIT: Final = 1 << 16
+_MOST_READ: Final = 1 << 20
+_MOST_BIRTHS: Final = 1 << 16
+
+
+class PerfBackend(Backend):
+    """One live process. `streams` are descriptors of our own standard output and error, for programs that keep theirs."""
+
+    def __init__(self, ring_fd: int, streams: tuple[int, int]) -> None:
+        from backends.ring_writer import RingWriter
+
+        self._writer = RingWriter(RingMemory(ring_fd))
+        self._streams = streams
+        self._output = CapturedOutput()
+        self._target: Target | None = None
+        self._asked: Launch | Attach = Attach(0)
+        self._arming: Arming
+        self._capture: Capture
+        self._sideband: Sideband
+        self._culprits: Culprits
+        self._recorder: Recorder
+        self._stacks: StackTable
+        self._state: RunState = "loaded"
+        self._stop = Stop("none")
+        self._generation = 0
+        self._mappings: tuple[Mapping, ...] = ()
+        self._stale = False
+        self._late: list[Mapping] = []
+        self._pending: list[Records] = []
+        self._births: dict[int, Started] = {}
+        self._refusals: list[Refusal] = []
+        self._refused = 0
+
+    # Opening
+
+    def launch(self, launch_: Launch) -> MachineView:
+        self._need_none()
+        if launch_.output == "captured":
+            output = self._output.descriptors()
+        elif launch_.output == "error":
+            output = self._streams[1], self._streams[1]
+        else:
+            output = self._streams
+        self._open(launch(launch_, output), launch_)
+        self._stop = Stop("entry", "stopped at its exec, before its first instruction")
+        self._state = "loaded"
+        self._changed()
+        return self.view()
+
+    def attach(self, attach_: Attach) -> MachineView:
+        self._need_none()
+        self._open(attach(attach_.pid), attach_)
+        self._state = "running"
+        self._changed()
+        return self.view()
+
+    def _need_none(self) -> None:
+        if self._target is not None:
+            raise HwbpError("this machine has a program already", errno="EBUSY")
+
+    def _open(self, target: Target, asked: Launch | Attach) -> None:
+        from backends.perf.recorder import Recorder
+        from backends.perf.stacks import StackTable
+        from backends.perf.ways import choose
+
+        try:
+            self._capture = choose(stacks=asked.stacks)
+        except BaseException:
+            if target.child:
+                target.kill()
+            target.close()
+            raise
+        self._target = target
+        self._asked = asked
+        self._sideband = Sideband(children=asked.children)
+        self._sideband.follow(target.threads())
+        self._culprits = Culprits(self._code, target.program)
+        self._stacks = StackTable(asked.stacks)
+        self._recorder = Recorder(self._writer, self._culprits, self._stacks)
+        self._arming = Arming(target, self._capture, self._born, children=asked.children, kernel=asked.kernel)
+        if asked.lossless:
+            self._writer.header(flow=1)
+        self._read_mappings()
+
+    @property
+    def _open_target(self) -> Target:
+        self._need_open()
+        assert self._target is not None
+        return self._target
+
+    def _need_open(self) -> None:
+        if self._target is None:
+            raise HwbpError("no program is open", errno="ESRCH")
+
+    def _need_alive(self) -> Target:
+        target = self._open_target
+        if self._state == "exited" or not target.look():
+            raise HwbpError("the program has ended", errno="ESRCH")
+        if self._state == "detached":
+            raise HwbpError("the program runs on by itself, unwatched", errno="ESRCH")
+        return target
+
+    # Running
+
+    @property
+    def running(self) -> bool:
+        """Whether there is anything to look at between messages."""
+        return self._target is not None and self._state not in ("exited", "detached")
+
+    def run_slice(self) -> float:
+        """Take what has come. Returns how long to wait before the next time, in seconds."""
+        target = self._open_target
+        alive = target.look()
+        self._hear()
+        taken = self._drain(everything=not alive)
+        if not alive and self._state != "exited":
+            if self._capture_waits():  # a reader with flow is behind: the end is told after its hits
+                return _IDLE_PAUSE
+            self._ended()
+        if taken or self._output.moved():
+            self._publish()
+        return _FLOOD_PAUSE if taken > _FLOOD else _IDLE_PAUSE
+
+    def _hear(self) -> None:
+        """Mappings and execs, before the hits that came after them."""
+        for news in self._sideband.take():
+            if isinstance(news, Mapped):
+                if news.pid == self._open_target.pid:
+                    self._late.append(news.mapping)
+                    self._stale = True
+            elif isinstance(news, Started):
+                if len(self._births) >= _MOST_BIRTHS:
+                    self._births.clear()
+                self._births[news.tid] = news
+            elif isinstance(news, Exec) and news.pid == self._open_target.pid:
+                self._new_image(news)
+        if self._stale:
+            self._read_mappings()
+
+    def _born(self, tid: int) -> Started | None:
+        self._hear()
+        return self._births.get(tid)
+
+    def _new_image(self, news: Exec) -> None:
+        target = self._open_target
+        if target.traced:
+            return
+        self._drain(everything=True)
+        target.reopen_memory()
+        gone = self._arming.drop_all()
+        if gone:
+            self._stop = Stop(
+                "none", f"the program executed another ({news.comm}): its watches ended with the old image"
+            )
+        self._stale = True
+        self._changed()
+
+    def _read_mappings(self) -> None:
+        fresh = self._open_target.mappings()
+        if fresh:
+            self._late.clear()
+            found = fresh
+        elif self._late:  # gone already: what it mapped, the kernel has told
+            found = _overlaid(self._mappings, self._late)
+            self._late.clear()
+        else:
+            found = self._mappings
+        self._stale = False
+        if found != self._mappings:
+            self._mappings = found
+            self._culprits.update(found)
+            self._stacks.forget()
+            self._generation += 1
+
+    def _capture_waits(self) -> bool:
+        return bool(self._pending) or self._capture.waiting() > 0
+
+    def _drain(self, *, everything: bool = False) -> int:
+        """Raw hits to the ring, those of the last moment left for the next time: CPUs write in no common order."""
+        import numpy as np
+
+        horizon = time.monotonic_ns() - _SETTLE_NS
+        done = 0
+        while True:
+            room = self._writer.allowance(_MOST_AT_ONCE)
+            waiting = sum(len(part) for part in self._pending)
+            fresh = self._capture.take(_MOST_AT_ONCE) if waiting < _MOST_PENDING else None
+            if fresh is not None and len(fresh):
+                self._pending.append(fresh)
+            if not self._pending:
+                return done
+            rows = np.concatenate(self._pending) if len(self._pending) > 1 else self._pending[0]
+            times = rows["time"]
+            if len(rows) > 1 and bool((times[1:] < times[:-1]).any()):
+                rows = rows[np.argsort(times, kind="stable")]
+            ready = len(rows) if everything else int(np.searchsorted(rows["time"], horizon))
+            count = min(ready, room)
+            if count:
+                self._note_places(rows[:count])
+                self._recorder.record(rows[:count])
+                done += count
+            self._pending = [rows[count:]] if count < len(rows) else []
+            if count < ready or (fresh is None or len(fresh) < _MOST_AT_ONCE // 2):
+                return done
+
+    def _note_places(self, rows: Records) -> None:
+        """Code that no mapping explains: a library came, or code was made."""
+        import numpy as np
+
+        ips = np.unique(rows["ip"])
+        starts = np.array([m.start for m in self._mappings], np.uint64)
+        ends = np.array([m.end for m in self._mappings], np.uint64)
+        if not len(starts):
+            return
+        place = np.searchsorted(starts, ips, side="right") - 1
+        outside = (place < 0) | (ips >= ends[np.maximum(place, 0)])
+        outside &= ips < np.uint64(1 << 63)
+        if bool(outside.any()):
+            self._read_mappings()
+
+    def _ended(self) -> None:
+        target = self._open_target
+        status = target.exit_status
+        self._arming.drop_all()
+        if status is None:
+            how = "its exit status is its parent's to know"
+        else:
+            how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        self._state = "exited"
+        self._stop = Stop("exit", f"the program has ended: {how}")
+        self._changed()
+
+    def resume(self) -> None:
+        target = self._need_alive()
+        if self._state == "running":
+            return
+        if self._state == "loaded":
+            target.release()
+        self._state = "running"
+        self._stop = Stop("none")
+        self._changed()
+
+    def stop(self) -> MachineView:
+        raise self._cannot("stop")
+
+    def step(self, count: int, over_calls: bool) -> MachineView:
+        raise self._cannot("step")
+
+    def finish(self) -> MachineView:
+        raise self._cannot("finish")
+
+    def run_to(self, address: int) -> MachineView:
+        raise self._cannot("run to an address")
+
+    def run_to_mapping(self, until: int) -> MachineView:
+        target = self._need_alive()
+        if self._state != "loaded":
+            raise HwbpError("the program has begun already", errno="EBUSY")
+        mapped = Loading(target).go_on()
+        self._stop = (
+            Stop("mapped", "stopped where its loader mapped a file") if mapped else Stop("entry", "loaded")
+        )
+        self._hear()
+        self._read_mappings()
+        if target.ended:
+            self._drain(everything=True)
+            self._ended()
+        self._changed()
+        return self.view()
+
+    def release(self) -> MachineView:
+        target = self._open_target
+        if self._state in ("exited", "detached"):
+            return self.view()
+        self._arming.enable_all(False)
+        self._drain(everything=True)
+        self._arming.drop_all()
+        if not target.look():
+            self._ended()
+        else:
+            target.release()
+            self._state = "detached"
+            self._stop = Stop("user", "the program runs on by itself, unwatched")
+        self._changed()
+        return self.view()
+
+    def _cannot(self, what: str) -> HwbpError:
+        return HwbpError(
+            f"a live program cannot {what}", errno="EOPNOTSUPP", remedy="hits are recorded as it runs"
+        )
+
+    # Breakpoints
+
+    def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
+        self._need_alive()
+        try:
+            carriers = self._arming.arm(requests)
+        except HwbpError as error:
+            what = requests[0].text or f"{requests[0].address:#x}"
+            self._refused += 1
+            row = Refusal(f"perf: {what}", error.errno or "", error.message, error.holders, self._time())
+            self._refusals = [*self._refusals, row][-_REFUSALS_KEPT:]
+            self._changed()
+            raise
+        for carrier in carriers:
+            self._recorder.arm(carrier.id, carrier.request.type, carrier.request.length)
+        self._arming.start(carriers)
+        self._changed()
+        return tuple(self._breakpoint(carrier) for carrier in carriers)
+
+    def disarm(self, ids: tuple[int, ...]) -> None:
+        carriers = [self._arming.find(id_) for id_ in ids]
+        for carrier in carriers:
+            carrier.enable(False)
+        self._drain(everything=True)
+        for carrier in carriers:
+            self._arming.drop(carrier)
+        self._changed()
+
+    def enable(self, id: int, on: bool) -> None:  # noqa: A002
+        self._need_alive()
+        self._arming.find(id).enable(on)
+        self._changed()
+
+    def _breakpoint(self, carrier: Carrier) -> Breakpoint:
+        request = carrier.request
+        return Breakpoint(
+            id=carrier.id,
+            address=request.address,
+            length=request.length,
+            type=request.type,
+            owner=Owner("perf", os.getpid(), "hwbp-tui", next(iter(carrier.each()), None)),
+            enabled=carrier.enabled,
+            tid=self._open_target.pid,
+            cpu=None,
+            slot=None,
+            index=None,
+            watch=request.watch,
+            window=request.window,
+            text=request.text,
+            stop=request.stop,
+            hits=self._recorder.hits_of(carrier.id),
+        )
+
+    # Looking
+
+    def _code(self, address: int, size: int) -> bytes:
+        """Memory for decoding: of the process, or once it has gone of the file that was mapped there."""
+        target = self._open_target
+        if target.memory is not None:
+            with contextlib.suppress(HwbpError):
+                return read_memory(target.memory, address, size)
+        return _from_file(self._mappings, address, size)
+
+    def read(self, address: int, size: int) -> bytes:
+        target = self._open_target
+        if not 0 < size <= _MOST_READ:
+            raise HwbpError(f"{size} bytes: between 1 and {_MOST_READ}", errno="EINVAL")
+        if target.memory is None and not target.ended:
+            raise HwbpError(
+                "the process's memory may not be read",
+                errno="EPERM",
+                remedy="as root, or with CAP_SYS_PTRACE",
+            )
+        return self._code(address, size)
+
+    def registers(self, tid: int | None) -> tuple[Register, ...]:
+        target = self._need_alive()
+        if not target.traced:
+            raise HwbpError("a running task has no registers to show", errno="EBUSY")
+        if tid not in (None, target.pid):
+            raise HwbpError(f"no task {tid}", errno="ESRCH")
+        values = ptrace.registers(target.pid).values
+        return tuple(Register(name, values[name]) for name in _SHOWN)
+
+    def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
+        raise HwbpError(
+            "the debug registers of a live machine cannot be written from user space", errno="EOPNOTSUPP"
+        )
+
+    def ptrace_peek(self, tid: int | None, register: int) -> int:
+        raise self._no_ptrace()
+
+    def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
+        raise self._no_ptrace()
+
+    @staticmethod
+    def _no_ptrace() -> HwbpError:
+        return HwbpError("a live program's ptrace registers are its debugger's affair", errno="EOPNOTSUPP")
+
+    def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
+        self._need_open()
+        return self._recorder.frames(first, _PAGE_OF_ROWS)
+
+    def sites(self) -> tuple[Site, ...]:
+        self._need_open()
+        return self._recorder.sites(_PAGE_OF_ROWS)
+
+    def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
+        self._need_open()
+        return self._output.chunks(first, _OUTPUT_LIMIT)
+
+    def close(self) -> None:
+        target = self._target
+        if target is None:
+            return
+        if self._state not in ("exited", "detached"):
+            self._arming.drop_all()
+            if self._state == "loaded" and target.child:
+                target.kill()
+            else:
+                target.release()
+        self._sideband.close()
+        self._capture.close()
+        self._output.close()
+        target.close()
+        self._state = "exited"
+
+    # The view
+
+    def _time(self) -> int:
+        return time.monotonic_ns()
+
+    def _changed(self) -> None:
+        self._generation += 1
+        self._publish()
+
+    def _publish(self) -> None:
+        self._writer.header(
+            generation=self._generation,
+            stacks=len(self._stacks.stacks),
+            sites=self._recorder.site_count,
+            output=self._output.total,
+            lost=self._lost(),
+        )
+        self._writer.set_state(self._state)
+
+    def _lost(self) -> int:
+        return self._arming.lost()
+
+    def _tasks(self) -> tuple[TaskView, ...]:
+        target = self._open_target
+        if target.ended:
+            return ()
+        pc = sp = None
+        if target.traced:
+            with contextlib.suppress(OSError):
+                registers = ptrace.registers(target.pid)
+                pc, sp = registers.ip, registers.sp
+        tids = target.threads() or (target.pid,)
+        shown = sorted(tids, key=lambda tid: tid != target.pid)[:_TASKS_SHOWN]
+        return tuple(
+            TaskView(
+                target.pid,
+                tid,
+                target.comm(tid),
+                *((pc, sp) if tid == target.pid else (None, None)),
+                None,
+                None,
+            )
+            for tid in shown
+        )
+
+    def view(self) -> MachineView:
+        target = self._open_target
+        self._publish()
+        return MachineView(
+            generation=self._generation,
+            backend="perf",
+            program=target.program,
+            argv=target.argv,
+            state=self._state,
+            stop=self._stop,
+            exit_status=target.exit_status,
+            clock="monotonic",
+            time_ns=self._time(),
+            instructions=None,
+            hits=self._writer.head,
+            lost=self._lost(),
+            engine=self._capture.name,
+            cpus=(),
+            tasks=self._tasks(),
+            breakpoints=tuple(self._breakpoint(carrier) for carrier in self._arming.carriers),
+            mappings=self._mappings,
+            refusals=tuple(self._refusals),
+            refused=self._refused,
+            comms=tuple(self._recorder.comms),
+            can=Abilities(
+                stops=False,
+                steps=False,
+                writes_dr=False,
+                ptrace=False,
+                why_not="the program is live: it runs on while it is watched",
+            ),
+        )
+
+
+_SHOWN: Final = (
+    *(
+        "rax",
+        "rbx",
+        "rcx",
+        "rdx",
+        "rsi",
+        "rdi",
+        "rbp",
+        "rsp",
+        "r8",
+        "r9",
+        "r10",
+        "r11",
+        "r12",
+        "r13",
+        "r14",
+        "r15",
+    ),
+    *("rip", "eflags", "fs_base", "gs_base"),
+)
+
+
+def _overlaid(mappings: tuple[Mapping, ...], later: list[Mapping]) -> tuple[Mapping, ...]:
+    """Mappings with later ones over them; what they cover in part is kept as it was before."""
+    rows = list(mappings)
+    for new in later:
+        rows = [row for row in rows if not (new.start <= row.start and row.end <= new.end)]
+        rows.append(new)
+    return tuple(sorted(rows, key=lambda row: row.start))
+
+
+def _from_file(mappings: tuple[Mapping, ...], address: int, size: int) -> bytes:
+    """Code as the file has it: only where the mapping could not be written to."""
+    for row in mappings:
+        if (
+            row.start <= address < row.end
+            and "x" in row.perms
+            and "w" not in row.perms
+            and row.path[:1] == "/"
+        ):
+            size = min(size, row.end - address)
+            try:
+                fd = os.open(row.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError:
+                break
+            try:
+                data = os.pread(fd, size, address - row.start + row.offset)
+            except OSError:
+                break
+            finally:
+                os.close(fd)
+            if len(data) == size:
+                return data
+            break
+    raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT")

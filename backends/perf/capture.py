@@ -1,0 +1,194 @@
+"""Capture of hits: the interface of both ways, and the one by BPF.
+
+A way of capture opens the events of a breakpoint on a thread, gives raw hits (`backends.perf.program.Layout`) and knows
+what was lost. Events are opened disabled, with everything attached, before they are enabled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from backends.bpf.ringbuf import RingBuffer
+from backends.bpf.syscall import MapType, ProgramType, create_map, load_program, map_array
+from backends.model import BreakpointRequest
+from backends.perf import events
+from backends.perf.program import CONTROL_SIZE, CONTROL_WORDS, HitProgram, Layout, SlotSource
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Records = npt.NDArray[Any]
+
+__all__ = ["BpfCapture", "Capture", "Carrier"]
+
+_RING: Final = 32 << 20
+_MOST_LINES: Final = 1024
+_KERNEL_HALF: Final = 1 << 63
+
+
+@dataclass(slots=True)
+class Carrier:
+    """A breakpoint and the events that carry it: one for each thread that ran when it was armed, or one for each CPU.
+
+    Threads (and, if asked, processes) that begin later inherit theirs. `seen` is what the kernel had counted on events
+    that are closed.
+    """
+
+    id: int
+    request: BreakpointRequest
+    attr: events.Attributes
+    fds: dict[int, list[int]] = field(default_factory=dict)
+    enabled: bool = False
+    seen: int = 0
+    wide: bool = False
+
+    def each(self) -> list[int]:
+        """Every descriptor."""
+        return [fd for fds in self.fds.values() for fd in fds]
+
+    def enable(self, on: bool) -> None:
+        """Enable or disable all of them; the slot stays reserved."""
+        for fd in self.each():
+            (events.enable if on else events.disable)(fd)
+        self.enabled = on
+
+
+class Capture(ABC):
+    """A way of capture. `name` says which in words, `layout` is the shape of its raw hits.
+
+    `sampled`: events write perf records; `events_per_thread`: descriptors that a breakpoint takes on a thread.
+    """
+
+    name: str
+    layout: Layout
+    sampled = False
+    events_per_thread = 1
+
+    @abstractmethod
+    def prepare(self, carrier: Carrier, tgid: int | None) -> None:
+        """Make what the breakpoint's events need, before they are opened (OSError)."""
+
+    @abstractmethod
+    def open(self, carrier: Carrier, tid: int, cpu: int = -1) -> None:
+        """Open the events of a breakpoint on a thread, disabled (OSError: ENOSPC, ESRCH, EACCES, EMFILE)."""
+
+    @abstractmethod
+    def take(self, most: int) -> Records:
+        """Raw hits, at most about `most`."""
+
+    @abstractmethod
+    def waiting(self) -> int:
+        """About how many raw hits there are to take."""
+
+    @abstractmethod
+    def counted(self, carrier: Carrier) -> tuple[int, int]:
+        """(hits the kernel has counted, hits that were lost on the way)."""
+
+    @abstractmethod
+    def forget(self, carrier: Carrier) -> None:
+        """Close what a breakpoint had: its slots are free."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close everything."""
+
+
+class BpfCapture(Capture):
+    """A BPF program at each hit writes into one BPF ring (`backends.perf.program`)."""
+
+    def __init__(self, *, stacks: bool, slot: SlotSource | None = None, size: int = _RING) -> None:
+        self.layout = Layout(stacks)
+        self._slot = slot
+        self._ring = RingBuffer(size, self.layout.dtype)
+        self.name = f"BPF at the hit, ring of {self._ring.size >> 20} MiB"
+        self._control = create_map(
+            MapType.ARRAY, 4, _MOST_LINES * CONTROL_SIZE, 1, mappable=True, name="hwbp"
+        )
+        self._words: mmap.mmap = map_array(self._control, _MOST_LINES * CONTROL_SIZE)
+        self._free = list(range(_MOST_LINES - 1, -1, -1))
+        self._lines: dict[int, int] = {}
+        self._programs: dict[int, int] = {}
+        self._seen: dict[int, tuple[int, int]] = {}
+        self.signal: int | None = None
+
+    def prepare(self, carrier: Carrier, tgid: int | None) -> None:
+        request = carrier.request
+        line = self._free.pop()
+        self._words[line * CONTROL_SIZE : (line + 1) * CONTROL_SIZE] = bytes(CONTROL_SIZE)
+        self._lines[carrier.id] = line
+        program = HitProgram(
+            ring=self._ring.fd,
+            control=self._control,
+            line=line * CONTROL_SIZE,
+            breakpoint=carrier.id,
+            length=request.length,
+            type=request.type,
+            layout=self.layout,
+            kernel_address=request.address >= _KERNEL_HALF,
+            slot=self._slot,
+            tgid=tgid,
+            signal=self.signal if request.stop else None,
+        )
+        self._programs[carrier.id] = load_program(ProgramType.PERF_EVENT, program.assemble(), "hwbp_hit")
+
+    def open(self, carrier: Carrier, tid: int, cpu: int = -1) -> None:
+        fd = events.open_event(carrier.attr, tid, cpu)
+        try:
+            events.set_program(fd, self._programs[carrier.id])
+        except BaseException:
+            os.close(fd)
+            raise
+        carrier.fds.setdefault(tid if cpu < 0 else cpu, []).append(fd)
+
+    def take(self, most: int) -> Records:
+        return self._ring.take(most)
+
+    def waiting(self) -> int:
+        return self._ring.waiting
+
+    def word(self, carrier: Carrier, name: str) -> int:
+        """A word of a breakpoint's control line (CONTROL_WORDS)."""
+        at = self._lines[carrier.id] * CONTROL_SIZE + 8 * CONTROL_WORDS[name]
+        return int(struct.unpack_from("<Q", self._words, at)[0])
+
+    def counted(self, carrier: Carrier) -> tuple[int, int]:
+        if carrier.id in self._seen:
+            return self._seen[carrier.id]
+        kernel = carrier.seen
+        for fd in carrier.each():
+            with contextlib.suppress(OSError):
+                kernel += events.read_counts(fd, sampled=False).hits
+        met = self.word(carrier, "hits")
+        if carrier.wide:  # the events of whole CPUs count other processes too
+            kernel = met
+        # What the kernel counted and the program never saw: another BPF program was running on that CPU.
+        return max(kernel, met), self.word(carrier, "drops") + max(0, kernel - met)
+
+    def forget(self, carrier: Carrier) -> None:
+        for fd in carrier.each():
+            events.disable(fd)
+        if carrier.id in self._lines:
+            self._seen[carrier.id] = self.counted(carrier)
+        for fd in carrier.each():
+            os.close(fd)
+        carrier.fds.clear()
+        if (program := self._programs.pop(carrier.id, None)) is not None:
+            os.close(program)
+        # Its line is not given away: a hit that is under way on another CPU may still count there.
+        self._lines.pop(carrier.id, None)
+
+    def close(self) -> None:
+        for program in self._programs.values():
+            os.close(program)
+        self._programs.clear()
+        if self._slot is not None:
+            os.close(self._slot.bp_per_reg)
+        self._ring.close()
+        self._words.close()
+        os.close(self._control)

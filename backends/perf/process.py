@@ -1,0 +1,85 @@
+"""A live process as /proc shows it. What is read here was written by the process: it is taken apart, never trusted."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+from backends.base import HwbpError
+from backends.model import Mapping
+
+__all__ = ["comm_of", "mappings_of", "read_memory", "status_of", "threads_of"]
+
+_MAP: Final = re.compile(
+    rb"([0-9a-f]+)-([0-9a-f]+) ([rwxsp-]{4}) ([0-9a-f]+) [0-9a-f]+:[0-9a-f]+ [0-9]+ *(.*)", re.DOTALL
+)
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+_READ_LIMIT: Final = 1 << 20
+
+
+def mappings_of(pid: int) -> tuple[Mapping, ...]:
+    """/proc/PID/maps; empty for a process that is gone, a zombie, or one that may not be read."""
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            data = file.read()
+    except OSError:
+        return ()
+    found = []
+    for line in data.split(b"\n"):
+        if match := _MAP.fullmatch(line):
+            start, end, perms, offset, path = match.groups()
+            # A newline in a name is written as \012 (fs/proc/task_mmu.c, seq_path).
+            path = _OCTAL.sub(lambda m: bytes([int(m[1], 8) & 0xFF]), path)
+            found.append(
+                Mapping(
+                    int(start, 16),
+                    int(end, 16),
+                    perms.decode("ascii"),
+                    int(offset, 16),
+                    os.fsdecode(path),
+                )
+            )
+    return tuple(found)
+
+
+def threads_of(pid: int) -> tuple[int, ...]:
+    """The thread ids of a process; empty where it is gone."""
+    try:
+        return tuple(sorted(int(name) for name in os.listdir(f"/proc/{pid}/task")))
+    except OSError:
+        return ()
+
+
+def comm_of(pid: int, tid: int | None = None) -> str:
+    """The name of a task, up to 15 bytes of any kind; empty where it is gone."""
+    path = f"/proc/{pid}/comm" if tid is None else f"/proc/{pid}/task/{tid}/comm"
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read().removesuffix(b"\n"))
+    except OSError:
+        return ""
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """/proc/PID/status by field; empty where it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:
+        return {}
+    pairs = (line.partition(b":") for line in lines)
+    return {os.fsdecode(name): os.fsdecode(value.strip()) for name, colon, value in pairs if colon}
+
+
+def read_memory(fd: int, address: int, size: int) -> bytes:
+    """Bytes of a process through its open /proc/PID/mem (EFAULT, EINVAL)."""
+    if not 0 < size <= _READ_LIMIT:
+        raise HwbpError(f"{size} bytes: between 1 and {_READ_LIMIT}", errno="EINVAL")
+    try:
+        data = os.pread(fd, size, address) if address < 1 << 63 else b""
+    except OSError:
+        data = b""
+    if len(data) < size:
+        raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT")
+    return data

@@ -1,0 +1,209 @@
+"""From raw hits, in arrays, to rows of the hit ring, exact totals and interned stacks. Nothing here runs once per hit.
+
+Both ways of capture give the same raw array (`backends.perf.program.Layout`), oldest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backends.model import Frame, Site
+from backends.perf.culprits import UNKNOWN, Culprit, Culprits
+from backends.perf.program import FLAG_KERNEL_MODE, FLAG_VALUE, REGISTERS
+from backends.perf.stacks import StackTable
+from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES
+from backends.ring_reader import record_dtype
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from backends.ring_writer import RingWriter
+
+    Array = npt.NDArray[Any]
+
+__all__ = ["Armed", "Recorder"]
+
+_MOST_SITES: Final = 65_536
+_TRAP = FROM_CODES.index("trap")
+_DECODED = FROM_CODES.index("decoded")
+_PREVIOUS = FROM_CODES.index("previous")
+_R, _X = ACCESS_CODES.index("r"), ACCESS_CODES.index("x")
+_EFLAGS = REGISTERS.index("eflags")
+_DF: Final = 1 << 10
+_COUNT, _FIRST, _LAST, _VALUE, _OLD, _STACK = range(6)
+
+
+@dataclass(slots=True)
+class Armed:
+    """What the recorder must know of a breakpoint, and its totals: `sites` by instruction are
+    [count, first time, last time, value, old, stack]; `last` is the last value seen in each process."""
+
+    id: int
+    type: str
+    length: int
+    hits: int
+    sites: dict[int, list[Any]]
+    last: dict[int, int]
+
+
+class Recorder:
+    """Turns raw hits into rows. `record` takes them in the order of time, and may be given none."""
+
+    def __init__(self, writer: RingWriter, culprits: Culprits, stacks: StackTable) -> None:
+        self._writer = writer
+        self._culprits = culprits
+        self.stacks = stacks
+        self._armed: dict[int, Armed] = {}
+        self.site_count = 0
+        self.comms: list[str] = []
+        self._comm_numbers: dict[bytes, int] = {}
+        self._value_from = _TRAP
+
+    def arm(self, id: int, type: str, length: int) -> None:  # noqa: A002 - the model's words
+        """A breakpoint whose hits will come."""
+        self._armed[id] = Armed(id, type, length, 0, {}, {})
+
+    def hits_of(self, id: int) -> int:  # noqa: A002
+        """How many hits of a breakpoint have been recorded."""
+        armed = self._armed.get(id)
+        return armed.hits if armed else 0
+
+    def record(self, raw: Array) -> None:
+        """Write hits into the ring and count them in their sites."""
+        count = len(raw)
+        if not count:
+            return
+        rows = np.zeros(count, dtype=record_dtype())
+        for name in ("time", "ip", "address", "value", "breakpoint", "pid", "tid", "cpu", "slot"):
+            rows[name] = raw[name]
+        kernel = raw["flags"] & FLAG_KERNEL_MODE != 0
+        rows["flags"] = np.where(kernel, FLAG_KERNEL, 0)
+        rows["comm"] = self._comms_of(raw["comm"])
+        known = raw["flags"] & FLAG_VALUE != 0
+        rows["value_from"] = np.where(known, self._value_from, 0)
+        ids = raw["breakpoint"]
+        same = len(raw) == 1 or bool((ids == ids[0]).all())
+        for id_ in [int(ids[0])] if same else np.unique(ids).tolist():
+            armed = self._armed.get(id_)
+            if armed is None:
+                continue
+            where = slice(None) if same else np.flatnonzero(ids == id_)
+            part, source = rows[where], raw[where]
+            self._one(armed, part, source)
+            if not same:
+                rows[where] = part
+        if self.stacks.wanted:
+            rows["stack"] = self.stacks.numbers(raw, rows["insn_ip"], self._culprits.space)
+        self._count_sites(rows)
+        self._writer.append(rows)
+
+    def _one(self, armed: Armed, rows: Array, raw: Array) -> None:
+        """What depends on the breakpoint: length, culprit, access, old value."""
+        rows["length"] = armed.length
+        ips, inverse = np.unique(rows["ip"], return_inverse=True)
+        found = [self._find(ip, armed.type) for ip in ips.tolist()]
+        rows["insn_ip"] = np.array([culprit.insn_ip for culprit in found], np.uint64)[inverse]
+        rows["access"] = np.array([culprit.access for culprit in found], np.uint8)[inverse]
+        for number, culprit in enumerate(found):
+            if culprit.elements:
+                self._elements(culprit, np.flatnonzero(inverse == number), rows, raw)
+        if armed.type != "x":
+            self._old(armed, rows)
+
+    def _find(self, ip: int, kind: str) -> Culprit:
+        return UNKNOWN if ip >> 63 and kind != "x" else self._culprits.find(ip, kind)
+
+    @staticmethod
+    def _elements(culprit: Culprit, where: Array, rows: Array, raw: Array) -> None:
+        """Hits at a `rep`: those whose last element lies in the window are its own."""
+        registers = raw["regs"][where]
+        down = registers[:, _EFLAGS] & np.uint64(_DF) != 0
+        size, start = np.uint64(culprit.size), rows["address"][where]
+        end = start + rows["length"][where].astype(np.uint64)
+        for register, access in culprit.elements:
+            at = np.where(down, registers[:, register] + size, registers[:, register] - size)
+            mine = where[(at < end) & (at + size > start)]
+            rows["insn_ip"][mine] = rows["ip"][mine]
+            rows["access"][mine] = access
+
+    @staticmethod
+    def _old(armed: Armed, rows: Array) -> None:
+        """The value of the hit before, in the same process; a read leaves what it found."""
+        pids = rows["pid"]
+        one = bool((pids == pids[0]).all())
+        for pid in [int(pids[0])] if one else np.unique(pids).tolist():
+            where = np.arange(len(rows)) if one else np.flatnonzero(pids == pid)
+            values, known = rows["value"][where], rows["value_from"][where] != 0
+            last = armed.last.get(pid)
+            old = np.concatenate((np.array([last or 0], np.uint64), values[:-1]))
+            sure = np.concatenate((np.array([last is not None]), known[:-1]))
+            read = (rows["access"][where] == _R) & known
+            rows["old"][where] = np.where(read, values, np.where(sure, old, 0))
+            rows["old_from"][where] = np.where(read, rows["value_from"][where], np.where(sure, _PREVIOUS, 0))
+            if known[-1]:
+                armed.last[pid] = int(values[-1])
+            else:
+                armed.last.pop(pid, None)
+
+    def _comms_of(self, comms: Array) -> Array:
+        names = np.ascontiguousarray(comms).view("S16").ravel()
+        if bool((comms == comms[0]).all()):
+            return np.full(len(comms), self.comm_number(bytes(names[0])), np.uint32)
+        unique, inverse = np.unique(names, return_inverse=True)
+        numbers = [self.comm_number(bytes(name)) for name in unique]
+        return np.array(numbers, np.uint32)[inverse]
+
+    def comm_number(self, comm: bytes) -> int:
+        """The index of a comm in `comms`, made when first seen."""
+        number = self._comm_numbers.get(comm)
+        if number is None:
+            number = self._comm_numbers[comm] = len(self.comms)
+            self.comms.append(comm.decode("utf-8", "surrogateescape"))
+        return number
+
+    def _count_sites(self, rows: Array) -> None:
+        ids = rows["breakpoint"]
+        for id_ in np.unique(ids).tolist():
+            armed = self._armed.get(id_)
+            if armed is None:
+                continue
+            mine = rows[ids == id_]
+            armed.hits += len(mine)
+            ips, first, inverse, counts = np.unique(
+                mine["insn_ip"], return_index=True, return_inverse=True, return_counts=True
+            )
+            last = np.zeros(len(ips), np.intp)
+            np.maximum.at(last, inverse, np.arange(len(mine)))
+            for ip, begin, end, count in zip(
+                ips.tolist(), first.tolist(), last.tolist(), counts.tolist(), strict=True
+            ):
+                self._site(armed, ip, count, mine[begin], mine[end])
+
+    def _site(self, armed: Armed, ip: int, count: int, first: Any, last: Any) -> None:
+        site = armed.sites.get(ip)
+        if site is None:
+            if self.site_count >= _MOST_SITES and ip:  # further instructions share one total
+                self._site(armed, 0, count, first, last)
+                return
+            self.site_count += 1
+            site = armed.sites[ip] = [0, int(first["time"]), 0, None, None, 0]
+        site[_COUNT] += count
+        site[_LAST] = int(last["time"])
+        site[_VALUE] = int(last["value"]) if last["value_from"] else None
+        site[_OLD] = int(last["old"]) if last["old_from"] else None
+        site[_STACK] = int(last["stack"])
+
+    def sites(self, limit: int) -> tuple[Site, ...]:
+        """The totals, most hits first."""
+        rows = [
+            Site(armed.id, ip, *site) for armed in self._armed.values() for ip, site in armed.sites.items()
+        ]
+        rows.sort(key=lambda site: -site.count)
+        return tuple(rows[:limit])
+
+    def frames(self, first: int, limit: int) -> tuple[tuple[Frame, ...], ...]:
+        """Interned stacks from a number on."""
+        return self.stacks.frames(first, limit)

@@ -1,0 +1,248 @@
+"""Capture through perf's own rings, where BPF is not allowed: one event for each thread and CPU, one ring for each CPU.
+
+Records are taken apart with numpy: whole arrays where all have one size, else their offsets are walked and the fields
+gathered. The order of a sample's fields is that of enum perf_event_sample_format's comment in
+include/uapi/linux/perf_event.h.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backends.perf import events
+from backends.perf.capture import Capture, Carrier
+from backends.perf.events import SampleType
+from backends.perf.process import comm_of
+from backends.perf.program import FLAG_KERNEL_MODE, FRAMES, REGISTERS, TOP_WORDS, Layout
+from backends.perf.sideband import Rings, online_cpus
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+__all__ = ["RingCapture"]
+
+_PAGES: Final = 512
+_SAMPLE, _LOST = 9, 2
+_MODE_MASK, _MODE_USER = 7, 2
+# enum perf_event_x86_regs (arch/x86/include/uapi/asm/perf_regs.h), by the bit in the mask.
+_BITS: Final = {
+    **{name: bit for bit, name in enumerate(("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"))},
+    "eflags": 9,
+    **{f"r{number}": number + 8 for number in range(8, 16)},
+}
+_ORDER: Final = sorted(_BITS, key=lambda name: _BITS[name])
+_MASK: Final = sum(1 << bit for bit in _BITS.values())
+_REGISTER_COLUMNS: Final = [_ORDER.index(name) for name in REGISTERS]
+_ID, _IP, _TID, _TIME, _ADDR, _CPU = range(1, 7)  # 64-bit words of a sample, its header being word 0
+_AFTER_CPU: Final = 7
+_USER_CONTEXT: Final = (1 << 64) - 512  # PERF_CONTEXT_USER; all markers lie above the last page
+_MARKERS: Final = (1 << 64) - 4095
+_EXCLUDE_CALLCHAIN_KERNEL: Final = 1 << 21
+
+
+class RingCapture(Capture):
+    """Values of a hit are not in its record: they stay unknown here."""
+
+    sampled = True
+
+    def __init__(self, *, stacks: bool, why: str) -> None:
+        self.layout = Layout(stacks)
+        self.events_per_thread = len(online_cpus())
+        self._rings = Rings(_PAGES)
+        self._why = why
+        self._breakpoints: dict[int, int] = {}
+        self._taken: dict[int, int] = {}
+        self._reported: dict[int, int] = {}
+        self._final: dict[int, tuple[int, int]] = {}
+        self._comms: dict[int, bytes] = {}
+        self._left: list[Array] = []
+        self.name = "perf rings"
+
+    def prepare(self, carrier: Carrier, tgid: int | None) -> None:
+        if tgid is not None:
+            raise OSError(24, os.strerror(24))  # EMFILE: whole CPUs need a program that tells processes apart
+        attr = carrier.attr
+        attr.flags |= events.Flag.SAMPLE_ID_ALL | events.Flag.WATERMARK | _EXCLUDE_CALLCHAIN_KERNEL
+        attr.sample_type = (
+            SampleType.IDENTIFIER
+            | SampleType.IP
+            | SampleType.TID
+            | SampleType.TIME
+            | SampleType.ADDR
+            | SampleType.CPU
+            | SampleType.REGS_USER
+        )
+        attr.sample_regs_user = _MASK
+        attr.wakeup = 1 << 30  # a timer reads the ring; nobody is to be woken
+        if self.layout.stacks:
+            attr.sample_type |= SampleType.CALLCHAIN | SampleType.STACK_USER
+            attr.sample_stack_user = 8 * TOP_WORDS
+            attr.sample_max_stack = FRAMES + 1
+        self._taken[carrier.id] = 0
+
+    def open(self, carrier: Carrier, tid: int, cpu: int = -1) -> None:
+        for where in online_cpus():
+            fd = events.open_event(carrier.attr, tid, where)
+            carrier.fds.setdefault(tid, []).append(fd)
+            self._rings.join(fd, where)
+            self._breakpoints[events.event_id(fd)] = carrier.id
+        kib = self._rings.pages * 4
+        smaller = f", smaller than wanted ({_PAGES * 4} KiB)" if self._rings.pages < _PAGES else ""
+        self.name = f"perf rings of {kib} KiB a CPU{smaller}; no values, no slots: {self._why}"
+
+    def waiting(self) -> int:
+        return sum(map(len, self._left)) + self._rings.waiting() // (8 * _AFTER_CPU)
+
+    def take(self, most: int) -> Array:
+        """Everything in the rings (`most` only bounds what is handed on)."""
+        parts = self._left
+        self._left = []
+        if sum(map(len, parts)) < most:
+            for cpu in self._rings.cpus:
+                if data := self._rings.take(cpu):
+                    parts += self._decode(np.frombuffer(data, np.uint64))
+        rows = np.concatenate(parts) if parts else np.zeros(0, self.layout.dtype)
+        if len(rows) > most:
+            rows = rows[np.argsort(rows["time"], kind="stable")]
+            self._left = [rows[most:]]
+            rows = rows[:most]
+        return rows
+
+    def _decode(self, words: Array) -> list[Array]:
+        """One ring's data as raw hits."""
+        fixed = 0 if self.layout.stacks else _AFTER_CPU + 1 + len(_ORDER)
+        parts: list[Array] = []
+        at = 0
+        while at < len(words):
+            if fixed and (count := (len(words) - at) // fixed):
+                table = words[at : at + count * fixed].reshape(count, fixed)
+                heads = table[:, 0]
+                same = ((heads & np.uint64(0xFFFFFFFF)) == _SAMPLE) & (heads >> np.uint64(48) == 8 * fixed)
+                run = count if same.all() else int(np.argmin(same))
+                if run:
+                    parts.append(self._rows(table[:run], table[:run, _AFTER_CPU + 1 :]))
+                    at += run * fixed
+                    continue
+            elif not fixed:
+                parts.append(self._gather(words))
+                return parts
+            at += self._other(words, at)
+        return parts
+
+    def _other(self, words: Array, at: int) -> int:
+        """A record that is no sample, or one without registers; the number of its words."""
+        head = int(words[at])
+        kind, size = head & 0xFFFFFFFF, max(8, head >> 48)
+        if kind == _LOST and at + 2 < len(words):
+            self._note_lost(int(words[at + 1]), int(words[at + 2]))
+        return size // 8
+
+    def _note_lost(self, event: int, count: int) -> None:
+        if (carrier := self._breakpoints.get(event)) is not None:
+            self._reported[carrier] = self._reported.get(carrier, 0) + count
+
+    def _rows(self, table: Array, registers: Array | None) -> Array:
+        rows = np.zeros(len(table), self.layout.dtype)
+        rows["ip"] = table[:, _IP]
+        rows["pid"] = table[:, _TID] & np.uint64(0xFFFFFFFF)
+        rows["tid"] = table[:, _TID] >> np.uint64(32)
+        rows["time"] = table[:, _TIME]
+        rows["address"] = table[:, _ADDR]
+        rows["cpu"] = table[:, _CPU] & np.uint64(0xFFFF)
+        rows["slot"] = 0xFF
+        misc = table[:, 0] >> np.uint64(32) & np.uint64(0xFFFF)
+        rows["flags"] = np.where(misc & np.uint64(_MODE_MASK) == _MODE_USER, 0, FLAG_KERNEL_MODE)
+        ids, inverse, counts = np.unique(table[:, _ID], return_inverse=True, return_counts=True)
+        carriers = [self._breakpoints.get(event, 0) for event in ids.tolist()]
+        rows["breakpoint"] = np.array(carriers, np.uint32)[inverse]
+        for carrier, count in zip(carriers, counts.tolist(), strict=True):
+            self._taken[carrier] = self._taken.get(carrier, 0) + count
+        if registers is not None:
+            rows["regs"] = registers[:, _REGISTER_COLUMNS]
+        tids, inverse = np.unique(rows["tid"], return_inverse=True)
+        pids = rows["pid"]
+        names = [self._comm(int(pids[np.argmax(inverse == n)]), tid) for n, tid in enumerate(tids.tolist())]
+        rows["comm"] = np.frombuffer(b"".join(names), np.uint64).reshape(-1, 2)[inverse]
+        return rows
+
+    def _comm(self, pid: int, tid: int) -> bytes:
+        comm = self._comms.get(tid)
+        if comm is None:
+            comm = os.fsencode(comm_of(pid, tid))[:15].ljust(16, b"\0")
+            if comm.strip(b"\0"):
+                self._comms[tid] = comm
+        return comm
+
+    def named(self, tid: int, comm: str) -> None:
+        """A task has been renamed."""
+        self._comms[tid] = os.fsencode(comm)[:15].ljust(16, b"\0")
+
+    def _gather(self, words: Array) -> Array:
+        """Samples with call chains differ in size: walk the sizes, gather the fields."""
+        heads = words.view(np.uint16)[3::4].tolist()
+        at, count, offsets = 0, len(words), []
+        while at < count:
+            offsets.append(at)
+            at += max(8, heads[at]) >> 3
+        starts = np.array(offsets, np.intp)
+        kinds = words[starts] & np.uint64(0xFFFFFFFF)
+        for other in starts[kinds == _LOST].tolist():
+            self._other(words, other)
+        starts = starts[kinds == _SAMPLE]
+        if not len(starts):
+            return np.zeros(0, self.layout.dtype)
+        table = words[starts[:, None] + np.arange(_AFTER_CPU)]
+        lengths = words[starts + _AFTER_CPU].astype(np.intp)
+        chain = starts + _AFTER_CPU + 1
+        registers_at = chain + lengths + 1  # the word before them is their ABI
+        top_at = registers_at + len(_ORDER) + 1
+        last = len(words) - 1
+        registers = words[np.minimum(registers_at[:, None] + np.arange(len(_ORDER)), last)]
+        rows = self._rows(table, registers)
+        rows["top"] = words[np.minimum(top_at[:, None] + np.arange(TOP_WORDS), last)]
+        rows["frames"] = _frames(words, chain, lengths)
+        return rows
+
+    def counted(self, carrier: Carrier) -> tuple[int, int]:
+        if carrier.id in self._final:
+            return self._final[carrier.id]
+        hits = sum(events.read_counts(fd, sampled=True).hits for fd in carrier.each())
+        if carrier.enabled:
+            return hits, self._reported.get(carrier.id, 0)
+        # Nothing comes any more: what was counted and is not here was lost, whatever LOST records say of it.
+        return hits, max(0, hits - self._taken.get(carrier.id, 0))
+
+    def forget(self, carrier: Carrier) -> None:
+        for fd in carrier.each():
+            events.disable(fd)
+        carrier.enabled = False
+        if carrier.id in self._taken:
+            self._left = [self.take(1 << 62)]
+            self._final[carrier.id] = self.counted(carrier)
+        for fd in carrier.each():
+            os.close(fd)
+        carrier.fds.clear()
+
+    def close(self) -> None:
+        self._rings.close()
+
+
+def _frames(words: Array, chain: Array, lengths: Array) -> Array:
+    """Return addresses: the chain without context markers, without the ip itself, up to FRAMES."""
+    last = len(words) - 1
+    places = chain[:, None] + np.arange(FRAMES + 2)
+    addresses = words[np.minimum(places, last)]
+    inside = np.arange(FRAMES + 2) < lengths[:, None]
+    addresses = np.where(inside & (addresses < np.uint64(_MARKERS)), addresses, np.uint64(0))
+    # [user marker, ip, caller, ...]: what is left of it begins at the third word.
+    return addresses[:, 2:]
+
+
+assert struct.calcsize("<Q") == 8
+assert _USER_CONTEXT > _MARKERS

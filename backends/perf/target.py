@@ -1,0 +1,366 @@
+"""The watched process: launched and stopped at its exec, or attached to as it runs.
+
+Nothing here can take the target with us when we are killed: a launched program is seized before its exec, so its stop
+there ends without a signal when we are gone, and it is no member of our session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from backends.base import HwbpError, Launch
+from backends.model import Mapping
+from backends.perf import ptrace
+from backends.perf.process import comm_of, mappings_of, status_of, threads_of
+
+__all__ = ["Target", "attach", "held", "launch"]
+
+_STOP_PATIENCE: Final = 0.5
+_SHELL_NOT_FOUND: Final = 127
+
+
+class Target:
+    """One process. `child` says that we launched it, and so will know how it ends.
+
+    `traced` is True while we hold its first thread stopped at its exec.
+    """
+
+    def __init__(self, pid: int, program: str, argv: tuple[str, ...], *, child: bool) -> None:
+        self.pid = pid
+        self.program = program
+        self.argv = argv
+        self.child = child
+        self.traced = False
+        self.exit_status: int | None = None
+        self.ended = False
+        self._unsettled: set[int] = set()
+        self._memory: int | None = None
+        self._pidfd = os.pidfd_open(pid)
+        with contextlib.suppress(OSError):
+            self._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+
+    def threads(self) -> tuple[int, ...]:
+        """Its threads now."""
+        return () if self.ended else threads_of(self.pid)
+
+    def mappings(self) -> tuple[Mapping, ...]:
+        """What it has mapped now; empty once it has ended."""
+        return () if self.ended else mappings_of(self.pid)
+
+    @property
+    def memory(self) -> int | None:
+        """/proc/PID/mem, None where that may not be read."""
+        return self._memory
+
+    def reopen_memory(self) -> None:
+        """After an exec: the old descriptor shows the old image's memory (fs/proc/base.c, mem_open)."""
+        with contextlib.suppress(OSError):
+            fresh = os.open(f"/proc/{self.pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            if self._memory is not None:
+                os.close(self._memory)
+            self._memory = fresh
+
+    def comm(self, tid: int | None = None) -> str:
+        """A thread's name."""
+        return comm_of(self.pid, tid)
+
+    def look(self) -> bool:
+        """Whether it is still there; notes how it ended."""
+        if self.ended:
+            return False
+        if self._unsettled:
+            self._unsettled = {tid for tid in self._unsettled if not _let_go(tid)}
+        if self.child:
+            if not self.traced:
+                with contextlib.suppress(ChildProcessError):
+                    news = ptrace.wait(self.pid, block=False)
+                    if news is not None and news.exit is not None:
+                        self.end(news.exit)
+        elif _readable(self._pidfd):
+            self.end(None)
+        return not self.ended
+
+    def end(self, status: int | None) -> None:
+        """It is gone."""
+        self.ended = True
+        self.traced = False
+        self.exit_status = status
+
+    def let_go_later(self, tid: int) -> None:
+        """A seized thread that sleeps where nothing reaches it: `look` lets it go once it has stopped."""
+        self._unsettled.add(tid)
+
+    def release(self) -> None:
+        """Let a program that stands at its exec run, without us."""
+        if self.traced:
+            self.traced = False
+            with contextlib.suppress(OSError):
+                ptrace.detach(self.pid)
+
+    def kill(self) -> None:
+        """End a program that we launched and that has not begun."""
+        self.traced = False
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+            ptrace.wait(self.pid, block=True)
+
+    def close(self) -> None:
+        """Close descriptors; the process is left alone."""
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def _readable(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+# Launching
+
+
+def _resolve(program: str, path: str) -> str:
+    """The file that execvp would take. Raises HwbpError: ENOENT, EACCES, EISDIR."""
+    candidates = (
+        [program] if "/" in program else [os.path.join(place or ".", program) for place in path.split(":")]
+    )
+    reason = "ENOENT", "no such file"
+    for candidate in candidates:
+        try:
+            mode = os.stat(candidate).st_mode
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                reason = errno.errorcode.get(error.errno or 0, ""), (error.strerror or "").lower()
+            continue
+        if stat.S_ISDIR(mode):
+            reason = "EISDIR", "is a directory, not a program"
+        elif not os.access(candidate, os.X_OK):
+            reason = "EACCES", "may not be executed"
+        else:
+            return candidate
+    raise HwbpError(f"{program}: {reason[1]}", errno=reason[0])
+
+
+def launch(asked: Launch, output: tuple[int, int]) -> Target:
+    """Start a program and stop it at its exec, before its first instruction.
+
+    `output` are the descriptors of its standard output and error. Raises HwbpError where it cannot be started.
+    """
+    environment = dict(asked.env)
+    program = _resolve(asked.program, environment.get("PATH", os.defpath))
+    try:
+        stdin = os.open(asked.stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise HwbpError(
+            f"{asked.stdin}: {error.strerror}", errno=errno.errorcode.get(error.errno or 0)
+        ) from error
+    go_read, go_write = os.pipe()
+    said_read, said_write = os.pipe()
+    try:
+        pid = os.fork()
+        if not pid:
+            _become(program, (asked.program, *asked.argv), environment, (stdin, *output), go_read, said_write)
+    finally:
+        os.close(stdin)
+        os.close(go_read)
+        os.close(said_write)
+    try:
+        _to_exec(pid, program, go_write, said_read)
+    finally:
+        os.close(said_read)
+    target = Target(pid, os.path.realpath(program), asked.argv, child=True)
+    target.traced = True
+    return target
+
+
+def _become(
+    program: str,
+    argv: tuple[str, ...],
+    environment: dict[str, str],
+    streams: tuple[int, int, int],
+    go: int,
+    said: int,
+) -> None:
+    """The child's side: never returns."""
+    number = errno.EIO
+    try:
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        for name in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # ours ignores them
+            signal.signal(name, signal.SIG_DFL)
+        streams = tuple(os.dup(fd) if fd <= 2 else fd for fd in streams)  # type: ignore[assignment]
+        for fd, stream in enumerate(streams):
+            os.dup2(stream, fd, inheritable=True)
+        if os.read(go, 1):
+            os.execve(program, argv, environment)
+    except OSError as error:
+        number = error.errno or number
+    except BaseException:
+        pass
+    with contextlib.suppress(BaseException):
+        os.write(said, number.to_bytes(4, "little"))
+    os._exit(_SHELL_NOT_FOUND)
+
+
+def _to_exec(pid: int, program: str, go: int, said: int) -> None:
+    """Let the child go on to its exec, which it stops in."""
+    try:
+        ptrace.seize(pid, ptrace.Option.EXEC | ptrace.Option.SYSGOOD)
+    except OSError as error:
+        os.close(go)
+        os.waitpid(pid, 0)
+        raise HwbpError(
+            f"{program}: cannot be held at its start: {error}",
+            errno=errno.errorcode.get(error.errno or 0),
+            remedy="ptrace may be forbidden here (seccomp)",
+        ) from error
+    os.write(go, b"\0")
+    os.close(go)
+    while True:
+        news = ptrace.wait(pid, block=True)
+        assert news is not None
+        if news.exit is not None:
+            data = os.read(said, 4)
+            if len(data) == 4:
+                number = int.from_bytes(data, "little")
+                raise HwbpError(
+                    f"{program}: cannot be started: {os.strerror(number).lower()}",
+                    errno=errno.errorcode.get(number),
+                )
+            raise HwbpError(f"{program}: ended before it began (status {news.exit})", errno="ESRCH")
+        if news.event == ptrace.EVENT_EXEC:
+            return
+        ptrace.cont(pid, news.signal if not news.event else 0)
+
+
+# Attaching
+
+
+def attach(pid: int) -> Target:
+    """A process that runs already. Raises HwbpError for one that is not there, is a zombie or a kernel thread."""
+    status = status_of(pid)
+    if not status or not os.path.isdir(f"/proc/{pid}"):
+        raise HwbpError(f"no process {pid}", errno="ESRCH", remedy="`ps -e` lists those that run")
+    if status.get("Tgid") not in (None, str(pid)):
+        raise HwbpError(
+            f"{pid} is a thread of process {status['Tgid']}",
+            errno="ESRCH",
+            remedy=f"attach to {status['Tgid']}",
+        )
+    state = status.get("State", "")
+    if state.startswith(("Z", "X")):
+        raise HwbpError(f"process {pid} has ended already (a zombie)", errno="ESRCH")
+    if "VmSize" not in status:
+        raise HwbpError(
+            f"{pid} is a kernel thread: it has no memory of its own",
+            errno="EINVAL",
+            remedy="watch a process",
+        )
+    if pid == os.getpid():
+        raise HwbpError("that is the process that would have to watch itself", errno="EINVAL")
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+        with open(f"/proc/{pid}/exe", "rb") as file:
+            head = file.read(5)
+    except PermissionError as error:
+        raise HwbpError(
+            f"process {pid} belongs to somebody else", errno="EPERM", remedy="as root, or with CAP_SYS_PTRACE"
+        ) from error
+    except OSError:
+        program, head = "", b""
+    if head[:4] == b"\x7fELF" and head[4:] == b"\1":
+        raise HwbpError(
+            f"process {pid} is a 32-bit program: its registers are not understood yet", errno="ENOEXEC"
+        )
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            argv = tuple(os.fsdecode(part) for part in file.read(1 << 16).split(b"\0")[1:-1])
+        return Target(pid, program, argv, child=False)
+    except ProcessLookupError as error:
+        raise HwbpError(f"process {pid} has just ended", errno="ESRCH") from error
+
+
+@contextlib.contextmanager
+def held(target: Target) -> Iterator[tuple[int, ...] | None]:
+    """Every thread of a running process, stopped for a moment so that none can begin another; None where that is
+    not permitted. Those that do not stop soon (uninterruptible sleep) make no threads either."""
+    if target.traced:
+        yield target.threads()
+        return
+    stopped: list[int] = []
+    seized: set[int] = set()
+    try:
+        try:
+            _hold(target, seized, stopped)
+        except PermissionError:
+            yield None
+        else:
+            yield tuple(sorted(seized))
+    finally:
+        for tid in seized:
+            if tid in stopped:
+                with contextlib.suppress(OSError):
+                    ptrace.detach(tid)
+            elif not _let_go(tid):
+                target.let_go_later(tid)
+
+
+def _hold(target: Target, seized: set[int], stopped: list[int]) -> None:
+    while new := [tid for tid in target.threads() if tid not in seized]:
+        for tid in new:
+            try:
+                ptrace.seize(tid)
+            except ProcessLookupError:
+                continue
+            seized.add(tid)
+            with contextlib.suppress(ProcessLookupError):
+                ptrace.interrupt(tid)
+        for tid in new:
+            if tid in seized and _settle(tid):
+                stopped.append(tid)
+        if not seized.intersection(new):
+            return
+
+
+def _let_go(tid: int) -> bool:
+    """Detach from a thread if it has stopped, or is gone; False while it has not."""
+    try:
+        news = ptrace.wait(tid, block=False)
+        if news is None:
+            return False
+        if news.exit is None:
+            ptrace.detach(tid, 0 if news.event else news.signal)
+    except OSError:
+        return True
+    return True
+
+
+def _settle(tid: int) -> bool:
+    """Wait for one thread's stop, delivering the signals that come first."""
+    until = time.monotonic() + _STOP_PATIENCE
+    pause = 0.0
+    while time.monotonic() < until:
+        try:
+            news = ptrace.wait(tid, block=False)
+        except ChildProcessError:
+            return False
+        if news is None:
+            time.sleep(pause)
+            pause = min(pause + 0.0001, 0.005)
+            continue
+        if news.exit is not None:
+            return False
+        if news.event == ptrace.EVENT_STOP:
+            return True
+        ptrace.cont(tid, news.signal)
+    return False
