@@ -29,7 +29,7 @@ from backends.perf.culprits import Culprits
 from backends.perf.loading import Loading
 from backends.perf.output import CapturedOutput
 from backends.perf.process import read_memory
-from backends.perf.sideband import Exec, Mapped, Sideband, Started
+from backends.perf.sideband import Mapped, Named, Sideband, Started
 from backends.perf.target import Target, attach, launch
 from backends.ring import RingMemory
 
@@ -125,6 +125,8 @@ class PerfBackend(Backend):
         self._asked = asked
         self._sideband = Sideband(children=asked.children)
         self._sideband.follow(target.threads())
+        for tid in target.threads():
+            self._capture.named(tid, target.comm(tid))
         self._culprits = Culprits(self._code, target.program)
         self._stacks = StackTable(asked.stacks)
         self._recorder = Recorder(self._writer, self._culprits, self._stacks)
@@ -183,8 +185,11 @@ class PerfBackend(Backend):
                 if len(self._births) >= _MOST_BIRTHS:
                     self._births.clear()
                 self._births[news.tid] = news
-            elif isinstance(news, Exec) and news.pid == self._open_target.pid:
-                self._new_image(news)
+                self._capture.born(news.tid, news.ptid)
+            elif isinstance(news, Named):
+                self._capture.named(news.tid, news.comm)
+                if news.exec and news.pid == self._open_target.pid:
+                    self._new_image(news)
         if self._stale:
             self._read_mappings()
 
@@ -192,7 +197,7 @@ class PerfBackend(Backend):
         self._hear()
         return self._births.get(tid)
 
-    def _new_image(self, news: Exec) -> None:
+    def _new_image(self, news: Named) -> None:
         target = self._open_target
         if target.traced:
             return

@@ -82,6 +82,12 @@ class Capture(ABC):
     def take(self, most: int) -> Records:
         """Raw hits, at most about `most`."""
 
+    def named(self, tid: int, comm: str) -> None:  # noqa: B027 - nothing to do where each hit brings its comm
+        """A task has this name from now on."""
+
+    def born(self, tid: int, parent: int) -> None:  # noqa: B027
+        """A task begins with its parent's name."""
+
     @abstractmethod
     def waiting(self) -> int:
         """About how many raw hits there are to take."""

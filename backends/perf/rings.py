@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["RingCapture"]
 
 _PAGES: Final = 512
+_MOST_COMMS: Final = 1 << 16
 _SAMPLE, _LOST = 9, 2
 _MODE_MASK, _MODE_USER = 7, 2
 # enum perf_event_x86_regs (arch/x86/include/uapi/asm/perf_regs.h), by the bit in the mask.
@@ -179,8 +180,13 @@ class RingCapture(Capture):
                 self._comms[tid] = comm
         return comm
 
+    def born(self, tid: int, parent: int) -> None:
+        if (comm := self._comms.get(parent)) is not None:
+            self._comms[tid] = comm
+
     def named(self, tid: int, comm: str) -> None:
-        """A task has been renamed."""
+        if len(self._comms) >= _MOST_COMMS:
+            self._comms.clear()
         self._comms[tid] = os.fsencode(comm)[:15].ljust(16, b"\0")
 
     def _gather(self, words: Array) -> Array:

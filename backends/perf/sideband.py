@@ -17,7 +17,7 @@ from typing import Final
 from backends.model import Mapping
 from backends.perf import events
 
-__all__ = ["Exec", "Mapped", "Rings", "Sideband", "Started", "online_cpus"]
+__all__ = ["Mapped", "Named", "Rings", "Sideband", "Started", "online_cpus"]
 
 _PAGES: Final = 16
 _MMAP, _LOST, _COMM, _EXIT, _FORK, _MMAP2 = 1, 2, 3, 4, 7, 10
@@ -50,12 +50,13 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Exec:
-    """A task has a new image (its breakpoints are gone)."""
+class Named:
+    """A task has a new name; with `exec` also a new image (and its breakpoints are gone)."""
 
     pid: int
     tid: int
     comm: str
+    exec: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Started:
     time: int
 
 
-News = Mapped | Exec | Started
+News = Mapped | Named | Started
 
 
 class Rings:
@@ -204,9 +205,9 @@ def _news(kind: int, misc: int, body: bytes) -> News | None:
         perms = "".join(letter if prot & bit else "-" for bit, letter in _PERMS) + "p"
         path = "" if path == "//anon" else path
         return Mapped(pid, Mapping(start, start + length, perms, offset, path))
-    if kind == _COMM and misc & _COMM_EXEC and len(text) >= 8:
+    if kind == _COMM and len(text) >= 8:
         pid, tid = struct.unpack_from("<II", text)
-        return Exec(pid, tid, os.fsdecode(text[8:].split(b"\0")[0]))
+        return Named(pid, tid, os.fsdecode(text[8:].split(b"\0")[0]), bool(misc & _COMM_EXEC))
     if kind == _FORK and len(text) >= 24:
         pid, ppid, tid, ptid, time = struct.unpack_from("<IIIIQ", text)
         return Started(pid, tid, ppid, ptid, time)

@@ -369,7 +369,7 @@ def test_a_record_that_lies_about_its_number_does_not_move_the_reader(pair: Pair
     assert seqs(pair.reader.consume()) == [4]
 
 
-@pytest.mark.parametrize("state", [5, 255, MOST])
+@pytest.mark.parametrize("state", [6, 255, MOST])
 def test_a_run_state_of_another_version_is_a_failed_machine(pair: Pair, state: int) -> None:
     pair.words(state=state)
     assert pair.reader.state == "failed"

@@ -1,0 +1,93 @@
+"""Running `hwbp-tui trace` on programs compiled for a test, with BPF and without."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.perf import events
+from tests.live.bpf_here import reason as no_bpf
+
+__all__ = ["PLAIN", "WAYS", "Traced", "build", "command", "needs_breakpoints", "trace"]
+
+ROOT = Path(__file__).parents[2]
+PLAIN = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+"""Without any capability: what a user without privileges has for programs of their own."""
+
+WAYS = [
+    pytest.param("bpf", marks=[pytest.mark.root, pytest.mark.skipif(bool(no_bpf()), reason=no_bpf() or "")]),
+    pytest.param(
+        "rings",
+        marks=pytest.mark.skipif(
+            os.getuid() == 0 and shutil.which("setpriv") is None,
+            reason="no setpriv to drop capabilities with",
+        ),
+    ),
+]
+
+
+@functools.cache
+def _no_breakpoints() -> str:
+    attr = events.breakpoint_attributes(0x10000, 8, "w", children=False, kernel=False, sampled=False)
+    try:
+        os.close(events.open_event(attr, os.getpid()))
+    except OSError as error:
+        return f"no hardware breakpoints here: {error.strerror}"
+    return ""
+
+
+needs_breakpoints = pytest.mark.skipif(bool(_no_breakpoints()), reason=_no_breakpoints() or "they work here")
+
+
+def build(folder: Path, name: str, source: str, *flags: str) -> Path:
+    """A program from C."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc: apt-get install gcc libc6-dev")
+    program = folder / name
+    (folder / f"{name}.c").write_text(source)
+    subprocess.run(["gcc", "-O1", "-g", "-pthread", *flags, "-o", program, folder / f"{name}.c"], check=True)
+    return program
+
+
+def command(way: str, *arguments: str) -> list[str]:
+    """The command line of `hwbp-tui` for a way of capture."""
+    plain = PLAIN if way == "rings" and os.getuid() == 0 else []
+    return [*plain, sys.executable, "-m", "tui.cli", *arguments]
+
+
+@dataclass(frozen=True)
+class Traced:
+    hits: list[dict[str, Any]]
+    summary: dict[str, Any]
+    errors: str
+    status: int
+
+    def by_watch(self, watch: int) -> list[dict[str, Any]]:
+        return [hit for hit in self.hits if hit["watch"] == watch]
+
+
+def trace(way: str, watches: list[str], *rest: str, backend: str = "perf", timeout: float = 60) -> Traced:
+    """`trace --json` with watches; `rest` are more options and the program after `--`."""
+    options = [part for watch in watches for part in ("-w", watch)]
+    backends = [] if "-p" in rest else ["--backend", backend]
+    done = subprocess.run(
+        command(way, "trace", *backends, "--json", *options, *rest),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    hits = [line for line in lines if "hit" in line]
+    summary: dict[str, Any] = next((line["summary"] for line in lines if "summary" in line), {})
+    return Traced(hits, summary, done.stderr, done.returncode)
