@@ -5,12 +5,12 @@ A data hit is reported at the next instruction (a trap, SDM 3B 17.2.4), or at a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.model import Mapping
 from backends.ring import ACCESS_CODES
+from symbols.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

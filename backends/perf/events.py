@@ -10,12 +10,12 @@ import errno
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final
 
 from backends.base import HwbpError
 from backends.model import WatchType
+from symbols.dataclass import dataclass
 
 __all__ = [
     "Counts",

@@ -10,12 +10,12 @@ then the sample period and the breakpoint's address.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.bpf.assembler import Assembler, Helper
 from backends.model import WatchType
+from symbols.dataclass import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

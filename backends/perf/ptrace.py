@@ -10,9 +10,10 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from symbols.dataclass import dataclass
 
 __all__ = [
     "EVENT_EXEC",

@@ -11,11 +11,11 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from backends.model import Mapping
 from backends.perf import events
+from symbols.dataclass import dataclass
 
 __all__ = ["Mapped", "Named", "Rings", "Sideband", "Started", "online_cpus"]
 
