@@ -14,7 +14,7 @@ import socket
 import struct
 import types
 import typing
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from backends.base import Backend
 from symbols.dataclass import dataclass
@@ -85,12 +85,6 @@ _KINDS = {kind.__name__: kind for kind in (Hello, Call, Reply, Failure)}
 
 METHODS = frozenset(name for name, what in vars(Backend).items() if callable(what) and name[0] != "_")
 """What may be called: the contract's methods, also those that not every machine has."""
-
-
-METHODS: Final = frozenset(
-    name for name, value in vars(Backend).items() if isinstance(value, types.FunctionType) and name[0] != "_"
-)
-"""What can be called: every method of the contract."""
 
 
 @functools.cache
