@@ -22,6 +22,9 @@ endif
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# An editable install compiles nothing, and with PYTHONDONTWRITEBYTECODE in the environment every start would.
+COMPILE := $(BIN)/python -m compileall -q tui backends symbols
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint format bench screenshots programs wheel clean FORCE
 
@@ -68,11 +71,11 @@ clean: ## remove the environment, caches and dist/
 
 $(VENV)/app.stamp: pyproject.toml constraints.txt $(ENV_STAMPS)
 	$(make-environment)
-	@$(PIP_INSTALL) -e . && touch $@
+	@$(PIP_INSTALL) -e . && $(COMPILE) && touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt $(ENV_STAMPS)
 	$(make-environment)
-	@$(PIP_INSTALL) -e ".[dev]" && touch $(VENV)/app.stamp $@
+	@$(PIP_INSTALL) -e ".[dev]" && $(COMPILE) && touch $(VENV)/app.stamp $@
 
 define make-environment
 @$(ENV_IS_OURS) || { \
