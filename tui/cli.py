@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(list(sys.argv[1:] if argv is None else argv))
     except CommandLineError as error:
         return _complain(str(error), _USAGE)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt:  # an end like any other (docs/cli.md)
+        return 0
     except Exception as error:
         if os.environ.get("HWBP_TUI_DEBUG") == "1":
             raise

@@ -35,7 +35,11 @@ class Terminal:
     def __init__(self, command: Sequence[str], *, columns: int = 140, lines: int = 45) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        left_out = ("TEXTUAL", "NO_COLOR", "PYTHONDONTWRITEBYTECODE")  # the last: nobody starts without bytecode
+        left_out = (
+            "TEXTUAL",
+            "NO_COLOR",
+            "PYTHONDONTWRITEBYTECODE",
+        )  # the last: nobody starts without bytecode
         environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
         self.began = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backends.base import HwbpError
+from backends.model import MachineView
 from tests.unit.scripted import Access, ScriptedBackend, open_session
 from tui.session.commands import COMMANDS, GROUPS, find
 from tui.session.goal import Goal
@@ -200,6 +201,23 @@ def test_an_interrupt_ends_a_wait() -> None:
     session.backend.resume()
     session.interrupt()
     assert session.wait(Goal()) is False
+
+
+def test_a_long_step_is_done_in_parts_and_an_interrupt_ends_it_between_two() -> None:
+    class Interrupted(ScriptedBackend):
+        def step(self, count: int, over_calls: bool) -> MachineView:
+            if self.instructions > 100_000:
+                session.interrupt()
+            return super().step(count, over_calls)
+
+    backend = Interrupted()
+    session = open_session(backend)
+    before = backend.instructions
+    done(session, "stepi 25000")
+    assert backend.instructions == before + 25_000
+    done(session, "stepi 1000000000")
+    assert 100_000 < backend.instructions < 200_000
+    done(session, "stepi")  # the next command is a new one
 
 
 def test_a_program_that_has_ended_cannot_go_on() -> None:

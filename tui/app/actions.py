@@ -136,9 +136,10 @@ class Actions(App[int], inherit_bindings=False):
 
     def action_interrupt(self) -> None:
         """Ctrl+C, as in gdb: it stops the program, never us."""
+        busy = self.machine.interrupt()
         if self.scene.running:
             self.run_line("stop", quiet=True)
-        else:
+        elif not busy:
             self.tell(Note("answer", "nothing runs; q quits"))
 
     def _target(self) -> Breakpoint | None:

@@ -179,6 +179,13 @@ class Machine:
         self.desk.ask(job, take, self._lost)
         return True
 
+    def interrupt(self) -> bool:
+        """End the command that is under way, if it is one that waits; False when nothing is."""
+        if self.scene.session is None or self.idle:
+            return False
+        self.scene.session.interrupt()
+        return True
+
     def complete(self, text: str, then: Callable[[list[str]], None]) -> None:
         """Candidates for a command line."""
         session = self.scene.session

@@ -33,6 +33,8 @@ __all__ = ["Session"]
 _JOURNAL: Final = 1000
 _LOOK_EVERY: Final = 0.25
 _MOMENT: Final = 0.25
+_STEPS_AT_ONCE: Final = 10_000
+"""Steps that one call asks for: it is not answered before they are done."""
 
 
 class Session:
@@ -109,6 +111,7 @@ class Session:
         word = (line.split() or [""])[0]
         if not word or word.startswith("#"):
             return Result(True, "")
+        self._interrupted.clear()
         try:
             command, rest = find(line)
             word = command.word
@@ -195,7 +198,6 @@ class Session:
         """Let the dynamic loader do its work, up to the program's first instruction."""
         if (entry := self.entry) is not None:
             self.took(self.backend.run_to(entry))
-            self._interrupted.clear()
             self.wait(Goal())
             self._still_there()
 
@@ -209,13 +211,22 @@ class Session:
 
     def resume(self, goal: Goal | None = None, wait: bool = False) -> None:
         """Let the machine run; with a goal `refresh` stops it there. `wait` until it stands still again."""
-        self._interrupted.clear()
         self._goal = goal
         self.ring.set_limit(goal.hits if goal is not None and goal.hits is not None else 0)
         self.backend.resume()
         self.look()
         if wait:
             self.wait(Goal())
+
+    def step(self, count: int, over_calls: bool = False) -> None:
+        """Run `count` instructions; ends early where anything else stops the machine, or at `interrupt`."""
+        while count > 0 and not self._interrupted.is_set():
+            some = 1 if over_calls else min(count, _STEPS_AT_ONCE)
+            self.took(self.backend.step(some, over_calls))
+            self.settle()
+            count -= some
+            if self.view.state != "stopped" or self.view.stop.reason != "step":
+                return
 
     def wait(self, goal: Goal) -> bool:
         """Wait until a goal is reached; False when `interrupt` came first. Raises HwbpError if the machine is gone."""
@@ -236,12 +247,11 @@ class Session:
     def settle(self) -> None:
         """Wait until what was begun is done: as long as it takes in a script, a moment where a screen waits."""
         if self.ring.state == "running":
-            self._interrupted.clear()
             self.wait(Goal() if self.patient else Goal(until=time.monotonic() + _MOMENT, or_still=True))
         self.look()
 
     def interrupt(self) -> None:
-        """End a wait that another thread is in."""
+        """End the wait or the long step of the command that another thread is in."""
         self._interrupted.set()
 
     # Names and history

@@ -74,18 +74,13 @@ def _stop(session: Session, text: str) -> Answer:
 
 def _stepi(session: Session, text: str) -> Answer:
     _stands(session)
-    session.took(session.backend.step(count(text, "stepi [N]"), False))
-    session.settle()
+    session.step(count(text, "stepi [N]"))
     return state_answer(session)
 
 
 def _nexti(session: Session, text: str) -> Answer:
     _stands(session)
-    for _ in range(count(text, "nexti [N]", most=100_000)):
-        session.took(session.backend.step(1, True))
-        session.settle()
-        if session.view.state != "stopped" or session.view.stop.reason != "step":
-            break
+    session.step(count(text, "nexti [N]"), over_calls=True)
     return state_answer(session)
 
 
