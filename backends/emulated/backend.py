@@ -12,9 +12,13 @@ from backends.emulated.cpu import Cpu
 from backends.emulated.debug_unit import DebugUnit
 from backends.emulated.engine import EngineError
 from backends.emulated.icicle import IcicleEngine
-from backends.emulated.kernel.perf import PerfOwner
-from backends.emulated.kernel.ptrace import PtraceOwner
-from backends.emulated.kernel.slots import SLOTS, CpuRegisters, HwBreakpointLayer, PerfEvent
+from backends.emulated.kernel.attr import FLAGS, Attr
+from backends.emulated.kernel.config import CAPABILITIES
+from backends.emulated.kernel.core import Kernel
+from backends.emulated.kernel.events import PerfEvent
+from backends.emulated.kernel.registers import CpuRegisters
+from backends.emulated.kernel.slots import SLOTS, bp_len, bp_type
+from backends.emulated.kernel.tasks import Task
 from backends.emulated.linux import Linux
 from backends.emulated.loader import Image, enter, load
 from backends.emulated.memory import AddressSpace
@@ -26,6 +30,7 @@ from backends.model import (
     BreakpointRequest,
     Frame,
     MachineView,
+    Owner,
     Refusal,
     RunState,
     Site,
@@ -50,6 +55,9 @@ _REGISTERS = (
     *(f"R{n}" for n in range(8, 16)),
 )
 _STEPS_LIMIT = 1_000_000
+_OPENER = 900
+"""The pid of the process that opens the session's own perf events."""
+_SESSION_FLAGS = sum(1 << FLAGS[name] for name in ("pinned", "exclude_kernel", "exclude_hv"))
 
 
 class _Entry:
@@ -84,13 +92,14 @@ class EmulatedBackend(Backend):
         self._unit = DebugUnit(self._engine, self._true_prot)
         self._stacks = StackTable(self._engine.raw_read)
         self._cpu = Cpu(self._engine, self._unit, self._space, self._capture, self._stacks)
-        self._registers = CpuRegisters(0, self._unit)
-        self._layer = HwBreakpointLayer([self._registers], self._installed)
-        self._perf = PerfOwner(self._layer)
+        self._kernel = Kernel([self._unit], clock=lambda: self._cpu.instructions)
+        self._registers = self._kernel.cpus[0]
+        self._layer = self._kernel.layer
+        self._opener = self._kernel.spawn("hwbp-tui", tid=_OPENER, capabilities=CAPABILITIES)
+        self._kernel.set_on_change(self._installed)
         self._walker = StackWalker(self._space, self._engine)
         self._space.on_exec = self._code_appeared
         self._space.on_change = self._memory_changed
-        self._ids = 0
         self._generation = 0
         self._state: RunState = "loaded"
         self._stop = Stop("none")
@@ -103,7 +112,7 @@ class EmulatedBackend(Backend):
         self._launch: Launch | None = None
         self._image: Image
         self._linux: Linux
-        self._ptrace: PtraceOwner
+        self._task: Task
 
     def _true_prot(self, address: int) -> int:
         return self._space.prot_at(address) if self._space.mapped(address) else -1
@@ -133,10 +142,6 @@ class EmulatedBackend(Backend):
         )
         self._capture.set_state(self._state)
 
-    def _new_id(self) -> int:
-        self._ids += 1
-        return self._ids
-
     def _need_program(self) -> None:
         if self._launch is None:
             raise HwbpError("no program is loaded", errno="ESRCH")
@@ -158,14 +163,14 @@ class EmulatedBackend(Backend):
         self._linux = Linux(self._engine, self._space, self._image, launch, lambda: self._cpu.instructions)
         self._cpu.kernel = _Entry(self._linux, self._renamed)
         self._cpu.with_stacks = launch.stacks
-        self._ptrace = PtraceOwner(self._layer, self._linux.tid, self._new_id)
+        self._task = self._kernel.spawn(self._linux.comm, tid=self._linux.tid, uid=1000)
         self._cpu.on_db = self._db
         self._capture.pid, self._capture.tid = self._linux.pid, self._linux.tid
         self._launch = launch
         self._renamed(self._linux.comm)
         if launch.lossless:
             self._capture.header(flow=1)
-        self._layer.schedule_in(0, self._linux.tid)
+        self._kernel.switch(0, self._task)
         self._stop = Stop("entry", "loaded, nothing has run yet")
         self._changed()
         return self.view()
@@ -219,8 +224,7 @@ class EmulatedBackend(Backend):
             died = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
             stop = Stop("exit", f"the program has ended: {died}")
             self._linux.close()
-            self._ptrace.flush()
-            self._layer.schedule_in(0, None)
+            self._kernel.exit(self._task)
         else:
             self._state = "failed" if stop.reason == "unsupported" else "stopped"
         self._stop = stop
@@ -292,9 +296,11 @@ class EmulatedBackend(Backend):
         if self._state == "exited":
             raise HwbpError("the program has ended", errno="ESRCH")
         if request.owner == "perf":
-            event = self._perf.open(request, self._new_id(), self._linux.tid)
+            event = self._perf_open(request)
         elif request.owner == "ptrace":
-            event = self._ptrace.watch(request.address, request.length, request.type, request.text)
+            event = self._kernel.ptrace.watch(
+                self._task, request.address, request.length, request.type, request.text
+            )
             event.watch, event.window = request.watch, request.window
         else:
             raise HwbpError(f"{request.owner} is not an owner of this machine yet", errno="EOPNOTSUPP")
@@ -303,11 +309,36 @@ class EmulatedBackend(Backend):
         self._installed(self._registers)
         return event
 
+    def _perf_open(self, request: BreakpointRequest) -> PerfEvent:
+        """perf_event_open of the session's own: pinned, without the kernel, every hit a sample."""
+        length = request.length
+        if request.type == "x" and length != 1:
+            raise HwbpError(
+                "an execute breakpoint covers the first byte of an instruction only", errno="EINVAL"
+            )
+        attr = Attr(
+            sample_period=1,
+            flags=_SESSION_FLAGS | (not request.enabled),
+            bp_type=bp_type(request.type),
+            bp_addr=request.address,
+            bp_len=bp_len(request.type, length),
+        )
+        pid = self._task.tid if request.tid is None else request.tid
+        cpu = -1 if request.cpu is None else request.cpu
+        perf = self._kernel.perf
+        fd = perf.open(self._opener, attr, pid, cpu, owner=Owner("perf", comm="hwbp-tui"))
+        event = perf.event(self._opener, fd)
+        event.watch, event.window, event.text = request.watch, request.window, request.text
+        event.stop = request.stop
+        return event
+
     def _remove(self, event: PerfEvent) -> None:
         if event.owner.kind == "ptrace":
-            self._ptrace.remove(event)
+            assert event.index is not None
+            self._kernel.ptrace.forget(self._task, event.index)
         else:
-            self._perf.close([event])
+            assert event.owner.fd is not None
+            self._kernel.perf.close(self._opener, event.owner.fd)
 
     def _refusal(self, error: HwbpError, what: str) -> HwbpError:
         self._refused += 1
@@ -325,13 +356,17 @@ class EmulatedBackend(Backend):
     def disarm(self, ids: tuple[int, ...]) -> None:
         for event in [self._find(id_) for id_ in ids]:
             if event.owner.kind == "ptrace":
-                self._ptrace.drop(event)
+                self._kernel.ptrace.drop(event)
             else:
-                self._perf.close([event])
+                self._remove(event)
         self._changed()
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
-        self._layer.enable(self._find(id), on)
+        event = self._find(id)
+        if on:
+            self._kernel.scheduler.enable(event)
+        else:
+            self._kernel.scheduler.disable(event)
         self._changed()
 
     def _installed(self, registers: CpuRegisters) -> None:
@@ -349,10 +384,9 @@ class EmulatedBackend(Backend):
 
     def _db(self, hits: int, step: bool) -> None:
         """exc_debug_user: earlier virtual DR6 bits are discarded; ptrace's own hits are noted under ptrace's index."""
-        self._ptrace.virtual_dr6 = dr.DR6_BS if step else 0
-        for slot, event in enumerate(self._registers.bp_per_reg):
-            if hits >> slot & 1 and event is not None and event.owner.kind == "ptrace":
-                self._ptrace.hit(event)
+        dr6 = dr.DR6_BASE | hits | (dr.DR6_BS if step else 0)
+        self._kernel.debug_exception(0, dr6, self._engine.pc)
+        self._task.signals.clear()
 
     def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
         self._need_program()
@@ -362,17 +396,14 @@ class EmulatedBackend(Backend):
             raise HwbpError(f"DR{register} cannot be written: 0 to 3, 6 and 7 can", errno="EINVAL")
         if not 0 <= value < 1 << 64 or (register > 3 and value >> 32):
             raise HwbpError(f"{value:#x} in DR{register}: bits 63:32 must be clear (#GP)", errno="EINVAL")
-        if register == 7:
-            if value & dr.DR7_GD:
-                raise HwbpError(
-                    "DR7.GD: general detect needs code at CPL 0, which this machine does not run yet",
-                    errno="EINVAL",
-                )
-            self._registers.write_dr7(value, "hand")
-        else:
-            self._unit.write(register, value)
-            if register == 6:
-                self._cpu.last_dr6 = self._unit.dr6
+        if register == 7 and value & dr.DR7_GD:
+            raise HwbpError(
+                "DR7.GD: general detect needs code at CPL 0, which this machine does not run yet",
+                errno="EINVAL",
+            )
+        self._kernel.write(cpu, register, value)
+        if register == 6:
+            self._cpu.last_dr6 = self._unit.dr6
         self._changed()
         return self.view()
 
@@ -383,12 +414,12 @@ class EmulatedBackend(Backend):
 
     def ptrace_peek(self, tid: int | None, register: int) -> int:
         self._need_tid(tid)
-        return self._ptrace.peek(register)
+        return self._kernel.ptrace.peek(self._task, register)
 
     def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
         self._need_tid(tid)
         try:
-            self._ptrace.poke(register, value)
+            self._kernel.ptrace.poke(self._task, register, value)
         except HwbpError as error:
             raise self._refusal(error, f"ptrace: u_debugreg[{register}] = {value:#x}") from error
         self._execute_ids.update(
@@ -447,8 +478,8 @@ class EmulatedBackend(Backend):
             self._comms[-1],
             self._engine.pc,
             self._engine.get("RSP"),
-            self._ptrace.peek(6),
-            self._ptrace.peek(7),
+            self._kernel.ptrace.peek(self._task, 6),
+            self._kernel.ptrace.peek(self._task, 7),
         )
         return MachineView(
             generation=self._generation,

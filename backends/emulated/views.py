@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from backends import dr
 from backends.emulated.capture import Capture
 from backends.emulated.cpu import Cpu
-from backends.emulated.kernel.slots import CpuRegisters, HwBreakpointLayer, PerfEvent
+from backends.emulated.kernel.events import PerfEvent
+from backends.emulated.kernel.registers import CpuRegisters
+from backends.emulated.kernel.slots import HwBreakpointLayer
 from backends.model import Breakpoint, CpuView, Slot
 
 __all__ = ["breakpoint_view", "cpu_view"]
@@ -23,7 +25,7 @@ def breakpoint_view(event: PerfEvent, registers: CpuRegisters, capture: Capture)
         owner=event.owner,
         enabled=event.enabled,
         tid=event.tid,
-        cpu=event.cpu,
+        cpu=event.cpu if event.cpu >= 0 else None,
         slot=registers.slot_of(event),
         index=event.index,
         watch=event.watch,
@@ -47,7 +49,7 @@ def cpu_view(cpu: Cpu, registers: CpuRegisters, layer: HwBreakpointLayer, tid: i
         changed_dr7=registers.changed_dr7,
         changed_by=registers.changed_by,
         db_count=cpu.db_count,
-        dr_writes=unit.writes,
+        dr_writes=registers.writes,
         last_db=cpu.last_db,
         free=layer.free(registers.cpu),
         slots=tuple(_slots(registers)),

@@ -1,103 +1,198 @@
-"""The ptrace owner: u_debugreg of one traced task (arch/x86/kernel/ptrace.c)."""
+"""The ptrace owner: u_debugreg of a traced thread (arch/x86/kernel/ptrace.c), and attaching to it (kernel/ptrace.c)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from backends import dr
 from backends.base import HwbpError
-from backends.emulated.kernel.slots import SLOTS, HwBreakpointLayer, PerfEvent
+from backends.emulated.kernel.attr import FLAGS, Attr
+from backends.emulated.kernel.events import Hardware, PerfEvent, Regs, State
+from backends.emulated.kernel.slots import SLOTS, bp_len, bp_type
+from backends.emulated.kernel.tasks import Siginfo, Task
 from backends.model import Owner, WatchType
 
-__all__ = ["PtraceOwner"]
+if TYPE_CHECKING:
+    from backends.emulated.kernel.core import Kernel
 
-_IGNORED = 0xFFFF_FFFF_0000_FC00
+__all__ = ["Ptrace"]
+
+_IGNORED: Final = 0xFFFF_FFFF_0000_FC00
 """Bits 10-15 (GD among them) and the upper half: ignored without an error (ptrace_write_dr7)."""
+_FLAGS: Final = 1 << FLAGS["pinned"] | 1 << FLAGS["exclude_kernel"]
+_MASK64: Final = (1 << 64) - 1
+_SIGTRAP, _TRAP_TRACE = 5, 2
 
 
-class PtraceOwner:
-    """What a tracer reads and writes with PTRACE_PEEKUSER and PTRACE_POKEUSER at offsetof(struct user, u_debugreg).
+class Ptrace:
+    """What tracers do to threads. `tracee` methods take the thread itself; `attach` and the rest check who asks."""
 
-    An event that was made once keeps its slot until the task executes another program or ends: ptrace has no way to
-    give it back. `new_id` numbers new events.
-    """
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
 
-    def __init__(
-        self, layer: HwBreakpointLayer, tid: int, new_id: Callable[[], int], comm: str = "tracer"
-    ) -> None:
-        self._layer = layer
-        self._tid = tid
-        self._new_id = new_id
-        self._owner = Owner("ptrace", comm=comm)
-        self.events: list[PerfEvent | None] = [None] * SLOTS
-        self.dr7 = 0
-        self.virtual_dr6 = 0
+    # -- who traces whom
 
-    def peek(self, register: int) -> int:
-        """PTRACE_PEEKUSER. DR4 and DR5 read 0; DR7 is what was written, not a re-encoding."""
+    def may_access(self, caller: Task, target: Task, *, attach: bool) -> bool:
+        """ptrace_may_access with real credentials: the same process, or the same user and dumpable, or CAP_SYS_PTRACE."""
+        if caller.tgid == target.tgid or caller.capable("sys_ptrace"):
+            return True
+        return caller.uid == target.uid and target.dumpable and target.capabilities <= caller.capabilities
+
+    def attach(self, tracer: Task, target: Task, *, seize: bool = False) -> None:
+        """PTRACE_ATTACH, or PTRACE_SEIZE (EPERM: a kernel thread, the own process, not permitted, traced already)."""
+        if target.kind == "kernel" or target.tgid == tracer.tgid or target.dead:
+            raise HwbpError(f"task {target.tid} cannot be traced by {tracer.tid}", errno="EPERM")
+        if not self.may_access(tracer, target, attach=True):
+            raise HwbpError(f"task {target.tid} may not be traced by {tracer.tid}", errno="EPERM")
+        if target.tracer is not None:
+            raise HwbpError(f"task {target.tid} is traced by {target.tracer.tid} already", errno="EPERM")
+        target.tracer, target.seized = tracer, seize
+        target.stopped = not seize
+
+    def check(self, tracer: Task, target: Task) -> None:
+        """ptrace_check_attach: ESRCH unless it is this tracer's, alive and stopped."""
+        if target.tracer is not tracer or not target.stopped or target.dead:
+            raise HwbpError(f"task {target.tid} is not a stopped tracee of {tracer.tid}", errno="ESRCH")
+
+    def detach(self, tracer: Task, target: Task) -> None:
+        """PTRACE_DETACH: single stepping ends; **breakpoints stay armed**, and a later hit's SIGTRAP kills (ESRCH)."""
+        self.check(tracer, target)
+        target.tracer, target.stopped, target.single_step = None, False, False
+
+    def cont(self, tracer: Task, target: Task, *, single_step: bool = False) -> None:
+        """PTRACE_CONT or PTRACE_SINGLESTEP (ESRCH)."""
+        self.check(tracer, target)
+        target.stopped, target.single_step = False, single_step
+
+    # -- u_debugreg
+
+    def peek(self, task: Task, register: int) -> int:
+        """PTRACE_PEEKUSER. DR4 and DR5 read 0; DR7 is what was written, not a re-encoding (EIO)."""
         if register not in range(8):
             raise HwbpError(f"u_debugreg has no register {register}", errno="EIO")
         if register < SLOTS:
-            event = self.events[register]
-            return event.address if event else 0
+            event = task.ptrace_bps[register]
+            return event.address if event is not None else 0
         if register == 6:
-            return self.virtual_dr6 ^ dr.DR6_BASE
-        return self.dr7 if register == 7 else 0
+            return task.virtual_dr6 ^ dr.DR6_BASE
+        return task.ptrace_dr7 if register == 7 else 0
 
-    def poke(self, register: int, value: int) -> None:
-        """PTRACE_POKEUSER (EIO, EINVAL, ENOSPC)."""
+    def poke(self, task: Task, register: int, value: int, *, caller: Task | None = None) -> None:
+        """PTRACE_POKEUSER (EIO, EINVAL, ENOSPC, ESRCH for a task that is ending).
+
+        Writing 0 to 3 takes a slot when it is written first. Nothing gives it back but exec and exit.
+        """
         if register not in range(8) or register in (4, 5):
             raise HwbpError(f"u_debugreg[{register}] cannot be written", errno="EIO")
+        value &= _MASK64
         if register == 6:
-            self.virtual_dr6 = value ^ dr.DR6_BASE
+            task.virtual_dr6 = value ^ dr.DR6_BASE
         elif register == 7:
-            self._write_dr7(value)
+            self._write_dr7(task, value, caller)
         else:
-            self._write_address(register, value)
+            self._write_address(task, register, value, caller)
 
-    def _write_address(self, index: int, address: int) -> None:
-        event = self.events[index]
+    def _write_address(self, task: Task, index: int, address: int, caller: Task | None) -> None:
+        """ptrace_set_breakpoint_addr."""
+        event = task.ptrace_bps[index]
         if event is None:
-            self._create(index, address, 1, "w", enabled=False)
+            self._create(task, index, address, 1, "w", enabled=False, caller=caller)
         else:
-            self._layer.modify(event, address, event.length, event.type, event.enabled)
+            attr = replace(event.attr, bp_addr=address)
+            self._kernel.perf.modify_breakpoint(event, attr, caller, check=False)
 
-    def _create(self, index: int, address: int, length: int, kind: WatchType, *, enabled: bool) -> None:
-        """A fresh event takes a slot even while it is disabled."""
-        event = PerfEvent(
-            self._new_id(), address, length, kind, self._owner, self._tid, None, enabled, index, stop=True
+    def _create(
+        self,
+        task: Task,
+        index: int,
+        address: int,
+        length: int,
+        kind: WatchType,
+        *,
+        enabled: bool,
+        caller: Task | None,
+    ) -> None:
+        """ptrace_register_breakpoint: a fresh event takes a slot even while it is disabled."""
+        kernel = self._kernel
+        tracer = caller or task.tracer
+        attr = Attr(
+            sample_period=1,
+            flags=_FLAGS | (not enabled),
+            bp_type=bp_type(kind),
+            bp_addr=address,
+            bp_len=bp_len(kind, length),
         )
-        self._layer.register(event)
-        self.events[index] = event
+        owner = Owner(
+            "ptrace",
+            tracer.tgid if tracer is not None else None,
+            tracer.comm if tracer is not None else "tracer",
+        )
+        event = PerfEvent(
+            kernel.new_id(),
+            attr,
+            owner,
+            Hardware(address, length, kind),
+            task,
+            -1,
+            State.INACTIVE if enabled else State.OFF,
+            index=index,
+            handler=self._triggered,
+            kernel_counter=True,
+            period=1,
+            last_period=1,
+            period_left=1,
+            stop=True,
+        )
+        kernel.layer.register(event, caller)
+        if task.exiting:
+            kernel.layer.destroy(event)
+            raise HwbpError(f"task {task.tid} is ending", errno="ESRCH")
+        kernel.scheduler.add(event)
+        task.ptrace_bps[index] = event
 
-    def _write_dr7(self, value: int) -> None:
+    def _triggered(self, event: PerfEvent, regs: Regs, cpu: int) -> None:
+        """ptrace_triggered: the virtual DR6 shows ptrace's index, whichever register it sat in."""
+        task = self._kernel.current(cpu)
+        if task is not None:
+            index = next((n for n, each in enumerate(task.ptrace_bps) if each is event), SLOTS)
+            task.virtual_dr6 |= 1 << index
+
+    def _write_dr7(self, task: Task, value: int, caller: Task | None) -> None:
         """ptrace_write_dr7: two passes; the second puts the old settings back when the first fails."""
-        old = self._encoded()
+        old = self._encoded(task)
         try:
-            self._pass(value & ~_IGNORED)
+            self._pass(task, value & ~_IGNORED, caller)
         except HwbpError:
-            self._pass(old)
+            self._pass(task, old, caller)
             raise
-        self.dr7 = value
+        task.ptrace_dr7 = value
 
-    def _encoded(self) -> int:
+    def _encoded(self, task: Task) -> int:
+        """ptrace_get_dr7."""
         return sum(
             dr.dr7_encode(index, event.length, event.type) & ~dr.DR7_GE
-            for index, event in enumerate(self.events)
-            if event is not None and event.enabled
+            for index, event in enumerate(task.ptrace_bps)
+            if event is not None and not event.attr.disabled
         )
 
-    def _pass(self, value: int) -> None:
+    def _pass(self, task: Task, value: int, caller: Task | None) -> None:
         for index in range(SLOTS):
             enabled = dr.enabled(value, index)
-            event = self.events[index]
+            event = task.ptrace_bps[index]
             if event is None and not enabled:
                 continue
             length, kind = self._decode(value, index)
             if event is None:
-                self._create(index, 0, length, kind, enabled=enabled)
-            else:
-                self._layer.modify(event, event.address, length, kind, enabled)
+                self._create(task, index, 0, length, kind, enabled=enabled, caller=caller)
+                continue
+            attr = replace(
+                event.attr,
+                bp_type=bp_type(kind),
+                bp_len=bp_len(kind, length),
+                flags=event.attr.flags & ~1 | (not enabled),
+            )
+            self._kernel.perf.modify_breakpoint(event, attr, caller, check=False)
 
     @staticmethod
     def _decode(value: int, index: int) -> tuple[int, WatchType]:
@@ -109,30 +204,46 @@ class PtraceOwner:
             raise HwbpError(f"LEN{index} must be 00 for an execute breakpoint", errno="EINVAL")
         return length, kind
 
-    def watch(self, address: int, length: int, kind: WatchType, text: str) -> PerfEvent:
+    def flush(self, task: Task) -> None:
+        """flush_ptrace_hw_breakpoint: exec and exit clear everything."""
+        for event in task.ptrace_bps:
+            if event is not None:
+                self._kernel.destroy(event)
+        task.ptrace_bps = [None] * SLOTS
+        task.ptrace_dr7 = task.virtual_dr6 = 0
+
+    # -- what a debugger makes of it
+
+    def watch(self, task: Task, address: int, length: int, kind: WatchType, text: str = "") -> PerfEvent:
         """What gdb does: the first index not enabled, its address, then DR7. Nothing new stays behind on failure."""
-        index = next((n for n, event in enumerate(self.events) if event is None or not event.enabled), None)
+        kernel = self._kernel
+        bps = task.ptrace_bps
+        index = next((n for n, event in enumerate(bps) if event is None or event.attr.disabled), None)
         if index is None:
             raise HwbpError(
-                "all four u_debugreg of the task are in use", errno="ENOSPC", holders=self._layer.holders()
+                "all four u_debugreg of the task are in use", errno="ENOSPC", holders=kernel.layer.holders()
             )
-        self._layer.validate(address, length, kind)
-        fresh = self.events[index] is None
-        bits = dr.dr7_encode(index, length, kind) & ~dr.DR7_GE & ~(0xAA) | 1 << 2 * index
-        others = self.dr7 & ~(0xF << 16 + 4 * index | 3 << 2 * index)
+        wish = Attr(
+            flags=_FLAGS,
+            bp_type=bp_type(kind),
+            bp_addr=address,
+            bp_len=8 if (kind, length) == ("x", 1) else length,
+        )
+        hardware = kernel.layer.parse(wish, None)
+        fresh = bps[index] is None
+        bits = dr.dr7_encode(index, hardware.length, kind) & ~dr.DR7_GE & ~0xAA | 1 << 2 * index
+        others = task.ptrace_dr7 & ~(0xF << 16 + 4 * index | 3 << 2 * index)
         try:
             if not fresh:
-                self._write_dr7(
-                    others
-                )  # an execute event at any address, so that the next write cannot be refused
-            self.poke(index, address)
-            self.poke(7, others | bits)
+                # an execute event at any address, so that the next write cannot be refused
+                self.poke(task, 7, others)
+            self.poke(task, index, address)
+            self.poke(task, 7, others | bits)
         except HwbpError:
-            if fresh and (event := self.events[index]) is not None:
-                self._layer.unregister(event)
-                self.events[index] = None
+            if fresh:
+                self.forget(task, index)
             raise
-        event = self.events[index]
+        event = bps[index]
         assert event is not None
         event.text = text
         return event
@@ -140,24 +251,18 @@ class PtraceOwner:
     def drop(self, event: PerfEvent) -> None:
         """Disable one by DR7, as a debugger's delete does: the slot stays taken."""
         assert event.index is not None
-        self.poke(7, self.dr7 & ~(0xF << 16 + 4 * event.index | 3 << 2 * event.index))
+        assert event.target is not None
+        task, index = event.target, event.index
+        self.poke(task, 7, task.ptrace_dr7 & ~(0xF << 16 + 4 * index | 3 << 2 * index))
 
-    def remove(self, event: PerfEvent) -> None:
-        """Undo `watch`, of a request that was refused in part."""
-        self.drop(event)
-        assert event.index is not None
-        self._layer.unregister(event)
-        self.events[event.index] = None
+    def forget(self, task: Task, index: int) -> None:
+        """Undo `watch` of a request that was refused in part: what no real tracer can do."""
+        event = task.ptrace_bps[index]
+        if event is not None:
+            task.ptrace_bps[index] = None
+            task.ptrace_dr7 &= ~(0xF << 16 + 4 * index | 3 << 2 * index)
+            self._kernel.destroy(event)
 
-    def flush(self) -> None:
-        """flush_ptrace_hw_breakpoint: exec and exit clear everything."""
-        for event in self.events:
-            if event is not None:
-                self._layer.unregister(event)
-        self.events = [None] * SLOTS
-        self.dr7 = self.virtual_dr6 = 0
-
-    def hit(self, event: PerfEvent) -> None:
-        """ptrace_triggered: the virtual DR6 shows ptrace's index, whichever register it sat in."""
-        assert event.index is not None
-        self.virtual_dr6 |= 1 << event.index
+    def step_signal(self, task: Task, ip: int) -> Siginfo:
+        """The SIGTRAP of a single step without a hit."""
+        return Siginfo(_SIGTRAP, _TRAP_TRACE, ip)

@@ -1,0 +1,53 @@
+"""What kind of kernel the machine runs, on what kind of CPU: the switches that change an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CAPABILITIES", "TODAY", "KernelConfig"]
+
+CAPABILITIES = frozenset({"perfmon", "sys_admin", "sys_ptrace", "kill"})
+"""Linux capabilities that a breakpoint's request may need, without the CAP_ in front."""
+
+TODAY = (6, 18, 0)
+"""The kernel version that the model follows unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConfig:
+    """A kernel's version, its sysctls and its build, as far as they decide who gets a debug register.
+
+    `paranoid` is /proc/sys/kernel/perf_event_paranoid. `possible` counts possible CPUs where it is more than those
+    online (None: the same). `bpext`: AMD's address masks. `kprobes`: without it every execute breakpoint in the kernel
+    is refused. `hypervisor`: the kernel runs as a guest, and then leaves DR7 alone where nothing is enabled.
+    `cpu_entry` lists kernel ranges [first, last] that no breakpoint may touch, whoever asks.
+    """
+
+    version: tuple[int, int, int] = TODAY
+    paranoid: int = 2
+    possible: int | None = None
+    bpext: bool = False
+    kprobes: bool = True
+    hypervisor: bool = True
+    max_sample_rate: int = 100_000
+    cpu_entry: tuple[tuple[int, int], ...] = ((0xFFFF_FE00_0000_0000, 0xFFFF_FE7F_FFFF_FFFF),)
+
+    @property
+    def one_mutex(self) -> bool:
+        """Before 6.1 one mutex (nr_bp_mutex) covered all accounting, and each CPU had its own histogram of tasks."""
+        return self.version < (6, 1, 0)
+
+    @property
+    def swevent_checks_state(self) -> bool:
+        """6.1.170 to 6.1.192: perf_swevent_event drops the hits of events that are not ACTIVE, as kgdb's never are."""
+        return (6, 1, 170) <= self.version <= (6, 1, 192)
+
+    @property
+    def has_ksym_tracer(self) -> bool:
+        """kernel/trace/trace_ksym.c was in 2.6.33 to 2.6.35."""
+        return (2, 6, 33) <= self.version < (2, 6, 36)
+
+    @property
+    def has_sigtrap(self) -> bool:
+        """attr.sigtrap, remove_on_exec and inherit_thread came with 5.13."""
+        return self.version >= (5, 13, 0)

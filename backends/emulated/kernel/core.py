@@ -1,0 +1,300 @@
+"""The kernel: what a machine calls when a task is made, runs, stops, hits a breakpoint and ends.
+
+It knows no engine. A machine owns CPUs (engines, or patterns of accesses), says here what happens on them, and obeys
+the debug registers, which this side writes. Time is the machine's. The rules and their sources are in docs/semantics.md.
+
+How a machine uses it:
+
+* `spawn` for a task that comes from nowhere, `clone` for fork and clone(2), `exec`, `exit`, `reap`;
+* `switch(cpu, task)` at each context switch, which writes registers only where one of the two has a breakpoint;
+* `debug_exception` when its hardware has matched: it says which events counted, which signals follow, and whether the handler
+  set RF. Hits of slots that are not in `attentive` do nothing but count, so a machine may collect them and call
+  `quiet_hits` once for many;
+* `signal_delivered` when a TRAP_PERF SIGTRAP has been delivered: until then further ones coalesce;
+* `enter` and `leave` around an NMI or machine check, where DR7 is off;
+* the owners: `perf`, `ptrace`, `kgdb`, `kvm`, `ksym`, `wprobe`, each with the calls its users know;
+* `write` for a register that a person writes past the books.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from backends.base import HwbpError
+from backends.emulated.kernel.config import KernelConfig
+from backends.emulated.kernel.events import PerfEvent, Regs, State
+from backends.emulated.kernel.exceptions import DebugException, handle
+from backends.emulated.kernel.inherit import inherit_events
+from backends.emulated.kernel.journal import Journal
+from backends.emulated.kernel.kgdb import Kgdb
+from backends.emulated.kernel.perf import Perf
+from backends.emulated.kernel.ptrace import Ptrace
+from backends.emulated.kernel.registers import CpuRegisters, DebugRegisters, RegisterFile
+from backends.emulated.kernel.scheduling import Scheduler, overflows
+from backends.emulated.kernel.slots import HwBreakpointLayer
+from backends.emulated.kernel.tasks import CLONE_THREAD, CLONE_VM, Siginfo, Task, TaskKind, TaskTable
+
+__all__ = ["Kernel"]
+
+
+class Kernel:
+    """Linux's hw-breakpoint layer with its owners, over the debug registers of all CPUs.
+
+    `units` are the CPUs' debug registers (a number makes that many without an engine behind them). `clock` gives the
+    machine's time in nanoseconds. `on_change(registers)` is called whenever a CPU's registers, or who sits in them,
+    changed: a machine re-reads `attentive` and its sinks there.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[DebugRegisters] | int = 1,
+        config: KernelConfig | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self.config = config or KernelConfig()
+        self.time_ns = 0
+        if isinstance(units, int):
+            units = [RegisterFile() for _ in range(units)]
+        self.journal = Journal(len(units), clock or (lambda: self.time_ns))
+        self.cpus = tuple(CpuRegisters(cpu, unit, self.journal) for cpu, unit in enumerate(units))
+        self.layer = HwBreakpointLayer(self.config, len(units))
+        self.scheduler = Scheduler(self.cpus)
+        self.tasks = TaskTable()
+        self.idle_dr6 = [0] * len(units)
+        self.sigtraps: list[tuple[Task, PerfEvent]] = []
+        self.refused: Counter[str] = Counter()
+        self._ids = 0
+        self._tids = 1000
+        self._mms = 0
+        self._saved: dict[int, list[tuple[str, int]]] = {cpu: [] for cpu in range(len(units))}
+        self.perf = Perf(self)
+        self.ptrace = Ptrace(self)
+        self.kgdb = Kgdb(self)
+
+    def new_id(self) -> int:
+        """A number for a new event. Never used twice."""
+        self._ids += 1
+        return self._ids
+
+    def set_on_change(self, call: Callable[[CpuRegisters], None]) -> None:
+        """Whom to call when registers, or who sits in them, changed."""
+        for registers in self.cpus:
+            registers.on_change = call
+
+    # -- tasks
+
+    def current(self, cpu: int) -> Task | None:
+        """The task that runs on a CPU; None for the idle task."""
+        return self.scheduler.current[cpu]
+
+    def task(self, tid: int) -> Task:
+        """A task by its tid (ESRCH)."""
+        task = self.tasks.get(tid)
+        if task is None:
+            raise HwbpError(f"no task {tid}", errno="ESRCH")
+        return task
+
+    def _next_tid(self) -> int:
+        while self.tasks.get(self._tids) is not None:
+            self._tids += 1
+        return self._tids
+
+    def spawn(
+        self,
+        comm: str = "",
+        *,
+        tid: int | None = None,
+        kind: TaskKind = "user",
+        uid: int = 0,
+        capabilities: frozenset[str] = frozenset(),
+        pinned: frozenset[int] = frozenset(),
+        parent: int = 0,
+    ) -> Task:
+        """A process that comes from nowhere, with one thread. EEXIST where the tid is taken."""
+        tid = self._next_tid() if tid is None else tid
+        if self.tasks.get(tid) is not None:
+            raise HwbpError(f"there is a task {tid} already", errno="EEXIST")
+        if kind == "user":
+            self._mms += 1
+        mm = self._mms if kind == "user" else 0
+        task = Task(tid, tid, parent, mm, comm, kind, uid, capabilities, pinned=pinned)
+        self.tasks.add(task)
+        return task
+
+    def clone(self, parent: Task, flags: int = 0, tid: int | None = None) -> Task:
+        """fork (0) or clone(2) with its flags (CLONE_VM, CLONE_THREAD, CLONE_CLEAR_SIGHAND matter).
+
+        Inheritable perf events are copied, each taking its own slot; ptrace's breakpoints are not, but the child's
+        u_debugreg[7] reads as its parent's (copy_thread clears ptrace_bps only). Fails, with nothing left behind,
+        where an event cannot be inherited (perf_event_init_task): EPERM, ENOSPC.
+        """
+        tid = self._next_tid() if tid is None else tid
+        if self.tasks.get(tid) is not None:
+            raise HwbpError(f"there is a task {tid} already", errno="EEXIST")
+        if not flags & CLONE_VM and parent.mm:
+            self._mms += 1
+        child = Task(
+            tid,
+            parent.tgid if flags & CLONE_THREAD else tid,
+            parent.parent if flags & CLONE_THREAD else parent.tgid,
+            parent.mm if flags & CLONE_VM or not parent.mm else self._mms,
+            parent.comm,
+            parent.kind,
+            parent.uid,
+            parent.capabilities,
+            parent.dumpable,
+            parent.pinned,
+            ptrace_dr7=parent.ptrace_dr7,
+        )
+        inherit_events(self, parent, child, flags)
+        self.perf.forked(parent, child, flags)
+        self.tasks.add(child)
+        self.journal.mark(parent.cpu or 0, "fork", tid)
+        return child
+
+    def exec(self, task: Task, comm: str | None = None) -> None:
+        """execve succeeded: ptrace's breakpoints are gone (flush_thread); enable_on_exec and remove_on_exec act.
+
+        The other threads of the process end first, as in de_thread.
+        """
+        for other in self.tasks.threads(task.tgid):
+            if other is not task:
+                self.exit(other)
+        self._mms += 1
+        task.mm = self._mms
+        if comm is not None:
+            task.comm = comm
+        self.ptrace.flush(task)
+        self.perf.executed(task)
+        self.journal.mark(task.cpu or 0, "exec", task.tid)
+
+    def exit(self, task: Task) -> None:
+        """The thread ends: PF_EXITING, then perf's events of it get state EXIT, then ptrace's are flushed.
+
+        Its own descriptors are closed when its last thread ends. It leaves its CPU, and stays as a zombie until `reap`.
+        """
+        if task.dead:
+            return
+        task.exiting = True
+        cpu = task.cpu
+        self.perf.exited(task)
+        self.ptrace.flush(task)
+        if cpu is not None:
+            self.switch(cpu, None)
+        task.dead = True
+        for tracee in self.tasks:
+            if tracee.tracer is task:
+                tracee.tracer = None
+        if not self.tasks.threads(task.tgid):
+            self.perf.close_all(task.tgid)
+        self.journal.mark(cpu or 0, "exit", task.tid)
+
+    def reap(self, task: Task) -> None:
+        """wait(2): the zombie is gone from the table. Events that follow it keep their slots until they are closed."""
+        if task.dead:
+            self.tasks.remove(task)
+
+    def switch(self, cpu: int, following: Task | None) -> int:
+        """Context switch on a CPU; None is the idle task. Returns how many debug-register writes it took.
+
+        EINVAL for a task that runs elsewhere, is dead, or may not run on this CPU.
+        """
+        if following is not None and (
+            following.dead
+            or following.cpu not in (None, cpu)
+            or (following.pinned and cpu not in following.pinned)
+        ):
+            raise HwbpError(f"task {following.tid} cannot run on CPU {cpu} now", errno="EINVAL")
+        registers = self.cpus[cpu]
+        before = registers.writes
+        with registers.because("switch"):
+            self.scheduler.switch(cpu, following)
+        self.journal.mark(cpu, "switch", following.tid if following is not None else 0)
+        return registers.writes - before
+
+    # -- hits
+
+    def attentive(self, cpu: int) -> int:
+        """The slots (bits) of a CPU whose hits must each come through `debug_exception`.
+
+        A slot that nobody's books own is among them.
+        """
+        bits = 0
+        for slot, event in enumerate(self.cpus[cpu].bp_per_reg):
+            bits |= (event is None or not event.quiet) << slot
+        return bits
+
+    def debug_exception(self, cpu: int, dr6: int, ip: int, *, user: bool = True) -> DebugException:
+        """#DB on a CPU. `dr6` is DR6 as the exception delivered it (active-low bits as in hardware), `ip` the saved
+        instruction pointer. Linux reads DR6 and writes its base value back at once (debug_read_reset_dr6)."""
+        self.cpus[cpu].write(6, 0xFFFF_0FF0, "db")
+        result = handle(self, cpu, dr6, Regs(ip, user))
+        for task, signal in result.signals:
+            task.signals.append(signal)
+        return result
+
+    def quiet_hits(self, event: PerfEvent, hits: int) -> int:
+        """`hits` user-mode hits of an event that is `quiet`, each a #DB of its own or shared with other quiet events.
+
+        Returns the overflows. They discard the current task's earlier virtual DR6, as every user-mode #DB does.
+        """
+        if event.ctx is not None and event.ctx.task is not None:
+            event.ctx.task.virtual_dr6 = 0
+        number = overflows(event, hits)
+        event.overflows += number
+        return number
+
+    def signal_delivered(self, task: Task, signal: Siginfo) -> None:
+        """A signal of `task.signals` has been delivered, or thrown away."""
+        task.signals.remove(signal)
+        if signal.code == 6:
+            for pair in list(self.sigtraps):
+                if pair[0] is task and pair[1].attr.bp_addr == signal.address:
+                    pair[1].pending_sigtrap = False
+                    self.sigtraps.remove(pair)
+                    break
+
+    # -- contexts in which the kernel keeps its own breakpoints off
+
+    def enter(self, cpu: int, what: Literal["nmi", "mce"]) -> None:
+        """An NMI or machine check begins (exc_nmi, exc_machine_check: local_db_save). They nest."""
+        registers = self.cpus[cpu]
+        saved = registers.save(self.config.hypervisor, "nmi")
+        self._saved[cpu].append((what, saved))
+        self.journal.mark(cpu, "nmi")
+
+    def leave(self, cpu: int) -> None:
+        """The innermost of them ends: DR7 comes back as it was at entry."""
+        if not self._saved[cpu]:
+            raise HwbpError(f"CPU {cpu} is in no NMI", errno="EINVAL")
+        _, saved = self._saved[cpu].pop()
+        self.cpus[cpu].restore_saved(saved, "nmi")
+        self.journal.mark(cpu, "nmi end")
+
+    def in_nmi(self, cpu: int) -> bool:
+        """Whether the CPU is in an NMI or machine check."""
+        return bool(self._saved[cpu])
+
+    # -- by hand
+
+    def write(self, cpu: int, register: int, value: int) -> None:
+        """A person writes a debug register, past the books (EINVAL for a register or value that is none)."""
+        if cpu not in range(len(self.cpus)):
+            raise HwbpError(f"no CPU {cpu}", errno="ENXIO")
+        self.cpus[cpu].write(register, value, "hand")
+
+    # -- the one way in for events
+
+    def create(self, event: PerfEvent, caller: Task | None) -> None:
+        """Reserve, validate and put an event into its context (ENOSPC, EINVAL, EOPNOTSUPP, EPERM)."""
+        self.layer.register(event, caller)
+        self.scheduler.add(event)
+
+    def destroy(self, event: PerfEvent) -> None:
+        """Out of its register and context; its slot is free."""
+        if event.state > State.DEAD or event.ctx is not None:
+            self.scheduler.remove(event)
+        event.state = State.DEAD
+        self.layer.destroy(event)

@@ -1,0 +1,191 @@
+"""The perf event: the one carrier of a breakpoint, whoever owns it (struct perf_event, as far as breakpoints use it)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from backends.emulated.kernel.attr import FLAGS, SAMPLE, Attr
+from backends.model import Owner, WatchType
+
+if TYPE_CHECKING:
+    from backends.emulated.kernel.tasks import Context, Task
+
+__all__ = ["Hardware", "PerfEvent", "Regs", "State"]
+
+_EXCLUDE_USER: Final = 1 << FLAGS["exclude_user"]
+_EXCLUDE_KERNEL: Final = 1 << FLAGS["exclude_kernel"]
+_FREQ: Final = 1 << FLAGS["freq"]
+_SIGTRAP: Final = 1 << FLAGS["sigtrap"]
+
+
+class State(IntEnum):
+    """enum perf_event_state. Only an ACTIVE event is in a register by perf's doing; kgdb's stay OFF."""
+
+    DEAD = -5
+    EXIT = -3
+    ERROR = -2
+    OFF = -1
+    INACTIVE = 0
+    ACTIVE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """struct arch_hw_breakpoint: what goes into a register. `length` is the LEN field's, 1 for execute.
+
+    `mask` is AMD's address mask (0 without BPEXT), which a longer range needs.
+    """
+
+    address: int
+    length: int
+    type: WatchType
+    mask: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Regs:
+    """What a handler gets of struct pt_regs: where, and in which mode."""
+
+    ip: int
+    user: bool = True
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PerfEvent:
+    """One event. It holds a slot from its creation to its destruction, in whatever state.
+
+    `target` is the task it follows (None: CPU-bound), `cpu` one CPU or -1. `index` is the owner's own number
+    (ptrace's u_debugreg index, kgdb's breakinfo). `count` is what this event object itself has counted; a reader
+    gets `total`. `children` are inherited copies, which belong to their `parent`'s descriptor. `reserved` says whether it
+    counts: kgdb's pre-made events do not until they are set. `handler` is called at each overflow with the event, the
+    registers and the CPU. `limit` is event_limit: overflows left until it disables itself, 0 for no limit. `fasync` is
+    (signal, tid): who is sent what at an overflow (O_ASYNC). `stop` asks the machine to stand still at a hit.
+    """
+
+    id: int
+    attr: Attr
+    owner: Owner
+    hardware: Hardware
+    target: Task | None
+    cpu: int
+    state: State = State.OFF
+    stopped: bool = False
+    ctx: Context | None = None
+    index: int | None = None
+    parent: PerfEvent | None = None
+    children: list[PerfEvent] = field(default_factory=list)
+    handler: Callable[[PerfEvent, Regs, int], None] | None = None
+    kernel_counter: bool = False
+    reserved: bool = False
+    count: int = 0
+    child_count: int = 0
+    period: int = 0
+    last_period: int = 0
+    period_left: int = 0
+    limit: int = 0
+    overflows: int = 0
+    pending_sigtrap: bool = False
+    group_leader: PerfEvent | None = None
+    clock: int = 0
+    fasync: tuple[int, int] | None = None
+    watch: int = -1
+    window: int = 0
+    text: str = ""
+    stop: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.described()}, {self.state.name}, count {self.count}>"
+
+    @property
+    def address(self) -> int:
+        """The configured address."""
+        return self.hardware.address
+
+    @property
+    def length(self) -> int:
+        """Bytes, as a register covers them: 1 for execute."""
+        return self.hardware.length
+
+    @property
+    def type(self) -> WatchType:
+        """x, w or rw."""
+        return self.hardware.type
+
+    @property
+    def tid(self) -> int | None:
+        """The task it follows; None for a CPU-bound event."""
+        return None if self.target is None else self.target.tid
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it is on: it sits in a register whenever its task and CPU say so."""
+        return self.state >= State.INACTIVE
+
+    @property
+    def total(self) -> int:
+        """What read(2) gives: its own count and its inherited children's, the dead ones' included."""
+        return self.count + self.child_count + sum(child.count for child in self.children)
+
+    @property
+    def total_overflows(self) -> int:
+        """Overflows of the event and of its living children."""
+        return self.overflows + sum(child.overflows for child in self.children)
+
+    def counts_on(self, cpu: int) -> bool:
+        """Whether it takes a slot of this CPU's budget."""
+        return self.cpu < 0 or self.cpu == cpu
+
+    @property
+    def quiet(self) -> bool:
+        """A user-mode hit does nothing but count: the machine may count several and tell the kernel later."""
+        attr = self.attr
+        return (
+            self.handler is None
+            and not self.stopped
+            and not attr.flags & (_EXCLUDE_USER | _SIGTRAP)
+            and self.fasync is None
+            and not self.limit
+            and not self.stop
+        )
+
+    def excludes(self, user: bool) -> bool:
+        """perf_exclude_event: whether a hit in this mode is not this event's business."""
+        return bool(self.attr.flags & (_EXCLUDE_USER if user else _EXCLUDE_KERNEL))
+
+    @property
+    def overflows_always(self) -> bool:
+        """Every hit overflows, whatever the period: sample_type has PERIOD and the period is fixed."""
+        return bool(self.attr.sample_type & SAMPLE["period"]) and not self.attr.flags & _FREQ
+
+    @property
+    def by_frequency(self) -> bool:
+        """attr.freq: the kernel adapts the period to reach a rate. The model keeps it at 1."""
+        return bool(self.attr.flags & _FREQ)
+
+    def set_disabled(self, disabled: bool) -> None:
+        """attr.disabled, which says what a modification leaves behind."""
+        self.attr = replace(self.attr, flags=self.attr.flags & ~1 | disabled)
+
+    def described(self) -> str:
+        """For a list of holders."""
+        name = (
+            f"{self.text} ({self.address:#x})"
+            if self.text
+            else f"{self.address:#x}/{self.length}:{self.type}"
+        )
+        numbers = {"ptrace": "u_debugreg", "kgdb": "breakinfo"}
+        if self.index is not None:
+            number = f" {numbers.get(self.owner.kind, self.owner.kind)}[{self.index}]"
+        elif self.parent is not None:
+            number = f" event {self.parent.owner.fd}'s child"
+        else:
+            number = f" event {self.owner.fd}" if self.owner.fd is not None else ""
+        where = f"task {self.tid}" if self.target is not None else ""
+        if self.cpu >= 0:
+            where += f"{' on ' if where else ''}CPU {self.cpu}"
+        if self.target is not None and self.target.dead:
+            where += ", which is dead"
+        return f"{self.owner.kind}{number}: {name}, {where}{'' if self.enabled or self.owner.kind == 'kgdb' else ', disabled'}"

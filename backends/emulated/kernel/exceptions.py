@@ -1,0 +1,198 @@
+"""The #DB exception as Linux handles it (arch/x86/kernel/traps.c, arch/x86/kernel/hw_breakpoint.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from backends import dr
+from backends.emulated.kernel.attr import TYPE_BREAKPOINT
+from backends.emulated.kernel.events import PerfEvent, Regs
+from backends.emulated.kernel.scheduling import overflows
+from backends.emulated.kernel.tasks import Siginfo, Task
+
+if TYPE_CHECKING:
+    from backends.emulated.kernel.core import Kernel
+
+__all__ = ["DebugException", "Fired", "Ignored", "Why", "handle"]
+
+SIGTRAP: Final = 5
+TRAP_BRKPT, TRAP_TRACE, TRAP_HWBKPT, TRAP_PERF = 1, 2, 4, 6
+_POLL_IN, _POLL_HUP = 1, 6
+_TRAPS: Final = 0xF
+_POSITIVE: Final = dr.DR6_BASE
+_RTM_BLD: Final = dr.DR6_RTM | dr.DR6_BLD
+
+Why = Literal["no owner", "stopped", "excluded", "not active", "postponed"]
+"""Why a slot's hit reached nobody: its register is in nobody's books; its event is stopped; exclude_user or
+exclude_kernel; its event is not ACTIVE on a kernel that checks; an execute slot beside BS waits for the next #DB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A hit that an event counted, and how many overflows that made."""
+
+    slot: int
+    event: PerfEvent
+    overflows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A slot that matched, and why nobody counted it."""
+
+    slot: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class DebugException:
+    """What one #DB came to.
+
+    `signals` are for whoever they name, to be delivered at the return to user mode. `sets_rf`: the handler set RF in the saved
+    flags, because an execute slot was served. `kgdb`: the machine stands in kgdb now, until it is told to go on.
+    `stop`: an event that was hit asks that the machine stands still.
+    """
+
+    fired: tuple[Fired, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    signals: tuple[tuple[Task, Siginfo], ...] = ()
+    sets_rf: bool = False
+    kgdb: bool = False
+    stop: bool = False
+
+
+class _Handling:
+    """One #DB in progress."""
+
+    def __init__(self, kernel: Kernel, cpu: int, dr6: int, regs: Regs) -> None:
+        self.kernel = kernel
+        self.cpu = cpu
+        self.regs = regs
+        self.dr6 = dr6
+        self.fired: list[Fired] = []
+        self.ignored: list[Ignored] = []
+        self.signals: list[tuple[Task, Siginfo]] = []
+        self.sets_rf = False
+        self.kgdb = False
+
+    @property
+    def task(self) -> Task | None:
+        return self.kernel.current(self.cpu)
+
+    def notify(self) -> bool:
+        """notify_debug: the hw-breakpoint layer first, then kgdb. True where nobody else is to see it (NOTIFY_STOP)."""
+        if self._hw_breakpoint_handler():
+            return True
+        if self.kernel.kgdb.notified(self.cpu, self.dr6, self.regs):
+            self.kgdb = True
+            return True
+        return False
+
+    def _hw_breakpoint_handler(self) -> bool:
+        original = self.dr6
+        if not original & _TRAPS:
+            return False
+        registers = self.kernel.cpus[self.cpu]
+        for slot in range(4):
+            if not original >> slot & 1:
+                continue
+            event = registers.bp_per_reg[slot]
+            if event is None:
+                self.ignored.append(Ignored(slot, "no owner"))
+                continue
+            if event.hardware.type == "x" and original & dr.DR6_BS:
+                self.ignored.append(Ignored(slot, "postponed"))
+                continue
+            self.dr6 &= ~(1 << slot)
+            self._bp_event(slot, event)
+            if event.hardware.type == "x":
+                self.sets_rf = True
+        task = self.task
+        wanted = self.kernel.idle_dr6[self.cpu] if task is None else task.virtual_dr6
+        return not (wanted & _TRAPS or original & ~_TRAPS)
+
+    def _bp_event(self, slot: int, event: PerfEvent) -> None:
+        """perf_bp_event."""
+        if event.stopped:
+            self.ignored.append(Ignored(slot, "stopped"))
+        elif event.excludes(self.regs.user):
+            self.ignored.append(Ignored(slot, "excluded"))
+        elif self.kernel.config.swevent_checks_state and not event.state.value > 0:
+            self.ignored.append(Ignored(slot, "not active"))
+        else:
+            number = overflows(event, 1)
+            self.fired.append(Fired(slot, event, number))
+            for _ in range(number):
+                if self._overflow(event):
+                    break
+
+    def _overflow(self, event: PerfEvent) -> bool:
+        """__perf_event_overflow; True where the event has just used up its limit and was disabled."""
+        event.overflows += 1
+        band, last = _POLL_IN, False
+        if event.limit:
+            event.limit -= 1
+            if not event.limit:
+                band, last = _POLL_HUP, True
+        task = self.task
+        if event.attr.flag("sigtrap") and task is not None and not event.pending_sigtrap:
+            event.pending_sigtrap = True
+            info = Siginfo(SIGTRAP, TRAP_PERF, event.attr.bp_addr, event.attr.sig_data, TYPE_BREAKPOINT)
+            self.signals.append((task, info))
+            self.kernel.sigtraps.append((task, event))
+        if event.handler is not None:
+            event.handler(event, self.regs, self.cpu)
+        fasync = event.fasync or (event.parent.fasync if event.parent is not None else None)
+        if fasync is not None:
+            number, tid = fasync
+            target = self.kernel.tasks.get(tid)
+            if target is not None and not target.dead:
+                self.signals.append((target, Siginfo(number, band, data=event.owner.fd or 0)))
+        if last:
+            self.kernel.scheduler.disable(event)
+        return last
+
+    def user(self) -> None:
+        """exc_debug_user."""
+        task = self.task
+        if task is not None:
+            task.virtual_dr6 = self.dr6 & dr.DR6_BS
+        icebp = not self.dr6
+        if self.notify() or task is None:
+            return
+        self.dr6 |= task.virtual_dr6
+        if self.dr6 & (dr.DR6_BS | _TRAPS) or icebp:
+            code = TRAP_BRKPT
+            if self.dr6 & dr.DR6_BS:
+                code = TRAP_TRACE
+            elif self.dr6 & _TRAPS:
+                code = TRAP_HWBKPT
+            self.signals.append((task, Siginfo(SIGTRAP, code, self.regs.ip)))
+
+    def kernel_mode(self) -> None:
+        """exc_debug_kernel: DR7 is off for the whole handler, and comes back as it was."""
+        registers = self.kernel.cpus[self.cpu]
+        saved = registers.save(self.kernel.config.hypervisor, "db")
+        if self.dr6:
+            self.notify()
+        if self.kgdb:
+            self.kernel.kgdb.restore_at_exit(self.cpu, saved, "db")
+        else:
+            registers.restore_saved(saved, "db")
+
+    def result(self) -> DebugException:
+        stop = any(fired.event.stop for fired in self.fired)
+        return DebugException(
+            tuple(self.fired), tuple(self.ignored), tuple(self.signals), self.sets_rf, self.kgdb, stop
+        )
+
+
+def handle(kernel: Kernel, cpu: int, dr6: int, regs: Regs) -> DebugException:
+    """exc_debug_user or exc_debug_kernel. `dr6` is the register's value as the exception delivered it."""
+    handling = _Handling(kernel, cpu, dr6 ^ _POSITIVE, regs)
+    if regs.user:
+        handling.user()
+    else:
+        handling.kernel_mode()
+    return handling.result()

@@ -1,0 +1,81 @@
+"""fork and clone: which events the child gets (kernel/events/core.c perf_event_init_task)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from backends.base import HwbpError
+from backends.emulated.kernel.events import PerfEvent, State
+from backends.emulated.kernel.tasks import CLONE_CLEAR_SIGHAND, CLONE_THREAD, Task
+
+if TYPE_CHECKING:
+    from backends.emulated.kernel.core import Kernel
+
+__all__ = ["inherit_events"]
+
+
+def _inherits(event: PerfEvent, flags: int) -> bool:
+    """inherit_task_group."""
+    attr = event.attr
+    return (
+        attr.flag("inherit")
+        and not (attr.flag("inherit_thread") and not flags & CLONE_THREAD)
+        and not (attr.flag("sigtrap") and flags & CLONE_CLEAR_SIGHAND)
+    )
+
+
+def inherit_events(kernel: Kernel, parent: Task, child: Task, flags: int) -> None:
+    """Copy what the child inherits, or fail with nothing copied (the errors of perf_event_alloc).
+
+    Copies belong to the original event, never to a copy of it. Where everything was inherited, the child's context
+    is a clone of its parent's.
+    """
+    context = parent.ctx
+    if not context.events:
+        return
+    everything = True
+    try:
+        ordered = sorted(context.events, key=lambda event: not event.attr.pinned)
+        for event in ordered:
+            if _inherits(event, flags):
+                _inherit(kernel, event, parent, child)
+            else:
+                everything = False
+    except HwbpError:
+        for copy in list(child.ctx.events):
+            assert copy.parent is not None
+            copy.parent.children.remove(copy)
+            kernel.destroy(copy)
+        raise
+    if everything and child.ctx.events:
+        origin = context.parent
+        child.ctx.parent = origin if origin is not None else context
+        child.ctx.parent_generation = context.parent_generation if origin is not None else context.generation
+
+
+def _inherit(kernel: Kernel, event: PerfEvent, parent: Task, child: Task) -> None:
+    """inherit_event."""
+    original = event.parent or event
+    if original.state is State.DEAD:
+        return
+    copy = PerfEvent(
+        kernel.new_id(),
+        original.attr,
+        original.owner,
+        original.hardware,
+        child,
+        original.cpu,
+        kernel.scheduler.state_after_fork(event.state),
+        parent=original,
+        handler=original.handler,
+        period=original.period,
+        last_period=original.period,
+        period_left=original.period,
+        watch=original.watch,
+        window=original.window,
+        text=original.text,
+        stop=original.stop,
+    )
+    kernel.layer.register(copy, parent)
+    original.children.append(copy)
+    kernel.scheduler.join(copy, child.ctx)
