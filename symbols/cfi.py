@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from dataclasses import dataclass
 from functools import cached_property
 
+from symbols.dataclass import dataclass
 from symbols.elf import PT_GNU_EH_FRAME, ElfImage
 from symbols.line_program import Reader
 

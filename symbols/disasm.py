@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
 from symbols.culprit import LONGEST, boundaries, function_at
+from symbols.dataclass import dataclass
 from symbols.space import AddressSpace
 
 __all__ = ["Instruction", "around", "disassemble", "one"]

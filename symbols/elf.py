@@ -6,6 +6,7 @@ notes) is read lazily and is empty where it is broken. Layout: System V ABI chap
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 import struct
@@ -20,7 +21,7 @@ __all__ = ["ElfError", "ElfImage", "Section", "Segment"]
 
 PT_LOAD, PT_INTERP, PT_NOTE, PT_GNU_EH_FRAME = 1, 3, 4, 0x6474E550
 PF_X, PF_W, PF_R = 1, 2, 4
-SHT_NOBITS = 8
+SHT_NOTE, SHT_NOBITS = 7, 8
 SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 2, 4, 0x800
 EM_X86_64, EM_AARCH64 = 62, 183
 NT_GNU_BUILD_ID = 3
@@ -94,18 +95,30 @@ class ElfImage:
     segments: tuple[Segment, ...]
     interpreter: str | None
 
-    def __init__(self, path: str, fd: int, size: int, machines: tuple[int, ...]) -> None:
+    def __init__(
+        self, path: str, fd: int, size: int, machines: tuple[int, ...], loadable: bool = True
+    ) -> None:
         self.path = path
         self._fd = fd
         self.size = size
         self._finalizer = weakref.finalize(self, os.close, fd)
-        self._read_header(machines)
-        self._read_segments()
-        self.interpreter = self._read_interpreter()
+        self._read_header(machines, (2, 3) if loadable else (1, 2, 3))
+        self.segments = ()
+        if loadable or self.phnum:
+            self._read_segments(loadable)
+        self.interpreter = self._read_interpreter() if loadable else None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], machines: tuple[int, ...] = (EM_X86_64,)) -> ElfImage:
-        """Open and check a program or shared library. Raises ElfError with one line that starts with the path."""
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        machines: tuple[int, ...] = (EM_X86_64,),
+        loadable: bool = True,
+    ) -> ElfImage:
+        """Open and check a program or shared library. Raises ElfError with one line that starts with the path.
+
+        With `loadable` false, files that hold only names will do: separate debug files, objects.
+        """
         name = os.fsdecode(path)
         try:
             mode = os.stat(path).st_mode  # before opening: opening a device or a FIFO may have effects
@@ -118,7 +131,26 @@ class ElfImage:
             raise ElfError(
                 f"{name}: {'a directory, not a program' if stat.S_ISDIR(mode) else 'not a regular file'}"
             )
-        return cls(name, fd, os.fstat(fd).st_size, machines)
+        return cls(name, fd, os.fstat(fd).st_size, machines, loadable)
+
+    @classmethod
+    def of_bytes(cls, name: str, data: bytes) -> ElfImage:
+        """An image that lies in memory, such as the vdso. Raises ElfError."""
+        fd = os.memfd_create("image", os.MFD_CLOEXEC)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+        except OSError as error:
+            os.close(fd)
+            raise ElfError(f"{name}: {(error.strerror or 'cannot be kept').lower()}") from None
+        return cls(name, fd, len(data), (EM_X86_64,), False)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the file, by which a mapping can be compared with it."""
+        found = os.fstat(self._fd)
+        return found.st_dev, found.st_ino
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes at a file offset; fewer at the end of the file, none where it cannot be read."""
@@ -152,17 +184,16 @@ class ElfImage:
         if section is None or section.type == SHT_NOBITS or section.size > SECTION_BYTES_LIMIT:
             return b""
         data = self.read_at(section.offset, section.size)
+        if section.name.startswith(".zdebug") and data[:4] == b"ZLIB" and len(data) >= 12:
+            return _inflate(
+                1, data[12:], int.from_bytes(data[4:12], "big")
+            )  # before gABI's compression: GNU's
         if not section.flags & SHF_COMPRESSED:
             return data
         if len(data) < 24:
             return b""
         algorithm, _, size = struct.unpack_from("<IIQ", data)
-        if algorithm != 1 or size > SECTION_BYTES_LIMIT:  # ELFCOMPRESS_ZLIB
-            return b""
-        try:
-            return zlib.decompressobj().decompress(data[24:], max(1, size))
-        except zlib.error:
-            return b""
+        return _inflate(algorithm, data[24:], size)
 
     @cached_property
     def load_range(self) -> tuple[int, int]:
@@ -174,17 +205,38 @@ class ElfImage:
     @cached_property
     def build_id(self) -> str | None:
         """The NT_GNU_BUILD_ID note in hexadecimal, None where there is none."""
-        for segment in self.segments:
-            if segment.type == PT_NOTE:
-                data = self.read_at(segment.offset, min(segment.filesz, 65536))
-                at = 0
-                while at + 12 <= len(data):
-                    namesz, descsz, kind = struct.unpack_from("<III", data, at)
-                    desc = at + 12 + (namesz + 3 & -4)
-                    if kind == NT_GNU_BUILD_ID and data[at + 12 : at + 16] == b"GNU\0":
-                        return data[desc : desc + min(descsz, 64)].hex() or None
-                    at = desc + (descsz + 3 & -4)
+        places = [(s.offset, s.filesz) for s in self.segments if s.type == PT_NOTE]
+        # A separate debug file keeps the program headers of its program, and its notes elsewhere.
+        places += [(s.offset, s.size) for s in self.section_table if s.type == SHT_NOTE]
+        for offset, size in places:
+            data = self.read_at(offset, min(size, 65536))
+            at = 0
+            while at + 12 <= len(data):
+                namesz, descsz, kind = struct.unpack_from("<III", data, at)
+                desc = at + 12 + (namesz + 3 & -4)
+                if kind == NT_GNU_BUILD_ID and data[at + 12 : at + 16] == b"GNU\0":
+                    if found := data[desc : desc + min(descsz, 64)].hex():
+                        return found
+                    break
+                at = desc + (descsz + 3 & -4)
         return None
+
+    @cached_property
+    def debug_link(self) -> tuple[str, int] | None:
+        """.gnu_debuglink: the name of the file with the debug information, and its CRC-32."""
+        data = self.section_bytes(self.sections.get(".gnu_debuglink"))[:4096]
+        name, end, _ = data.partition(b"\0")
+        at = len(name) + 4 & -4
+        if not end or not name or b"/" in name or len(data) < at + 4:
+            return None
+        return os.fsdecode(name), int.from_bytes(data[at : at + 4], "little")
+
+    @cached_property
+    def alternate_link(self) -> tuple[str, str] | None:
+        """.gnu_debugaltlink: path and build id of the file that dwz moved shared entries to."""
+        data = self.section_bytes(self.sections.get(".gnu_debugaltlink"))[:4096]
+        name, end, build_id = data.partition(b"\0")
+        return (os.fsdecode(name), build_id[:64].hex()) if end and name else None
 
     @cached_property
     def section_table(self) -> tuple[Section, ...]:
@@ -223,7 +275,7 @@ class ElfImage:
     def _refuse(self, why: str) -> ElfError:
         return ElfError(f"{self.path}: {why}")
 
-    def _read_header(self, machines: tuple[int, ...]) -> None:
+    def _read_header(self, machines: tuple[int, ...], kinds: tuple[int, ...]) -> None:
         header = self.read_at(0, 64)
         if not header:
             raise self._refuse("empty" if self.size == 0 else "cannot be read")
@@ -243,14 +295,14 @@ class ElfImage:
         if machine not in machines:
             found = _MACHINES.get(machine, f"machine {machine}")
             raise self._refuse(f"a program for {found}; only x86-64 can be used")
-        if kind not in (2, 3):
+        if kind not in kinds:
             raise self._refuse(_TYPES.get(kind, f"not a program (ELF type {kind})"))
         self.kind = "EXEC" if kind == 2 else "DYN"
         self.machine = machine
         self.entry, self.phoff = struct.unpack_from("<QQ", header, 24)
         self.phentsize, self.phnum = struct.unpack_from("<HH", header, 54)
 
-    def _read_segments(self) -> None:
+    def _read_segments(self, loadable: bool) -> None:
         if not self.phnum:
             raise self._refuse("nothing to load (no program headers)")
         if self.phentsize != 56:
@@ -262,6 +314,8 @@ class ElfImage:
             raise self._refuse("truncated: its program headers lie beyond the end of the file")
         rows = struct.iter_unpack("<IIQQQQQQ", data)
         self.segments = tuple(Segment(t, f, o, v, fs, ms, a) for t, f, o, v, _, fs, ms, a in rows)
+        if not loadable:
+            return
         total = end = 0
         for number, segment in enumerate(self.segments):
             if segment.type == PT_LOAD:
@@ -298,3 +352,24 @@ class ElfImage:
                     raise self._refuse("the name of its interpreter is not terminated")
                 return os.fsdecode(data[:-1])
         return None
+
+
+def _inflate(algorithm: int, data: bytes, size: int) -> bytes:
+    """A compressed section (gABI: ELFCOMPRESS_ZLIB 1, ELFCOMPRESS_ZSTD 2), at most `size` bytes of it."""
+    if size > SECTION_BYTES_LIMIT:
+        return b""
+    if algorithm == 1:
+        try:
+            return zlib.decompressobj().decompress(data, max(1, size))
+        except zlib.error:
+            return b""
+    if algorithm == 2:
+        try:
+            zstd = importlib.import_module("compression.zstd")  # Python 3.14
+        except ImportError:
+            return b""
+        try:
+            return bytes(zstd.ZstdDecompressor().decompress(data, max(1, size)))
+        except zstd.ZstdError:
+            return b""
+    return b""

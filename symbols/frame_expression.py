@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from symbols.line_program import Reader
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "step"]
 
 STEPS_LIMIT = 512
 STACK_LIMIT = 64
@@ -82,7 +82,7 @@ def evaluate(
         for _ in range(STEPS_LIMIT):
             if reader.at == len(code):
                 return stack[-1] & MASK
-            _step(reader, stack, register, read)
+            step(reader, stack, register, read)
             if len(stack) > STACK_LIMIT or reader.at < 0:
                 break
     except IndexError:
@@ -90,7 +90,7 @@ def evaluate(
     raise ValueError("an expression too long")
 
 
-def _step(
+def step(
     reader: Reader, stack: list[int], register: Callable[[int], int], read: Callable[[int, int], int]
 ) -> None:
     opcode = reader.number(1)

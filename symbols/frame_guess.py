@@ -7,10 +7,10 @@ in executable memory, right behind a call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from iced_x86 import Code, Decoder, FlowControl, Instruction, Mnemonic, OpKind, Register
 
+from symbols.dataclass import dataclass
 from symbols.space import AddressSpace
 
 __all__ = ["Guesser", "Shape"]

@@ -73,6 +73,7 @@ class LineUnit:
     line: Any
     file: Any
     flags: Any
+    column: Any
 
 
 @dataclass(slots=True)
@@ -104,7 +105,7 @@ def read_unit(sections: Any, offset: int) -> LineUnit:
         header = _header(sections, offset)
     except ValueError:
         return _sorted((), [])
-    rows: list[tuple[int, int, int, int]] = []
+    rows: list[tuple[int, int, int, int, int]] = []
     try:
         _run(header, Reader(sections["line"], header.start, header.end), rows)
     except ValueError:
@@ -112,14 +113,13 @@ def read_unit(sections: Any, offset: int) -> LineUnit:
     return _sorted(header.files, rows)
 
 
-def _sorted(files: tuple[str, ...], rows: list[tuple[int, int, int, int]]) -> LineUnit:
-    array = np.array(rows, dtype=np.uint64).reshape(-1, 4)
-    address, line, file, flags = array[:, 0], array[:, 1], array[:, 2], array[:, 3]
+def _sorted(files: tuple[str, ...], rows: list[tuple[int, int, int, int, int]]) -> LineUnit:
+    array = np.array(rows, dtype=np.uint64).reshape(-1, 5)
+    address, line, file, flags, column = array.T
     # Where one sequence ends and the next begins at one address, the end comes first: the later row wins.
     order = np.lexsort((np.arange(len(rows)), (flags & np.uint64(END)) == 0, address))
-    return LineUnit(
-        files, address[order], line[order].astype("u4"), file[order].astype("u4"), flags[order].astype("u1")
-    )
+    narrow = (line[order].astype("u4"), file[order].astype("u4"), flags[order].astype("u1"))
+    return LineUnit(files, address[order], *narrow, column[order].astype("u4"))
 
 
 def _header(sections: Any, offset: int) -> _Header:
@@ -235,13 +235,13 @@ def _form(sections: Any, reader: Reader, form: int, word: int) -> bytes | int | 
     raise ValueError("an unknown form")
 
 
-def _run(header: _Header, reader: Reader, rows: list[tuple[int, int, int, int]]) -> None:
-    """The state machine of DWARF 5 section 6.2.5. Appends (address, line, file, flags)."""
+def _run(header: _Header, reader: Reader, rows: list[tuple[int, int, int, int, int]]) -> None:
+    """The state machine of DWARF 5 section 6.2.5. Appends (address, line, file, flags, column)."""
     data, end = reader.data, reader.end
     base, span, first = header.line_base, header.line_range, header.opcode_base
     minimum = header.minimum
     constant = (255 - first) // span * minimum
-    address, line, file, statement = 0, 1, 1, IS_STMT if header.default_is_stmt else 0
+    address, line, file, column, statement = 0, 1, 1, 0, IS_STMT if header.default_is_stmt else 0
     begin = 0  # first row of this sequence
     while reader.at < end:
         opcode = data[reader.at]
@@ -250,19 +250,19 @@ def _run(header: _Header, reader: Reader, rows: list[tuple[int, int, int, int]])
             opcode -= first
             address = address + opcode // span * minimum & MASK
             line += base + opcode % span
-            rows.append((address, line & 0xFFFFFFFF, file, statement))
+            rows.append((address, line & 0xFFFFFFFF, file, statement, column))
         elif opcode == 1:
-            rows.append((address, line & 0xFFFFFFFF, file, statement))
+            rows.append((address, line & 0xFFFFFFFF, file, statement, column))
         elif opcode == 0:
             size = reader.uleb()
             stop = reader.at + size
             code = reader.number(1) if size else 0
             if code == 1:
-                rows.append((address, line & 0xFFFFFFFF, file, END))
+                rows.append((address, line & 0xFFFFFFFF, file, END, 0))
                 if rows[begin][0] == 0:  # a function that the linker dropped
                     del rows[begin:]
                 begin = len(rows)
-                address, line, file, statement = 0, 1, 1, IS_STMT if header.default_is_stmt else 0
+                address, line, file, column, statement = 0, 1, 1, 0, IS_STMT if header.default_is_stmt else 0
             elif code == 2:
                 address = reader.number(min(size - 1, 8))
             if stop > end:
@@ -274,13 +274,15 @@ def _run(header: _Header, reader: Reader, rows: list[tuple[int, int, int, int]])
             line += reader.sleb()
         elif opcode == 4:
             file = min(reader.uleb(), 0xFFFFFFFF)
+        elif opcode == 5:
+            column = min(reader.uleb(), 0xFFFFFFFF)
         elif opcode == 6:
             statement ^= IS_STMT
         elif opcode == 8:
             address = address + constant & MASK
         elif opcode == 9:
             address = address + reader.number(2) & MASK
-        elif opcode not in (7, 10, 11):  # column, isa and unknown ones: skip their operands
+        elif opcode not in (7, 10, 11):  # isa and unknown ones: skip their operands
             for _ in range(header.lengths[opcode - 1]):
                 reader.uleb()
         if len(rows) > ROWS_LIMIT:

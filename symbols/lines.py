@@ -1,20 +1,34 @@
-"""Addresses to source lines and back, from .debug_line, one compile unit at a time."""
+"""Addresses to source lines and inlined calls, and lines to addresses, one compile unit at a time."""
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_right
 from functools import cached_property
 
 from symbols.arrays import np
-from symbols.debug_sections import DebugSections, unit_offsets
+from symbols.dataclass import dataclass
+from symbols.debug_sections import BROKEN, DebugSections, unit_offsets
+from symbols.demangle import demangle
+from symbols.dwarf_names import AT
 from symbols.elf import ElfImage
+from symbols.functions import Functions
 from symbols.line_program import END, IS_STMT, LineUnit, read_files, read_unit
 from symbols.table import SymbolTable
 
-__all__ = ["LineTable"]
+__all__ = ["Frame", "LineTable"]
 
-ARANGES_LIMIT = 1 << 20
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One level of the source's call stack at one address: where in `function` it is.
+
+    `file` is as the compiler was given it, "" where unknown; `line` and `column` count from 1, 0 where unknown.
+    """
+
+    function: str
+    file: str
+    line: int
+    column: int
+    inlined: bool
 
 
 class LineTable:
@@ -25,21 +39,51 @@ class LineTable:
     ) -> None:
         self._sections = sections or DebugSections(image)
         self._table = table
-        self._image = image
         self._units: dict[int, LineUnit] = {}
         self._names: dict[int, tuple[str, ...]] = {}
 
+    @cached_property
+    def functions(self) -> Functions:
+        """What .debug_info says of functions."""
+        return Functions(self._sections)
+
     def at(self, vaddr: int) -> tuple[str, int] | None:
         """File (as the compiler was given it) and line of an address."""
+        found = self.row(vaddr)
+        return found[:2] if found else None
+
+    def row(self, vaddr: int) -> tuple[str, int, int] | None:
+        """File, line and column (0: unknown) of an address."""
         if not 0 <= vaddr < 1 << 64 or not self._offsets:
             return None
         near = self._near(vaddr)
         if near is not None:
             return self._row(self._unit(near), vaddr)
-        for offset in self._offsets:
+        for offset in self._strays:
             if found := self._row(self._unit(offset), vaddr):
                 return found
         return None
+
+    def frames(self, vaddr: int) -> tuple[Frame, ...]:
+        """The function and what was inlined into it, innermost first; () where no line is known either.
+
+        `function` is "" where .debug_info knows none.
+        """
+        row = self.row(vaddr)
+        unit = self._sections.unit_at(vaddr)
+        calls = self.functions.calls(unit, vaddr) if unit is not None else ()
+        if unit is None or not calls:
+            return (Frame("", *row, False),) if row else ()
+        file, line, column = row or ("", 0, 0)
+        frames = []
+        for call in calls:
+            frames.append(Frame(demangle(call.name), file, line, column, call.inlined))
+            if call.inlined:
+                offset = self._statements(unit.offset)
+                files = self._files(offset) if offset is not None else ()
+                file = files[call.file] if call.file < len(files) else ""
+                line, column = call.line, call.column
+        return tuple(frames)
 
     def addresses(self, file: str, line: int) -> list[int]:
         """Where `file:line` begins, once for each function: the first statement of that line there.
@@ -57,6 +101,22 @@ class LineTable:
                 function = found[0].name.removesuffix(".cold") if found else None
                 best[function] = min(address, best.get(function, address))
         return sorted(best.values())
+
+    def extent(self, vaddr: int) -> tuple[int, int] | None:
+        """The addresses around one that belong to the same row of the line table: start, and end."""
+        near = self._near(vaddr)
+        for offset in [near] if near is not None else self._strays:
+            unit = self._unit(offset)
+            row = int(np.searchsorted(unit.address, np.uint64(vaddr), "right")) - 1
+            if row >= 0 and not unit.flags[row] & END and row + 1 < len(unit.address):
+                line = unit.line[row]
+                first, last = row, row + 1
+                while first and unit.line[first - 1] == line and not unit.flags[first - 1] & END:
+                    first -= 1
+                while last < len(unit.line) - 1 and unit.line[last] == line and not unit.flags[last] & END:
+                    last += 1
+                return int(unit.address[first]), int(unit.address[last])
+        return None
 
     def has_file(self, file: str) -> bool:
         """Whether any unit names this file, by base name or by the end of its path."""
@@ -81,14 +141,14 @@ class LineTable:
         return self._names[offset]
 
     @staticmethod
-    def _row(unit: LineUnit, vaddr: int) -> tuple[str, int] | None:
+    def _row(unit: LineUnit, vaddr: int) -> tuple[str, int, int] | None:
         row = int(np.searchsorted(unit.address, np.uint64(vaddr), "right")) - 1
         if row < 0 or unit.flags[row] & END or not unit.line[row]:
             return None
         file = int(unit.file[row])
-        return (
-            (unit.files[file], int(unit.line[row])) if file < len(unit.files) and unit.files[file] else None
-        )
+        if file >= len(unit.files) or not unit.files[file]:
+            return None
+        return unit.files[file], int(unit.line[row]), int(unit.column[row])
 
     def _rows(self, file: str) -> list[tuple[int, int]]:
         rows: list[tuple[int, int]] = []
@@ -105,38 +165,35 @@ class LineTable:
         return rows
 
     def _near(self, vaddr: int) -> int | None:
-        """The line unit of the compile unit that .debug_aranges gives for an address."""
-        starts, ranges = self._ranges
-        place = bisect_right(starts, vaddr) - 1
-        if place < 0 or vaddr >= ranges[place][1]:
-            return None
+        """The line unit of the compile unit that covers an address."""
+        unit = self._sections.unit_at(vaddr)
+        return self._statements(unit.offset) if unit is not None else None
+
+    def _statements(self, offset: int) -> int | None:
+        """Where the line table of the unit at an offset of .debug_info begins."""
+        unit = self._sections.unit(offset)
         try:
-            top = self._sections.unit(ranges[place][2]).get_top_DIE()
-            offset = int(top.attributes["DW_AT_stmt_list"].value)
-        except Exception:  # broken DWARF: pyelftools raises what it meets
+            found = unit.top.number(AT.stmt_list) if unit is not None else None
+        except BROKEN:
             return None
-        return offset if offset in self._known else None
+        return found if found in self._known else None
 
     @cached_property
     def _known(self) -> frozenset[int]:
         return frozenset(self._offsets)
 
     @cached_property
-    def _ranges(self) -> tuple[list[int], list[tuple[int, int, int]]]:
-        """.debug_aranges: (start, end, unit in .debug_info), sorted (DWARF 5, 6.1.2)."""
-        data = self._sections["aranges"]
-        ranges: list[tuple[int, int, int]] = []
-        for at in unit_offsets(data):
-            length, version, unit, size, segment = struct.unpack_from(
-                "<IHIBB", data.ljust(at + 12, b"\0"), at
-            )
-            if length == 0xFFFFFFFF or version != 2 or size != 8 or segment:
+    def _strays(self) -> list[int]:
+        """Line units of compile units that do not say where their code is."""
+        told = set()
+        for offset in self._sections.units:
+            unit = self._sections.unit(offset)
+            try:
+                if unit is not None and unit.top.ranges():
+                    told.add(self._statements(offset))
+            except BROKEN:
                 continue
-            for start, count in struct.iter_unpack("<QQ", data[at + 16 : at + 16 + (length - 12 & -16)]):
-                if count and len(ranges) < ARANGES_LIMIT:
-                    ranges.append((start, start + count, unit))
-        ranges.sort()
-        return [start for start, _, _ in ranges], ranges
+        return [offset for offset in self._offsets if offset not in told]
 
 
 def _same(name: str, wanted: str) -> bool:

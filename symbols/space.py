@@ -11,15 +11,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from symbols.dataclass import dataclass
+from symbols.demangle import demangle
 from symbols.elf import PAGE, PF_X, PT_LOAD, ElfError, ElfImage
-from symbols.expression import Address, ExpressionError, Parsed, Path, SourceLine, Target, parse, spell
-from symbols.table import Symbol, SymbolTable
+from symbols.table import SymbolTable
+from symbols.target import ExpressionError, Target
 
 if TYPE_CHECKING:
     from symbols.cfi import CallFrames
     from symbols.debug_sections import DebugSections
     from symbols.dwarf import DebugInfo
-    from symbols.lines import LineTable
+    from symbols.evaluate import Value
+    from symbols.expression import Name, Node, SourceLine
+    from symbols.lines import Frame, LineTable
+    from symbols.scope import Context, ProgramScope
 
 __all__ = ["AddressSpace", "Location", "Module", "Names"]
 
@@ -29,20 +33,32 @@ MASK = (1 << 64) - 1
 
 
 class Names:
-    """Everything one file knows about its own addresses, each part imported and read when it is first needed."""
+    """Everything one file knows about its own addresses, each part read when it is first needed."""
 
     def __init__(self, image: ElfImage) -> None:
         self.image = image
 
     @cached_property
+    def debug_image(self) -> ElfImage:
+        """The file with the debug information: this one, or the separate one that was found for it."""
+        if ".debug_info" in self.image.sections or ".zdebug_info" in self.image.sections:
+            return self.image
+        from symbols.debug_files import debug_file
+
+        return debug_file(self.image) or self.image
+
+    @cached_property
     def sections(self) -> DebugSections:
+        from symbols.debug_files import alternate_file
         from symbols.debug_sections import DebugSections
 
-        return DebugSections(self.image)
+        shared = alternate_file(self.debug_image)
+        return DebugSections(self.debug_image, DebugSections(shared) if shared is not None else None)
 
     @cached_property
     def table(self) -> SymbolTable:
-        return SymbolTable(self.image)
+        stripped = ".symtab" not in self.image.sections
+        return SymbolTable(self.image, self.debug_image if stripped else None)
 
     @cached_property
     def lines(self) -> LineTable:
@@ -139,6 +155,13 @@ class AddressSpace:
             found = self._locations[address] = self._look(address)
         return found
 
+    def frames(self, address: int) -> tuple[Frame, ...]:
+        """The source's call stack at an address, inlined calls first; () where no line is known."""
+        module = self.module_at(address)
+        if module is None or module.names is None:
+            return ()
+        return module.names.lines.frames((address - module.bias) & MASK)
+
     def name(self, address: int) -> str:
         """`add_limit+0x1c`, else `module.so+0x1234`, else the address."""
         found = self.lookup(address)
@@ -156,24 +179,83 @@ class AddressSpace:
             self._data[address] = self._data_at(address)
         return self._data[address]
 
-    def resolve(self, expr: str, read: Read | None = None, *, typed: bool = True) -> Target:
-        """What an expression means: in the main program first, then in the libraries. Raises ExpressionError.
+    def resolve(
+        self, expr: str, read: Read | None = None, *, typed: bool = True, context: Context | None = None
+    ) -> Target:
+        """The place that an expression means (docs/cli.md, WATCH). Raises ExpressionError.
 
         With `typed` false a variable that the symbol table knows alone comes without its type, and DWARF stays unread.
         """
+        if not typed and (found := self._plain_object(expr)) is not None:
+            return found
+        from symbols.evaluate import place
+        from symbols.expression import Name, SourceLine, parse
+        from symbols.scope import Context, ProgramScope
+
+        context = context or Context(read)
+        scope = ProgramScope(self, context)
         try:
-            return self._resolve(parse(expr), read, typed)
+            parsed = parse(expr)
+            if not typed and isinstance(parsed, Name):
+                scope = ProgramScope(self, context, typed)
+            return self._line(parsed) if isinstance(parsed, SourceLine) else place(parsed, scope)
         except ExpressionError:
-            # Names of other languages and compilers' own hold anything: `foo.cold`, `operator+`.
-            for module in self._searched():
-                if module.names is not None and (symbols := module.names.table.find(expr.strip())):
-                    return self._of_symbol(module, expr.strip(), symbols, None)
-            raise
+            if (symbol := self._letter_by_letter(expr, scope)) is None:
+                raise
+            return Target(symbol.address or 0, symbol.size, "code" if symbol.code else "data")
+
+    def evaluate(self, expr: str, context: Context) -> tuple[Value, Node | None, ProgramScope]:
+        """The value of an expression by C's rules, its parsed form, and the names it was found in.
+
+        Raises ExpressionError.
+        """
+        from symbols.evaluate import Value, evaluate
+        from symbols.expression import SourceLine, parse
+        from symbols.scope import ProgramScope
+
+        scope = ProgramScope(self, context)
+        try:
+            parsed = parse(expr)
+            if isinstance(parsed, SourceLine):
+                target = self._line(parsed)
+                return Value(None, address=target.address, code=True), None, scope
+            return evaluate(parsed, scope), parsed, scope
+        except ExpressionError:
+            if (symbol := self._letter_by_letter(expr, scope)) is None:
+                raise
+            return symbol, None, scope
+
+    def _plain_object(self, expr: str) -> Target | None:
+        """A global variable of the program itself by its mere name: the symbol table alone tells."""
+        name = expr.strip()
+        main = self.main if re.fullmatch(r"[A-Za-z_]\w*", name) else None
+        symbols = main.names.table.find(name) if main is not None and main.names is not None else []
+        if main is None or len(symbols) != 1:
+            return None
+        symbol = symbols[0]
+        if symbol.kind != "object" or symbol.bind != "global" or not symbol.size:
+            return None
+        return Target(symbol.value + main.bias & MASK, symbol.size, "data")
+
+    def _letter_by_letter(self, expr: str, scope: ProgramScope) -> Value | None:
+        """A symbol of exactly this name: those of other languages and compilers' own hold anything (`operator+`)."""
+        from symbols.expression import Name
+
+        wanted = expr.strip()
+        if re.fullmatch(r"[\w$.]*", wanted) and "." not in wanted:
+            return None
+        for module in self.searched():
+            if module.names is not None and (
+                module.names.table.find(wanted)
+                or (("::" in wanted or "(" in wanted) and module.names.table.find_source(wanted))
+            ):
+                return scope.object(Name((), wanted, True))
+        return None
 
     @property
     def main(self) -> Module | None:
         """The program itself."""
-        return self._searched()[0] if self.modules or self._main_path else None
+        return self.searched()[0] if self.modules or self._main_path else None
 
     def _find_modules(self) -> Iterable[Module]:
         guesses: list[tuple[tuple[int, int, str, int, str], tuple[int, ...]]] = []
@@ -212,7 +294,7 @@ class AddressSpace:
                 self._images[path] = None
         return self._images[path]
 
-    def _searched(self) -> list[Module]:
+    def searched(self) -> list[Module]:
         """Modules in the order in which names are looked for."""
         path = self._main_path
         modules = list(self.modules)
@@ -237,7 +319,7 @@ class AddressSpace:
         return Location(
             module.path,
             offset,
-            found[0].name if found else None,
+            demangle(found[0].name) if found else None,
             found[1] if found else 0,
             source[0] if source else None,
             source[1] if source else None,
@@ -250,78 +332,13 @@ class AddressSpace:
         found = module.names.table.at((address - module.bias) & MASK)
         if found is None or found[0].kind != "object":
             return None
-        text, offset = found[0].name, found[1]
+        text, offset = demangle(found[0].name), found[1]
         if module.names.debug:
             text, offset = module.names.debug.variable_at((address - module.bias) & MASK) or (text, offset)
         return f"{text}+{offset}" if offset else text
 
-    def _resolve(self, parsed: Parsed, read: Read | None, typed: bool = True) -> Target:
-        if isinstance(parsed, Address):
-            return Target(parsed.value, None, "data")
-        if isinstance(parsed, SourceLine):
-            return self._line(parsed)
-        modules = [m for m in self._searched() if m.names is not None]
-        for module in modules:
-            if target := self._in_module(module, parsed, read, typed):
-                return target
-        raise self._miss(parsed, modules)
-
-    def _in_module(self, module: Module, path: Path, read: Read | None, typed: bool) -> Target | None:
-        assert module.names is not None
-        # Without a scope, the table says quickly and without DWARF that a library has no such name.
-        symbols = self._scoped(module.names, path)
-        only_code = bool(symbols) and all(symbol.kind == "func" for symbol in symbols)
-        if not typed and len(symbols) == 1 and _is_whole_object(symbols[0], path):
-            return self._of_symbol(module, path.name, symbols, path.offset)
-        likely = symbols or path.scope or module.path == self._main_name()
-        if likely and not only_code and module.names.debug:
-            target = module.names.debug.variable(path, read, module.bias)
-            if target is not None:
-                return target
-        if not symbols:
-            return None
-        if path.steps:
-            kind = "a function" if symbols[0].kind == "func" else "without type information"
-            raise ExpressionError(f"{path.name} is {kind}: only {path.name}+BYTES can be used")
-        return self._of_symbol(module, spell(Path(path.scope, path.name)), symbols, path.offset)
-
-    @staticmethod
-    def _scoped(names: Names, path: Path) -> list[Symbol]:
-        symbols = names.table.find(path.name)
-        if not path.scope:
-            return symbols
-        if len(path.scope) > 1:
-            return []
-        wanted = path.scope[0].rpartition("/")[2]
-        if found := [s for s in symbols if s.file and s.file.rpartition("/")[2] == wanted]:
-            return found
-        return [
-            s
-            for s in symbols
-            if s.kind == "func" and (at := names.lines.at(s.value)) and at[0].endswith(wanted)
-        ]
-
-    @staticmethod
-    def _of_symbol(module: Module, text: str, symbols: list[Symbol], offset: int | None) -> Target:
-        chosen = (
-            [s for s in symbols if s.bind == "global"] or [s for s in symbols if s.bind == "weak"] or symbols
-        )
-        if chosen[0].kind == "tls":
-            raise ExpressionError(
-                f"{text} is thread-local: each thread has its own, which needs a live thread"
-            )
-        if len({s.value for s in chosen}) > 1:
-            names = sorted(
-                {f"{s.file}::{s.name}" if s.file else f"{s.value + module.bias:#x}" for s in chosen}
-            )
-            raise ExpressionError(f"{text} is ambiguous: {', '.join(names)}", tuple(names))
-        symbol = chosen[0]
-        size = symbol.size - (offset or 0) if (offset or 0) < symbol.size else None
-        code = symbol.kind == "func" or (symbol.kind == "other" and _is_code(module, symbol.value))
-        return Target((symbol.value + module.bias + (offset or 0)) & MASK, size, "code" if code else "data")
-
     def _line(self, wanted: SourceLine) -> Target:
-        modules = [m for m in self._searched() if m.names is not None]
+        modules = [m for m in self.searched() if m.names is not None]
         for module in modules:
             assert module.names is not None
             place = wanted.place
@@ -349,7 +366,8 @@ class AddressSpace:
             raise ExpressionError(f"no line information for {wanted.place}: compile with -g")
         raise ExpressionError(f"no source file {wanted.place} (known: {', '.join(known[:5])})", known)
 
-    def _main_name(self) -> str:
+    def main_name(self) -> str:
+        """The path of the program itself."""
         return (
             os.path.realpath(self._main_path)
             if self._main_path
@@ -358,7 +376,16 @@ class AddressSpace:
             else ""
         )
 
-    def _miss(self, path: Path, modules: list[Module]) -> ExpressionError:
+    @staticmethod
+    def is_code(module: Module, vaddr: int) -> bool:
+        """Whether a file address lies in an executable segment."""
+        for segment in module.names.image.segments if module.names is not None else ():
+            if segment.type == PT_LOAD and 0 <= vaddr - segment.vaddr < segment.memsz:
+                return bool(segment.flags & PF_X)
+        return False
+
+    def miss(self, path: Name, modules: list[Module]) -> ExpressionError:
+        """What to say of a name that no module has."""
         name = "::".join((*path.scope, path.name))
         candidates: list[str] = []
         for module in modules:
@@ -374,25 +401,6 @@ class AddressSpace:
         if modules[0].names.image.interpreter and not any(re.search(r"/libc[.-]", m.path) for m in modules):
             text += " (libraries are searched once they are mapped)"
         return ExpressionError(text, likely)
-
-
-def _is_whole_object(symbol: Symbol, path: Path) -> bool:
-    """A plain name of a sized global variable: all that the types could add is its type."""
-    return (
-        symbol.kind == "object"
-        and symbol.bind == "global"
-        and bool(symbol.size)
-        and not path.scope
-        and not path.steps
-    )
-
-
-def _is_code(module: Module, vaddr: int) -> bool:
-    assert module.names is not None
-    for segment in module.names.image.segments:
-        if segment.type == PT_LOAD and 0 <= vaddr - segment.vaddr < segment.memsz:
-            return bool(segment.flags & PF_X)
-    return False
 
 
 def _biases(image: ElfImage, start: int, offset: int) -> set[int]:

@@ -1,24 +1,28 @@
 """Symbol tables as arrays: .symtab and .dynsym of one image, and names for its PLT stubs.
 
 The tables are read as numpy arrays and sorted by address; a name is decoded when it is asked for. Layout: `elf.h`
-(Elf64_Sym, Elf64_Rela), the x86-64 psABI's PLT forms.
+(Elf64_Sym). A stripped program has its .symtab in its debug file, or compressed in .gnu_debugdata.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import struct
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from symbols.arrays import np
 from symbols.dataclass import dataclass
-from symbols.elf import SHF_EXECINSTR, SHT_NOBITS, ElfImage, Section
+from symbols.elf import SHF_EXECINSTR, SHT_NOBITS, ElfError, ElfImage, Section
 
-__all__ = ["Symbol", "SymbolTable"]
+if TYPE_CHECKING:
+    from symbols.name_index import NameIndex
+    from symbols.versions import Versions
+
+__all__ = ["Symbol", "SymbolTable", "without_parameters"]
 
 _FIELDS = [
     ("name", "<u4"),
@@ -41,17 +45,17 @@ STT_FILE, STT_TLS = 4, 6
 SHN_ABS = 0xFFF1
 OVERLAP = 32  # symbols looked back through for one that covers the address
 TABLE_LIMIT = 1 << 28  # bytes
-PLT_LIMIT = 1 << 20
-NEAR_LIMIT = 50_000
+EMBEDDED_LIMIT = 1 << 26  # bytes
+MANGLED_LIMIT = 1 << 19  # names that are demangled to find one by its source form
 SMALL = 1 << 17  # bytes of a table that is looked through row by row, without numpy
-R_COPY, R_IRELATIVE = 5, 37
 
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
     """One symbol. `value` is an address of the file (for "tls": an offset in the thread's block), `size` in bytes.
 
-    `file` is the source file's name as the symbol table has it, for local symbols only.
+    `file` is the source file's name as the symbol table has it, for local symbols only. `version` is `@VERSION`, or
+    `@@VERSION` for the default one, "" where there is none.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Symbol:
     kind: Literal["func", "object", "tls", "other"]
     bind: Literal["local", "global", "weak"]
     file: str | None = None
+    version: str = field(default="", compare=False)
 
 
 class _Names:
@@ -89,20 +94,30 @@ def _look_through(image: ElfImage, section: Section, name: str) -> Iterator[Symb
     offsets = frozenset(names.offsets(name))
     file = None
     data = image.section_bytes(section) if offsets else b""
-    for at, info, _, shndx, value, size in _ROW.iter_unpack(data[: len(data) // 24 * 24]):
+    versions: Versions | None = None
+    for row, fields in enumerate(_ROW.iter_unpack(data[: len(data) // 24 * 24])):
+        at, info, _, shndx, value, size = fields
         if info & 15 == STT_FILE:
             file = names.at(at) or None
         elif at in offsets and at and shndx and info & 15 != 3:
             bind = _BINDS.get(info >> 4, "global")
             local = file if bind == "local" else None
-            yield Symbol(names.at(at), value, size, _KINDS.get(info & 15, "other"), bind, local)
+            if section.name == ".dynsym":
+                from symbols.versions import Versions
+
+                versions = versions or Versions(image)
+            version = versions.of(row) if versions is not None else ""
+            yield Symbol(names.at(at), value, size, _KINDS.get(info & 15, "other"), bind, local, version)
 
 
 class _Part:
     """One of the two tables: its rows without undefined ones, its strings, its STT_FILE marks."""
 
     def __init__(self, image: ElfImage, section: Section) -> None:
+        from symbols.versions import Versions
+
         table = image.section_table
+        self.versions = Versions(image) if section.name == ".dynsym" else None
         data = image.section_bytes(section) if section.size <= TABLE_LIMIT else b""
         rows = np.frombuffer(data[: len(data) // 24 * 24], dtype=np.dtype(_FIELDS))
         strings = table[section.link] if section.link < len(table) else None
@@ -129,6 +144,7 @@ class _Part:
             kind,
             bind,
             self._file(row) if bind == "local" else None,
+            self.versions.of(int(self.index[row])) if self.versions is not None else "",
         )
 
     def _file(self, row: int) -> str | None:
@@ -141,14 +157,21 @@ class _Part:
 class SymbolTable:
     """The symbols of one image. A missing or broken table has no symbols; nothing here raises."""
 
-    def __init__(self, image: ElfImage) -> None:
+    def __init__(self, image: ElfImage, debug: ElfImage | None = None) -> None:
         self._image = image
-        found = [image.sections.get(name) for name in (".symtab", ".dynsym")]
-        self._sections = [s for s in found if s is not None and s.type != SHT_NOBITS]
+        self._places: list[tuple[ElfImage, Section]] = []
+        if (whole := _table_of(image, ".symtab")) is not None:
+            self._places.append((image, whole))
+        elif debug is not None and (apart := _table_of(debug, ".symtab")) is not None:
+            self._places.append((debug, apart))
+        elif (small := _embedded(image)) is not None and (table := _table_of(small, ".symtab")) is not None:
+            self._places.append((small, table))
+        if (dynamic := _table_of(image, ".dynsym")) is not None:
+            self._places.append((image, dynamic))
 
     @cached_property
     def _parts(self) -> list[_Part]:
-        return [_Part(self._image, section) for section in self._sections]
+        return [_Part(image, section) for image, section in self._places]
 
     @cached_property
     def _index(self) -> tuple[Any, Any, Any, Any]:
@@ -181,13 +204,17 @@ class SymbolTable:
         return sum(len(part.rows) for part in self._parts)
 
     def find(self, name: str) -> list[Symbol]:
-        """Every symbol of exactly this name (versions left out), each (address, file) once; `foo@plt` for stubs."""
+        """Every symbol of exactly this name, each (address, kind) once; `foo@plt` for stubs.
+
+        Without a version all are meant; `foo@V` and `foo@@V` mean that version.
+        """
         if name.endswith("@plt"):
             return [symbol for symbol in self._plt[1] if symbol.name == name]
+        name, at, wanted = name.partition("@")
         found: dict[tuple[int, str], Symbol] = {}
-        if "_parts" not in self.__dict__ and sum(section.size for section in self._sections) <= SMALL:
-            for section in self._sections:
-                for symbol in _look_through(self._image, section, name):
+        if not at and "_parts" not in self.__dict__ and sum(s.size for _, s in self._places) <= SMALL:
+            for image, section in self._places:
+                for symbol in _look_through(image, section, name):
                     found.setdefault((symbol.value, symbol.kind), symbol)
             return list(found.values())
         for part in self._parts:
@@ -195,8 +222,30 @@ class SymbolTable:
             if offsets:
                 for row in np.flatnonzero(np.isin(part.rows["name"], offsets)):
                     symbol = part.symbol(int(row))
-                    found.setdefault((symbol.value, symbol.kind), symbol)
+                    if not at or symbol.version.lstrip("@") == wanted.lstrip("@"):
+                        known = found.setdefault((symbol.value, symbol.kind), symbol)
+                        if symbol.version and not known.version:
+                            found[symbol.value, symbol.kind] = replace(known, version=symbol.version)
         return list(found.values())
+
+    def find_source(self, name: str) -> list[Symbol]:
+        """Every symbol whose name in the source is this: whole (`ns::f(int)`), or without its parameters (`ns::f`)."""
+        return [symbol for raw in self._source_names.get(name, ()) for symbol in self.find(raw)]
+
+    @cached_property
+    def _source_names(self) -> dict[str, list[str]]:
+        from symbols.demangle import demangle, is_mangled
+
+        found: dict[str, list[str]] = {}
+        for part in self._parts:
+            for offset in np.unique(part.rows["name"])[:MANGLED_LIMIT].tolist():
+                raw = part.names.at(offset)
+                if is_mangled(raw) and (source := demangle(raw)) != raw:
+                    for text in {source, without_parameters(source)}:
+                        known = found.setdefault(text, [])
+                        if raw not in known:
+                            known.append(raw)
+        return found
 
     def at(self, vaddr: int) -> tuple[Symbol, int] | None:
         """The symbol that covers an address and the offset in it.
@@ -217,32 +266,47 @@ class SymbolTable:
                 return symbol, vaddr - symbol.value
         return self._before(vaddr, last)
 
+    def at_many(self, vaddrs: Any) -> Any:
+        """For an array of addresses the places of their symbols, for `symbol_of` and `start_of`; -1 where none is.
+
+        Unlike `at` it does not look behind a symbol that has no size, nor into PLT stubs.
+        """
+        values, ends, _, _ = self._index
+        wanted = np.asarray(vaddrs, np.uint64)
+        places = np.searchsorted(values, wanted, "right") - 1
+        best = np.full(len(wanted), -1, np.int64)
+        for back in range(OVERLAP):
+            here = places - back
+            open_ = (best < 0) & (here >= 0)
+            if not open_.any():
+                break
+            rows = np.where(open_, here, 0)
+            best = np.where(open_ & (wanted < ends[rows]), here, best)
+        return best
+
+    def symbol_of(self, place: int) -> Symbol:
+        """The symbol at a place that `at_many` gave."""
+        return self._symbol(place)
+
+    def start_of(self, places: Any) -> Any:
+        """The first addresses of the symbols at these places."""
+        return self._index[0][places]
+
     def near(self, name: str, limit: int = 3) -> list[str]:
         """Names like this one, the likest first, for "did you mean"."""
-        slack = max(2, len(name) // 3)
-        names = [n for n in self._sorted_names[:NEAR_LIMIT] if abs(len(n) - len(name)) <= slack]
-        folded = name.casefold()
-        same = [n for n in names if n.casefold() == folded]
-        alike = difflib.get_close_matches(name, names, limit + len(same), 0.7)
-        return list(dict.fromkeys(same + alike))[:limit]
+        found = [each for index in self._name_indexes for each in index.near(name, limit)]
+        return list(dict.fromkeys(found))[:limit]
 
     def names(self, prefix: str, limit: int) -> list[str]:
         """Names that begin with `prefix`, in order, at most `limit`."""
-        names = self._sorted_names
-        found: list[str] = []
-        for name in names[bisect_left(names, prefix) :]:
-            if len(found) >= limit or not name.startswith(prefix):
-                break
-            found.append(name)
-        return found
+        found = {each for index in self._name_indexes for each in index.starting_with(prefix, limit)}
+        return sorted(found)[:limit]
 
     @cached_property
-    def _sorted_names(self) -> list[str]:
-        names: set[str] = set()
-        for part in self._parts:
-            names.update(part.names.at(offset) for offset in part.rows["name"].tolist())
-        names.discard("")
-        return sorted(names)
+    def _name_indexes(self) -> list[NameIndex]:
+        from symbols.name_index import NameIndex
+
+        return [NameIndex(part.names.data, part.rows["name"]) for part in self._parts]
 
     def _symbol(self, place: int) -> Symbol:
         _, _, part, row = self._index
@@ -268,47 +332,57 @@ class SymbolTable:
 
     @cached_property
     def _plt(self) -> tuple[list[int], list[Symbol]]:
-        """Stubs by address. A stub is known by the GOT slot it jumps through, and that by its relocation."""
-        sections = [
-            s for n in (".plt", ".plt.sec", ".plt.got", ".iplt") if (s := self._image.sections.get(n))
-        ]
-        if not sections:
-            return [], []
-        slots = self._slots()
-        stubs: dict[int, Symbol] = {}
-        for section in sections:
-            data = self._image.section_bytes(section)[:PLT_LIMIT]
-            step = 8 if section.name == ".plt.got" and section.entsize == 8 else 16
-            for at in range(0, len(data) - 5, step):
-                jump = data.find(b"\xff\x25", at, at + step)
-                if 0 <= jump <= len(data) - 6:
-                    slot = section.addr + jump + 6 + struct.unpack_from("<i", data, jump + 2)[0]
-                    if name := slots.get(slot):
-                        stubs[section.addr + at] = Symbol(
-                            f"{name}@plt", section.addr + at, step, "func", "local"
-                        )
-        starts = sorted(stubs)
-        return starts, [stubs[start] for start in starts]
+        """Stubs by address."""
+        from symbols.plt import stubs
 
-    def _slots(self) -> dict[int, str]:
-        slots: dict[int, str] = {}
-        # Relocations count rows of .dynsym, which is read last.
-        dynamic = self._parts[-1] if self._parts and ".dynsym" in self._image.sections else None
-        for section_name in (".rela.dyn", ".rela.plt"):
-            section = self._image.sections.get(section_name)
-            data = self._image.section_bytes(section)[: 24 * PLT_LIMIT] if section else b""
-            rows = np.frombuffer(
-                data[: len(data) // 24 * 24], np.dtype([("at", "<u8"), ("info", "<u8"), ("add", "<i8")])
-            )
-            types = rows["info"] & np.uint64(0xFFFFFFFF)
-            for row in rows[np.isin(types, (6, 7, R_IRELATIVE))].tolist():
-                at, info, addend = row
-                if info & 0xFFFFFFFF == R_IRELATIVE:
-                    values = self._index[0]
-                    last = int(np.searchsorted(values, np.uint64(addend & (1 << 64) - 1), "right")) - 1
-                    if last >= 0 and int(values[last]) == addend:
-                        slots[at] = self._symbol(last).name
-                    continue
-                if dynamic is not None and info >> 32 < len(dynamic.all):
-                    slots[at] = dynamic.names.at(int(dynamic.all["name"][info >> 32]))
-        return slots
+        found = [
+            Symbol(name, address, size, "func", "local")
+            for address, size, name in stubs(self._image, self._dynamic_name, self._exact_name)
+        ]
+        return [symbol.value for symbol in found], found
+
+    def _dynamic_name(self, row: int) -> str:
+        part = self._parts[-1] if self._places and self._places[-1][1].name == ".dynsym" else None
+        return part.names.at(int(part.all["name"][row])) if part is not None and row < len(part.all) else ""
+
+    def dynamic_value(self, row: int) -> int | None:
+        """The value of a row of .dynsym."""
+        part = self._parts[-1] if self._places and self._places[-1][1].name == ".dynsym" else None
+        return int(part.all["value"][row]) if part is not None and row < len(part.all) else None
+
+    def _exact_name(self, vaddr: int) -> str:
+        values = self._index[0]
+        last = int(np.searchsorted(values, np.uint64(vaddr & (1 << 64) - 1), "right")) - 1
+        return self._symbol(last).name if last >= 0 and int(values[last]) == vaddr else ""
+
+
+def without_parameters(name: str) -> str:
+    """`ns::f` of `ns::f(int) const`: cut at the parenthesis that opens the parameters."""
+    depth = 0
+    for at in range(len(name) - 1, -1, -1):
+        if name[at] == ")":
+            depth += 1
+        elif name[at] == "(":
+            depth -= 1
+            if not depth and at:
+                return name[:at] if not name[at - 1].isspace() and name[at - 1] != ":" else name
+    return name
+
+
+def _table_of(image: ElfImage, name: str) -> Section | None:
+    found = image.sections.get(name)
+    return found if found is not None and found.type != SHT_NOBITS else None
+
+
+def _embedded(image: ElfImage) -> ElfImage | None:
+    """.gnu_debugdata: a small ELF file with a .symtab only, compressed with xz (gdb manual, "MiniDebugInfo")."""
+    data = image.section_bytes(image.sections.get(".gnu_debugdata"))
+    if not data:
+        return None
+    import lzma
+
+    try:
+        inner = lzma.LZMADecompressor(memlimit=EMBEDDED_LIMIT).decompress(data, EMBEDDED_LIMIT)
+        return ElfImage.of_bytes(f"{image.path} (.gnu_debugdata)", inner)
+    except (lzma.LZMAError, ElfError):
+        return None

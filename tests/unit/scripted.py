@@ -31,7 +31,7 @@ from backends.model import (
 )
 from backends.ring import ACCESS_CODES, FROM_CODES, HEADER, RECORD, RUN_STATES, RingMemory, create_memfd
 from backends.ring_reader import RingReader
-from symbols.expression import ExpressionError
+from symbols.target import ExpressionError
 from tui.session.session import Session
 
 __all__ = ["MAPPINGS", "PROGRAM", "Access", "FakeSpace", "ScriptedBackend", "open_session"]

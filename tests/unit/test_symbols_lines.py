@@ -235,8 +235,11 @@ def test_a_broken_line_program_has_no_rows_and_ends_at_once(case: str) -> None:
 
 def test_a_broken_unit_costs_only_its_own_lines() -> None:
     good = unit(4, FILES4, SET + b"\x03\x04\x01\x02\x10" + END)
-    image = SimpleNamespace(sections={}, section_bytes=lambda section: b"")
     for bad in (BROKEN["2**60 names of no bytes"], BROKEN["unknown form"], BROKEN["version 9"]):
-        lines = LineTable(image, None, sections(bad + good))  # type: ignore[arg-type]
+        image = SimpleNamespace(
+            sections={".debug_line": 1},
+            section_bytes=lambda found, data=bad + good: b"" if found is None else data,
+        )
+        lines = LineTable(image)  # type: ignore[arg-type]
         assert lines.at(0x1004) == ("dir/a.c", 5)
         assert lines.addresses("a.c", 5) == [0x1000]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from symbols.elf import ElfImage
-from symbols.expression import ExpressionError
+from symbols.target import ExpressionError
 from symbols.space import AddressSpace, Location
 from tests.unit.symbols_data.builds import PIE_BASE, build, need, rows, run, space_of
 

@@ -173,7 +173,7 @@ class Names:
 
         With `typed` false its type may be left out, which is quicker.
         """
-        from symbols.expression import ExpressionError
+        from symbols.target import ExpressionError
 
         try:
             return self.space.resolve(expr, self._read, typed=typed)
