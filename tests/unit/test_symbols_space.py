@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from symbols.elf import ElfImage
-from symbols.target import ExpressionError
 from symbols.space import AddressSpace, Location
+from symbols.target import ExpressionError
 from tests.unit.symbols_data.builds import PIE_BASE, build, need, rows, run, space_of
 
 LIBC = Path("/lib/x86_64-linux-gnu/libc.so.6")
