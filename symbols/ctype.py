@@ -59,7 +59,7 @@ class Variants:
     cases: tuple[tuple[tuple[int, ...] | None, Member], ...]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Type:
     """One type. What it refers to is found when it is asked for, since types refer to each other in circles.
 
@@ -162,6 +162,9 @@ class Type:
                 yield from inner.member_names(depth + 1)
         for _, member in self.variants.cases if self.variants is not None else ():
             yield member.name
+
+    def __repr__(self) -> str:
+        return f"<Type {self}>"
 
     def __str__(self) -> str:
         """As C writes it, arrays with their dimensions behind."""

@@ -72,7 +72,7 @@ class Resolver(Protocol):
 
     def object(self, name: Name) -> Value: ...
     def type_named(self, words: tuple[str, ...]) -> Type | None: ...
-    def register(self, name: str) -> int: ...
+    def register(self, name: str) -> int | Value: ...
     @property
     def read(self) -> Callable[[int, int], bytes] | None: ...
 
@@ -251,7 +251,8 @@ class _Evaluation:
         if isinstance(node, Name):
             return self._referred(self.resolver.object(node), node)
         if isinstance(node, Register):
-            return Value(_ULONG, number=self.resolver.register(node.name))
+            found = self.resolver.register(node.name)
+            return found if isinstance(found, Value) else Value(_ULONG, number=found)
         if isinstance(node, Unary):
             return self._unary(node)
         if isinstance(node, Binary):
