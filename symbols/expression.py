@@ -193,7 +193,8 @@ def spell(node: Node | TypeName | SourceLine) -> str:
     if isinstance(node, Register):
         return f"${node.name}"
     if isinstance(node, Unary):
-        return f"{node.operator}{_inner(node.of)}"
+        of = _inner(node.of)
+        return f"{node.operator}{f'({of})' if of.startswith('&') else of}"  # `&&` is another operator
     if isinstance(node, Binary):
         return f"{_inner(node.left)} {node.operator} {_inner(node.right)}"
     if isinstance(node, Index):
@@ -272,8 +273,6 @@ class _Reader:
         node: Node
         operator = self.text[start : start + 1]
         if operator and operator in "-+~!&*" and self.text[start : start + 2] != "&&":
-            if operator == "~" and re.match(r"~[^\W\d]\w*::", self.text[start:]):
-                raise self._error()
             self.at += 1
             of = self._unary()
             node = Unary(operator, of, (start, of.span[1]))
@@ -291,7 +290,7 @@ class _Reader:
         self.skip()
         before = self.at
         if self.take("(") and (named := self.type_name()) is not None and self.take(")"):
-            certain = named.stars or named.counts or set(named.words) & _TYPE_WORDS
+            certain = named.stars or set(named.words) & _TYPE_WORDS
             if certain:  # a single word may be a variable, which comes first
                 return SizeOf(named, (start, self.at))
         self.at = before
@@ -309,7 +308,7 @@ class _Reader:
         if named is None or not self.take(")"):
             self.at = start
             return None
-        certain = bool(named.stars or named.counts or set(named.words) & _TYPE_WORDS)
+        certain = bool(named.stars or set(named.words) & _TYPE_WORDS)
         follows = (
             _OPERAND.match(self.text, self.at)
             if not certain
