@@ -1,65 +1,284 @@
-"""Which instruction did it, when only the ip behind it is known: instruction boundaries of functions, kept."""
+"""Which instruction made a hit, and what it wrote: told from the reported ip and the registers sampled with it.
+
+A data breakpoint is a trap: the CPU reports the instruction *behind* the one that did it, or wherever that one went
+(docs/semantics.md). Four things can have been there, and each is held against the watched window with the registers:
+
+* the instruction that ends at ip, where boundaries come from the start of the function, swept once;
+* a repeated string instruction at ip itself, while elements remain;
+* at a function's first instruction, a call: found by its return address, the word at [rsp];
+* for read-write windows, a `ret` or a jump through memory, where only one can have led here.
+
+What cannot be known is 0 or marked as not known, never a guess. What an ip means is worked out once and kept, so a warm
+batch is array arithmetic only.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
-from symbols.space import AddressSpace
+import iced_x86 as ic
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["boundaries", "function_at", "previous"]
+from symbols.accesses import COLUMNS
+from symbols.arrivals import Arrivals
+from symbols.boundaries import LONGEST
+from symbols.code import Code, FunctionAt, Read
+from symbols.sweep import instruction_at
+from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
-Read = Callable[[int, int], bytes]
-FUNCTION_LIMIT = 1 << 20  # bytes
-LONGEST = 15  # bytes of one instruction (SDM 2A 2.3.11)
+__all__ = ["EXECUTE", "READ_WRITE", "REGISTERS", "WRITE", "Culprits", "Found"]
+
+EXECUTE, WRITE, READ_WRITE = 0, 1, 3
+"""Kinds of window: the R/W field of DR7 (SDM 3B 17.2.4)."""
+
+REGISTERS: Final = COLUMNS
+"""Names of the registers that help. All 16 general ones and rflags are worth their 136 bytes a hit: an address or a source
+that was not sampled cannot be checked. `fs_base` (the thread pointer) is not in a perf sample; without it accesses to
+thread-local variables are accepted by elimination only."""
+
+_FLOW = ic.FlowControl
+_ELSEWHERE: Final = frozenset({
+    _FLOW.UNCONDITIONAL_BRANCH, _FLOW.INDIRECT_BRANCH, _FLOW.CALL, _FLOW.INDIRECT_CALL, _FLOW.RETURN, _FLOW.INTERRUPT,
+    _FLOW.EXCEPTION,
+})  # fmt: skip
+_KEPT_ARRIVALS: Final = 1 << 17
+
+_SITE: Final = np.dtype([
+    ("before", "i4"),  # the number of the instruction that ends here, -1: none that touches memory and goes on to here
+    ("repeated", "i4"),  # of the repeated string instruction at ip, -1: none
+    ("entry", "?"),  # a function begins here
+    ("jumps", "?"),  # the function has jumps through memory
+    ("returned", "?"),  # behind a call
+    ("hidden", "?"),  # the instruction before may begin in two places
+])  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
-def boundaries(code: bytes, address: int = 0) -> tuple[int, ...]:
-    """Where the instructions of a function begin, and where the last whole one ends; up to what cannot be decoded."""
-    from iced_x86 import Decoder
+class Found(NamedTuple):
+    """One entry for each hit.
 
-    decoder = Decoder(64, code, ip=address)
-    starts = [address]
-    for insn in decoder:
-        if insn.is_invalid:
-            break
-        starts.append(insn.next_ip & (1 << 64) - 1)
-    return tuple(starts)
-
-
-def function_at(space: AddressSpace, address: int) -> tuple[int, int] | None:
-    """(start, size) of the function that holds an address; None where no symbol or frame rule says.
-
-    A function without a size reaches to the address and one instruction on.
+    `insn_ip` is 0 where it is not known. `access` is an index into `backends.ring.ACCESS_CODES`: 0 "x", 1 "r", 2 "w",
+    3 "rw" where it cannot be told (a write window is always 2). `value` is the window's unsigned value after the hit where
+    `value_known`, `old` the one before where `old_known`; for a read they are equal.
     """
-    module = space.module_at(address)
-    if module is None or module.names is None:
-        return None
-    found = module.names.table.at(address - module.bias)
-    if found is not None and found[0].kind in ("func", "other") and found[1] <= FUNCTION_LIMIT:
-        return address - found[1], min(max(found[0].size, found[1] + LONGEST), FUNCTION_LIMIT)
-    start = module.names.frames.start(address - module.bias)
-    if start is not None and 0 <= address - module.bias - start <= FUNCTION_LIMIT:
-        return start + module.bias, address - module.bias - start + LONGEST
-    return None
+
+    insn_ip: NDArray[np.uint64]
+    access: NDArray[np.uint8]
+    value: NDArray[np.uint64]
+    value_known: NDArray[np.bool_]
+    old: NDArray[np.uint64]
+    old_known: NDArray[np.bool_]
 
 
-def previous(space: AddressSpace, read: Read, ip: int) -> int | None:
-    """The instruction that ends at `ip` within its function; None where there is none, or it cannot be known.
+class Culprits:
+    """The culprits of one address space, for user-mode hits.
 
-    At a function's first instruction, and behind a jump, what ran before is elsewhere: None for the first, and the
-    instruction before it in memory for the other.
+    `read(address, size)` gives code as it is mapped; it may raise anything or give less. `function_at(address)` gives
+    (start, size in bytes) of the function that holds an address, or None (`symbols.boundaries.function_at`); without it
+    boundaries are found by vote. Neither is trusted. Memory is bounded.
     """
-    function = function_at(space, ip - 1)
-    if function is None:
-        return None
-    start, size = function
-    try:
-        code = read(start, size)
-    except Exception:  # whatever the reader's own error is
-        return None
-    starts = boundaries(bytes(code), start)
-    place = bisect_left(starts, ip)
-    return starts[place - 1] if 0 < place < len(starts) and starts[place] == ip else None
+
+    def __init__(self, read: Read, function_at: FunctionAt = lambda address: None) -> None:
+        self._code = Code(read, function_at)
+        self._arrivals = Arrivals(self._code)
+        self.forget()
+
+    def forget(self) -> None:
+        """Call this when executable mappings change: what was decoded may be gone."""
+        self._code.forget()
+        self._sites: dict[int, int] = {}
+        self._table = np.zeros(0, _SITE)
+        self._known = np.zeros(0, np.uint64)
+        self._rows = np.zeros(0, np.intp)
+        self._led: dict[tuple[int, int], tuple[int, ...]] = {}
+
+    def find(
+        self,
+        ip: ArrayLike,
+        address: ArrayLike,
+        length: ArrayLike,
+        kind: ArrayLike,
+        registers: Mapping[str, ArrayLike] | NDArray[np.void],
+        top: ArrayLike | None = None,
+        top_known: ArrayLike = True,
+    ) -> Found:
+        """What made each hit. Arrays of one length; a scalar stands for all of them.
+
+        `ip`: as reported. `address`, `length` (1, 2, 4, 8 bytes) and `kind` (EXECUTE, WRITE, READ_WRITE) are the armed
+        window. `registers`: by name, a mapping or a structured array with fields out of REGISTERS, as they were at the
+        trap; others are ignored, missing ones cost certainty. `top` is the 8-byte word at [rsp]: without it a call is
+        known to nobody (a window of 8 bytes at rsp holds it, and perf's 8 bytes of STACK_USER are it).
+        """
+        hits = Hits(ip, address, length, kind, registers)
+        if self._code.full or len(self._led) > _KEPT_ARRIVALS:
+            self.forget()
+        chosen = np.full(hits.count, -1, np.intp)
+        out = Verdict.none(hits.count)
+        data = np.flatnonzero(hits.kind != EXECUTE)
+        if len(data):
+            tops = np.zeros(hits.count, np.uint64)
+            if top is not None:
+                tops[:] = np.where(np.asarray(top_known, bool), np.asarray(top, np.uint64), 0)
+            self._choose(hits, data, tops, chosen, out)
+        insn_ip = np.where(chosen >= 0, self._code.addresses[chosen], np.uint64(0))
+        insn_ip = np.where(hits.kind == EXECUTE, hits.ip, insn_ip)
+        access = np.where(chosen >= 0, out.access, np.where(hits.kind == WRITE, 2, hits.kind)).astype(
+            np.uint8
+        )
+        hidden = np.zeros(hits.count, bool)
+        hidden[data] = self._table["hidden"][self._site_rows(hits.ip[data])] if len(data) else False
+        insn_ip[hidden & (hits.kind != EXECUTE)] = 0
+        return Found(insn_ip, access, out.value, out.value_known, out.old, out.old_known)
+
+    def _choose(
+        self,
+        hits: Hits,
+        rows: NDArray[np.intp],
+        tops: NDArray[np.uint64],
+        chosen: NDArray[np.intp],
+        out: Verdict,
+    ) -> None:
+        site = self._table[self._site_rows(hits.ip[rows])]
+        writes = hits.kind[rows] == WRITE
+        on_top = hits.on_stack_top()[rows]
+        before = self._judge(site["before"], hits, rows)
+        sure = before.sure.copy()
+        repeated = np.zeros(len(rows), np.uint8)
+        some = np.flatnonzero(site["repeated"] >= 0)
+        if len(some):
+            there = self._judge(site["repeated"][some], hits, rows[some])
+            there.sure[hits.matrix[1][rows[some]] == 0] = NO if hits.have[1] else MAYBE
+            repeated[some] = there.sure
+            won = some[(there.sure == YES) & (sure[some] == NO)]
+            picked = np.flatnonzero(np.isin(some, won))
+            chosen[rows[won]] = site["repeated"][won]
+            out.put(rows[won], there.take(picked))
+        # A call or a jump can have come only to a function's start, or where nothing else fits; and to read-write windows
+        # by a return or by the function's own jumps.
+        led = (repeated == NO) & (
+            (site["entry"] & (on_top | ~writes))
+            | ((sure == NO) & (on_top | ~writes))
+            | ((sure == MAYBE) & site["jumps"] & ~writes)
+        )
+        arrived = np.zeros(len(rows), bool)
+        asked = np.flatnonzero(led)
+        if len(asked):
+            arrived[asked] = self._arrive(hits, rows[asked], site[asked], sure[asked], tops, chosen, out)
+        fell = ~site["entry"] | ~led  # from the function before only where no call can have done it
+        alone = (repeated == NO) & ~arrived & (sure != NO) & fell
+        mine = rows[alone]
+        chosen[mine] = site["before"][alone]
+        out.put(mine, before.take(alone))
+
+    def _judge(self, numbers: NDArray[np.int32], hits: Hits, rows: NDArray[np.intp]) -> Verdict:
+        out = Verdict.none(len(rows))
+        real = np.flatnonzero(numbers >= 0)
+        if len(real) == len(rows):
+            return judge(self._code.operands[numbers], hits, rows)
+        if len(real):
+            out.put(real, judge(self._code.operands[numbers[real]], hits, rows[real]))
+        return out
+
+    def _arrive(
+        self,
+        hits: Hits,
+        rows: NDArray[np.intp],
+        site: NDArray[np.void],
+        sure: NDArray[np.uint8],
+        tops: NDArray[np.uint64],
+        chosen: NDArray[np.intp],
+        out: Verdict,
+    ) -> NDArray[np.bool_]:
+        """Look for the one thing that led here; which hits have it."""
+        pairs = np.stack([hits.ip[rows], tops[rows]])
+        unique, place = np.unique(pairs, axis=1, return_inverse=True)
+        place = place.reshape(-1)
+        lists = [
+            self._candidates(ip, top, bool(site["entry"][i]), bool(site["returned"][i]))
+            for (ip, top), i in zip(unique.T.tolist(), _first(place, unique.shape[1]), strict=True)
+        ]
+        arrived = np.zeros(len(rows), bool)
+        many = np.zeros(len(rows), bool)
+        for nth in range(max(map(len, lists), default=0)):
+            numbers = np.array([each[nth] if nth < len(each) else -1 for each in lists], np.int32)[place]
+            verdict = self._judge(numbers, hits, rows)
+            fits = verdict.sure != NO
+            many |= arrived & fits
+            new = np.flatnonzero(fits & ~arrived)
+            chosen[rows[new]] = numbers[new]
+            out.put(rows[new], verdict.take(new))
+            arrived |= fits
+        # Two that fit, or one against the instruction before it: nobody can say.
+        unclear = many | (arrived & (sure != NO) & ~site["entry"])
+        chosen[rows[unclear]] = -1
+        out.put(rows[unclear], Verdict.none(int(unclear.sum())))
+        return arrived
+
+    def _candidates(self, ip: int, top: int, entry: bool, returned: bool) -> tuple[int, ...]:
+        found = self._led.get((ip, top))
+        if found is None:
+            where = self._arrivals
+            found = where.calls(top, ip) if top else ()
+            if returned:
+                found += where.returns(ip)
+            if not entry:
+                found += where.jumps(ip)
+            found = self._led[ip, top] = tuple(dict.fromkeys(found))
+        return found
+
+    def _site_rows(self, ips: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Rows of the site table; each new ip is worked out here."""
+        place = np.searchsorted(self._known, ips)
+        if len(self._known):
+            missing = self._known[np.minimum(place, len(self._known) - 1)] != ips
+        else:
+            missing = np.ones(len(ips), bool)
+        if missing.any():
+            new = np.unique(ips[missing])
+            table = np.zeros(len(new), _SITE)
+            for row, ip in enumerate(new.tolist()):
+                table[row] = self._site(ip)
+            known = np.concatenate([self._known, new])
+            order = np.argsort(known, kind="stable")
+            self._known, self._table = known[order], np.concatenate([self._table, table])[order]
+            place = np.searchsorted(self._known, ips)
+        return place
+
+    def _site(self, ip: int) -> tuple[int, int, bool, bool, bool, bool]:
+        code = self._code
+        around = code.function(ip)
+        entry = code.start(ip) == ip
+        previous = code.function(ip - 1) if ip else None
+        at = previous.before(ip) if previous is not None else None
+        if at is None and not entry:
+            at = code.guess(ip)
+        before, returned, hidden = -1, False, False
+        if at is not None:
+            instruction = instruction_at(code.bytes(at, LONGEST), at)
+            if instruction is not None:
+                flow = instruction.flow_control
+                target = instruction.near_branch_target if flow == _FLOW.CALL else None
+                returned = flow in (_FLOW.CALL, _FLOW.INDIRECT_CALL) and target != ip
+                if flow not in _ELSEWHERE or target == ip:
+                    before = code.number(at)
+            hidden = previous is not None and any(at < inside < ip for inside in previous.inside)
+        here = instruction_at(code.bytes(ip, LONGEST), ip)
+        repeats = (
+            here is not None and here.is_string_instruction and (here.has_rep_prefix or here.has_repne_prefix)
+        )
+        return (
+            before,
+            code.number(ip) if repeats else -1,
+            entry,
+            around is not None and bool(around.jumps),
+            returned,
+            hidden,
+        )
+
+
+def _first(place: NDArray[np.intp], count: int) -> list[int]:
+    """The first position of each of the numbers below `count`, all of which occur."""
+    first = np.zeros(count, np.intp)
+    first[place[::-1]] = np.arange(len(place) - 1, -1, -1)
+    return [int(each) for each in first]

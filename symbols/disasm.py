@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
-from symbols.culprit import LONGEST, boundaries, function_at
+from symbols.boundaries import LONGEST, boundaries, function_at
 from symbols.dataclass import dataclass
 from symbols.space import AddressSpace
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from symbols.culprit import boundaries, previous
+from symbols.boundaries import boundaries, previous
 from symbols.disasm import around, disassemble, one
 from symbols.space import AddressSpace
 from tests.unit.symbols_data.builds import build, need, run, space_of

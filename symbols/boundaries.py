@@ -1,0 +1,65 @@
+"""Which instruction did it, when only the ip behind it is known: instruction boundaries of functions, kept."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import lru_cache
+
+from symbols.space import AddressSpace
+
+__all__ = ["boundaries", "function_at", "previous"]
+
+Read = Callable[[int, int], bytes]
+FUNCTION_LIMIT = 1 << 20  # bytes
+LONGEST = 15  # bytes of one instruction (SDM 2A 2.3.11)
+
+
+@lru_cache(maxsize=4096)
+def boundaries(code: bytes, address: int = 0) -> tuple[int, ...]:
+    """Where the instructions of a function begin, and where the last whole one ends; up to what cannot be decoded."""
+    from iced_x86 import Decoder
+
+    decoder = Decoder(64, code, ip=address)
+    starts = [address]
+    for insn in decoder:
+        if insn.is_invalid:
+            break
+        starts.append(insn.next_ip & (1 << 64) - 1)
+    return tuple(starts)
+
+
+def function_at(space: AddressSpace, address: int) -> tuple[int, int] | None:
+    """(start, size) of the function that holds an address; None where no symbol or frame rule says.
+
+    A function without a size reaches to the address and one instruction on.
+    """
+    module = space.module_at(address)
+    if module is None or module.names is None:
+        return None
+    found = module.names.table.at(address - module.bias)
+    if found is not None and found[0].kind in ("func", "other") and found[1] <= FUNCTION_LIMIT:
+        return address - found[1], min(max(found[0].size, found[1] + LONGEST), FUNCTION_LIMIT)
+    start = module.names.frames.start(address - module.bias)
+    if start is not None and 0 <= address - module.bias - start <= FUNCTION_LIMIT:
+        return start + module.bias, address - module.bias - start + LONGEST
+    return None
+
+
+def previous(space: AddressSpace, read: Read, ip: int) -> int | None:
+    """The instruction that ends at `ip` within its function; None where there is none, or it cannot be known.
+
+    At a function's first instruction, and behind a jump, what ran before is elsewhere: None for the first, and the
+    instruction before it in memory for the other.
+    """
+    function = function_at(space, ip - 1)
+    if function is None:
+        return None
+    start, size = function
+    try:
+        code = read(start, size)
+    except Exception:  # whatever the reader's own error is
+        return None
+    starts = boundaries(bytes(code), start)
+    place = bisect_left(starts, ip)
+    return starts[place - 1] if 0 < place < len(starts) and starts[place] == ip else None

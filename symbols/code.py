@@ -1,0 +1,135 @@
+"""The code of one address space, as far as hits have led into it: functions swept and instructions compiled, once each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from symbols.accesses import OPERAND, compile_operands
+from symbols.boundaries import FUNCTION_LIMIT, LONGEST
+from symbols.sweep import Sweep, instruction_at, sweep, vote
+
+__all__ = ["Code", "FunctionAt", "Read"]
+
+Read = Callable[[int, int], bytes]
+FunctionAt = Callable[[int], tuple[int, int] | None]
+
+_KEPT_STARTS: Final = 1 << 22
+_KEPT_INSTRUCTIONS: Final = 1 << 18
+_PAGE: Final = 4096
+
+
+class Code:
+    """Instructions by number: `operands[number]` are the two rows of OPERAND, `addresses[number]` where it lies.
+
+    `read` may raise anything or give less, `function_at` gives (start, size in bytes) or None. What is kept is bounded:
+    `full` says that everything should be forgotten.
+    """
+
+    def __init__(self, read: Read, function_at: FunctionAt) -> None:
+        self._read = read
+        self._function_at = function_at
+        self.forget()
+
+    def forget(self) -> None:
+        """The mappings changed."""
+        self._sweeps: dict[int, Sweep | None] = {}
+        self._numbers: dict[int, int] = {}
+        self._starts = 0
+        self._used = 0
+        self._rows = np.zeros((256, 2), OPERAND)
+        self._addresses = np.zeros(256, np.uint64)
+
+    @property
+    def full(self) -> bool:
+        """Whether the bounds are reached."""
+        return self._starts > _KEPT_STARTS or len(self._numbers) > _KEPT_INSTRUCTIONS
+
+    @property
+    def operands(self) -> NDArray[np.void]:
+        """Two operands for each number."""
+        return self._rows
+
+    @property
+    def addresses(self) -> NDArray[np.uint64]:
+        """Where each number's instruction lies."""
+        return self._addresses
+
+    def bytes(self, address: int, size: int) -> bytes:
+        """What can be read from there, up to the end of the page where memory ends within."""
+        last = (address + size) & -_PAGE
+        for end in (address + size, last, (address + _PAGE) & -_PAGE):
+            if address < end <= address + size:
+                try:
+                    if data := self._read(address, end - address):
+                        return bytes(data)[: end - address]
+                except Exception:  # whatever the reader's own error is
+                    continue
+        return b""
+
+    def word(self, address: int) -> int | None:
+        """Eight bytes of memory as they are now."""
+        data = self.bytes(address, 8)
+        return int.from_bytes(data, "little") if len(data) == 8 else None
+
+    def start(self, address: int) -> int | None:
+        """Where the function that holds an address begins."""
+        found = self._find(address)
+        return None if found is None else found[0]
+
+    def function(self, address: int) -> Sweep | None:
+        """The function that holds an address, swept."""
+        found = self._find(address)
+        if found is None:
+            return None
+        start, size = found
+        if start not in self._sweeps:
+            code = self.bytes(start, min(size, FUNCTION_LIMIT))
+            done = sweep(code, start) if code else None
+            self._sweeps[start] = done
+            self._starts += len(done.starts) if done else 1
+        known = self._sweeps[start]
+        if known is not None and known.starts[-1] < address < start + size:
+            return None  # it could not be swept that far
+        return known
+
+    def guess(self, end: int) -> int | None:
+        """The instruction before `end` where no function is known: by vote."""
+        for size in (128, end & _PAGE - 1):
+            code = self.bytes(end - size, size)
+            if size and len(code) == size:
+                return vote(code, end)
+        return None
+
+    def number(self, address: int) -> int:
+        """The number of the instruction at an address; -1 where it is none, or touches no memory."""
+        number = self._numbers.get(address)
+        if number is None:
+            number = self._numbers[address] = self._compile(address)
+        return number
+
+    def _find(self, address: int) -> tuple[int, int] | None:
+        try:
+            found = self._function_at(address)
+        except Exception:  # names come from hostile files: a broken part costs its own names only
+            return None
+        if found is None or not found[0] <= address or address - found[0] >= FUNCTION_LIMIT:
+            return None
+        return found
+
+    def _compile(self, address: int) -> int:
+        instruction = instruction_at(self.bytes(address, LONGEST), address)
+        if instruction is None:
+            return -1
+        number = self._used
+        if number == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+            self._addresses = np.concatenate([self._addresses, np.zeros_like(self._addresses)])
+        if not compile_operands(instruction, self._rows[number]):
+            return -1
+        self._addresses[number] = address
+        self._used += 1
+        return number

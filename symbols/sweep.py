@@ -1,0 +1,109 @@
+"""One function swept from its start: where its instructions begin, and where control can come from and go to.
+
+Without a known start, the places around an address are swept from every byte, and vote.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+import iced_x86 as ic
+
+from symbols.boundaries import LONGEST
+
+__all__ = ["Sweep", "instruction_at", "sweep", "vote"]
+
+_FLOW = ic.FlowControl
+_JUMPS: Final = frozenset({_FLOW.UNCONDITIONAL_BRANCH, _FLOW.CONDITIONAL_BRANCH, _FLOW.XBEGIN_XABORT_XEND})
+_BEFORE: Final = 96
+"""Bytes before an address that are swept when nothing says where its function begins."""
+_AGREED: Final = 0.75
+"""Share of the sweeps that must end in one instruction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Addresses. `starts` ends with the end of the last whole instruction.
+
+    `inside` are branch targets that fall within an instruction: code that is entered behind its `lock` prefix, say.
+    `returns` are its `ret` instructions, `jumps` its jumps through memory; `leaves` are targets of direct jumps
+    outside of it, and `astray` says that it also jumps to where a register says.
+    """
+
+    starts: tuple[int, ...]
+    inside: frozenset[int]
+    returns: tuple[int, ...]
+    jumps: tuple[int, ...]
+    leaves: tuple[int, ...]
+    astray: bool
+
+    def before(self, ip: int) -> int | None:
+        """The instruction that ends at `ip`."""
+        place = bisect_left(self.starts, ip)
+        return self.starts[place - 1] if 0 < place < len(self.starts) and self.starts[place] == ip else None
+
+
+def sweep(code: bytes, start: int) -> Sweep:
+    """Decode `code`, which lies at `start`, up to what is no instruction."""
+    starts, targets = [start], []
+    returns, jumps = [], []
+    astray = False
+    end = start + len(code)
+    for instruction in ic.Decoder(64, code, ip=start):
+        if instruction.is_invalid:
+            break
+        flow = instruction.flow_control
+        if flow != _FLOW.NEXT:
+            if flow in _JUMPS and instruction.op0_kind == ic.OpKind.NEAR_BRANCH64:
+                targets.append(instruction.near_branch_target)
+            elif flow == _FLOW.RETURN:
+                returns.append(starts[-1])
+            elif flow == _FLOW.INDIRECT_BRANCH:
+                if instruction.op0_kind == ic.OpKind.MEMORY:
+                    jumps.append(starts[-1])
+                else:
+                    astray = True
+        starts.append(instruction.next_ip)
+    known = frozenset(starts)
+    return Sweep(
+        tuple(starts),
+        frozenset(target for target in targets if start <= target < starts[-1] and target not in known),
+        tuple(returns),
+        tuple(jumps),
+        tuple(target for target in targets if not start <= target < end),
+        astray,
+    )
+
+
+def vote(code: bytes, end: int) -> int | None:
+    """The instruction that ends at `end`, where `code` ends too, if sweeps from most of its bytes come to agree.
+
+    x86 code falls into step after a few instructions, so starts further away say more than near ones.
+    """
+    code = code[-_BEFORE:]
+    start = end - len(code)
+    ends_in: dict[int, int | None] = {end: None}
+    votes: Counter[int] = Counter()
+    for at in range(end - 1, start - 1, -1):
+        instruction = next(iter(ic.Decoder(64, code[at - start : at - start + LONGEST], ip=at)))
+        after = at + instruction.len
+        if instruction.is_invalid or after not in ends_in:
+            continue
+        last = ends_in[after] if after != end else at
+        if last is None:
+            continue
+        ends_in[at] = last
+        votes[last] += 1
+    if not votes:
+        return None
+    (best, count), *_ = votes.most_common(1)
+    return best if count >= _AGREED * votes.total() and votes.total() >= LONGEST else None
+
+
+def instruction_at(code: bytes, address: int) -> ic.Instruction | None:
+    """The instruction that `code` begins with, None where it is none."""
+    instruction = next(iter(ic.Decoder(64, code[:LONGEST], ip=address)), None)
+    return None if instruction is None or instruction.is_invalid else instruction
