@@ -87,10 +87,8 @@ class Culprits:
     def forget(self) -> None:
         """Call this when executable mappings change: what was decoded may be gone."""
         self._code.forget()
-        self._sites: dict[int, int] = {}
         self._table = np.zeros(0, _SITE)
         self._known = np.zeros(0, np.uint64)
-        self._rows = np.zeros(0, np.intp)
         self._led: dict[tuple[int, int], tuple[int, ...]] = {}
 
     def find(
@@ -127,8 +125,9 @@ class Culprits:
             np.uint8
         )
         hidden = np.zeros(hits.count, bool)
-        hidden[data] = self._table["hidden"][self._site_rows(hits.ip[data])] if len(data) else False
-        insn_ip[hidden & (hits.kind != EXECUTE)] = 0
+        if len(data):
+            hidden[data] = self._sites_of(hits.ip[data])["hidden"]
+        insn_ip[hidden] = 0
         return Found(insn_ip, access, out.value, out.value_known, out.old, out.old_known)
 
     def _choose(
@@ -139,7 +138,7 @@ class Culprits:
         chosen: NDArray[np.intp],
         out: Verdict,
     ) -> None:
-        site = self._table[self._site_rows(hits.ip[rows])]
+        site = self._sites_of(hits.ip[rows])
         writes = hits.kind[rows] == WRITE
         on_top = hits.on_stack_top()[rows]
         before = self._judge(site["before"], hits, rows)
@@ -227,8 +226,8 @@ class Culprits:
             found = self._led[ip, top] = tuple(dict.fromkeys(found))
         return found
 
-    def _site_rows(self, ips: NDArray[np.uint64]) -> NDArray[np.intp]:
-        """Rows of the site table; each new ip is worked out here."""
+    def _sites_of(self, ips: NDArray[np.uint64]) -> NDArray[np.void]:
+        """What each ip means; a new one is worked out here."""
         place = np.searchsorted(self._known, ips)
         if len(self._known):
             missing = self._known[np.minimum(place, len(self._known) - 1)] != ips
@@ -243,7 +242,7 @@ class Culprits:
             order = np.argsort(known, kind="stable")
             self._known, self._table = known[order], np.concatenate([self._table, table])[order]
             place = np.searchsorted(self._known, ips)
-        return place
+        return self._table[place]
 
     def _site(self, ip: int) -> tuple[int, int, bool, bool, bool, bool]:
         code = self._code

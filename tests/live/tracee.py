@@ -1,0 +1,238 @@
+"""A program under ptrace with this machine's debug registers armed, and the instruction of each hit known for certain.
+
+A hit is reported behind its instruction. So a program is run twice: from the first run come the instructions that are said to
+have made the hits; in the second each of them has an `int3`, is stepped alone, and its step shows whether the hit is its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backends import dr
+from tests.live.silicon import Unavailable
+
+__all__ = ["USER_REGS", "Tracee", "WatchHit", "watch"]
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.ptrace.restype = ctypes.c_long
+_LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_TRACEME, _PEEKUSER, _POKEUSER, _CONT, _STEP, _GETREGS, _SYSCALL, _SETOPTIONS = 0, 3, 6, 7, 9, 12, 24, 0x4200
+_EXITKILL, _SYSGOOD, _TRACEEXIT = 0x100000, 1, 0x40
+_EVENT_EXIT = 6
+_U_DEBUGREG = 848
+_RIP = 16 * 8
+_ADDR_NO_RANDOMIZE = 0x0040000
+_SYSCALL_STOP = signal.SIGTRAP | 0x80
+_PLANTING = 400  # system calls at the beginning, in which libraries are mapped, piece over piece
+
+USER_REGS = (
+    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax",
+    "rip", "cs", "rflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs",
+)  # fmt: skip
+"""struct user_regs_struct (arch/x86/include/asm/user_64.h)."""
+_REGS = struct.Struct("27Q")
+
+
+@dataclass(frozen=True, slots=True)
+class WatchHit:
+    """One slot's share of one #DB. `insn_ip` is known if the instruction was stepped alone."""
+
+    ip: int
+    slot: int
+    registers: tuple[int, ...]
+    top: int | None
+    value: int
+    insn_ip: int | None
+
+
+class Tracee:
+    """A child that ends with us. Raises Unavailable where it cannot be started or armed."""
+
+    def __init__(self, argv: list[str], environment: dict[str, str], stdin: str = os.devnull) -> None:
+        self.status: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _LIBC.personality(_ADDR_NO_RANDOMIZE)
+                os.dup2(os.open(stdin, os.O_RDONLY), 0)
+                null = os.open(os.devnull, os.O_RDWR)
+                os.dup2(null, 1)
+                os.dup2(null, 2)
+                _LIBC.ptrace(_TRACEME, 0, None, None)
+                os.execve(argv[0], argv, environment)
+            finally:
+                os._exit(127)
+        _, status = os.waitpid(self.pid, 0)
+        if not os.WIFSTOPPED(status):
+            self.status = status
+            raise Unavailable(f"{argv[0]} did not start")
+        self._ptrace(_SETOPTIONS, 0, _EXITKILL | _SYSGOOD | _TRACEEXIT)
+        self._memory = os.open(f"/proc/{self.pid}/mem", os.O_RDWR)
+        self.planted: dict[int, int] = {}
+
+    def _ptrace(self, request: int, address: int = 0, data: int = 0) -> int:
+        ctypes.set_errno(0)
+        result: int = _LIBC.ptrace(request, self.pid, address, data)
+        if result == -1 and (code := ctypes.get_errno()):
+            raise OSError(code, os.strerror(code))
+        return result
+
+    def __enter__(self) -> Tracee:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            while True:  # a stop at its exit is not ended by a signal
+                with suppress(OSError):
+                    self._ptrace(_CONT)
+                _, status = os.waitpid(self.pid, 0)
+                if not os.WIFSTOPPED(status):
+                    break
+        os.close(self._memory)
+
+    def arm(self, slots: list[tuple[int, int, str]]) -> None:
+        """Set DR0 and up to (address, length, "w" | "rw")."""
+        control = 0
+        try:
+            for index, (address, length, kind) in enumerate(slots):
+                self._ptrace(_POKEUSER, _U_DEBUGREG + 8 * index, address)
+                control |= dr.dr7_encode(index, length, kind)  # type: ignore[arg-type]
+            self._ptrace(_POKEUSER, _U_DEBUGREG + 56, control)
+        except OSError as error:
+            raise Unavailable(f"no hardware breakpoints through ptrace here: {error}") from error
+
+    def go(self, request: int = _CONT, pending: int = 0) -> int | None:
+        """Let it go on; the signal that stopped it, None when it is over (about to exit: its memory is still there)."""
+        self._ptrace(request, 0, pending)
+        _, status = os.waitpid(self.pid, 0)
+        if os.WIFSTOPPED(status):
+            return None if status >> 16 == _EVENT_EXIT else os.WSTOPSIG(status)
+        self.status = status
+        return None
+
+    def registers(self) -> tuple[int, ...]:
+        """In the order of USER_REGS."""
+        buffer = ctypes.create_string_buffer(_REGS.size)
+        self._ptrace(_GETREGS, 0, ctypes.addressof(buffer))
+        return _REGS.unpack(buffer.raw)
+
+    def set_rip(self, rip: int) -> None:
+        self._ptrace(_POKEUSER, _RIP, rip)
+
+    def hits(self) -> int:
+        """B0-B3 of the last #DB."""
+        dr6 = self._ptrace(_PEEKUSER, _U_DEBUGREG + 48)
+        if dr6 & 0xF:
+            self._ptrace(_POKEUSER, _U_DEBUGREG + 48, dr.DR6_BASE)
+        return dr6 & 0xF
+
+    def read(self, address: int, size: int) -> bytes:
+        """Memory, without our own breakpoints. Raises OSError."""
+        data = bytearray(os.pread(self._memory, size, address))
+        if len(data) < size:
+            raise OSError("memory ends")
+        if self.planted:
+            for at, byte in self.planted.items():
+                if address <= at < address + size:
+                    data[at - address] = byte
+        return bytes(data)
+
+    def plant(self, address: int) -> bool:
+        """Put an int3 there, if there is memory; again where the memory was mapped anew since."""
+        try:
+            byte = os.pread(self._memory, 1, address)
+            if byte == b"\xcc" and address in self.planted:
+                return True
+            os.pwrite(self._memory, b"\xcc", address)
+        except OSError:
+            return False
+        self.planted[address] = byte[0]
+        return True
+
+    def lift(self, address: int) -> None:
+        """Take an int3 away."""
+        os.pwrite(self._memory, bytes([self.planted.pop(address)]), address)
+
+    def mappings(self) -> list[tuple[int, int, str, int, str]]:
+        """Rows of /proc/PID/maps as `symbols.space.AddressSpace` takes them."""
+        rows = []
+        with open(f"/proc/{self.pid}/maps") as lines:
+            for line in lines:
+                span, perms, offset, _, _, *path = line.split(maxsplit=5)
+                start, _, end = span.partition("-")
+                rows.append(
+                    (
+                        int(start, 16),
+                        int(end, 16),
+                        perms,
+                        int(offset, 16),
+                        path[0].rstrip("\n") if path else "",
+                    )
+                )
+        return rows
+
+
+def watch(
+    tracee: Tracee, slots: list[tuple[int, int, str]], limit: int, suspects: Iterable[int] = ()
+) -> list[WatchHit]:
+    """Run to the end or to `limit` hits with slots armed; hits of `suspects` come with their instruction."""
+    tracee.arm(slots)
+    hits: list[WatchHit] = []
+    suspects = set(suspects)
+    calls = 0
+    pending = 0
+    while len(hits) < limit:
+        if suspects and calls < _PLANTING:
+            for address in suspects:
+                tracee.plant(address)
+            stop = tracee.go(_SYSCALL, pending)
+        else:
+            stop = tracee.go(_CONT, pending)
+        pending = 0
+        if stop is None:
+            break
+        if stop == _SYSCALL_STOP:
+            calls += 1
+            continue
+        if stop != signal.SIGTRAP:
+            pending = stop
+            continue
+        if found := tracee.hits():
+            _note(tracee, slots, found, None, hits)
+            continue
+        registers = tracee.registers()
+        at = registers[16] - 1
+        while at in tracee.planted:
+            tracee.set_rip(at)
+            tracee.lift(at)
+            stop = tracee.go(_STEP)
+            if stop is None:
+                return hits
+            tracee.plant(at)
+            if found := tracee.hits():
+                _note(tracee, slots, found, at, hits)
+            if stop != signal.SIGTRAP:
+                pending = stop
+            at = tracee.registers()[16]
+    return hits
+
+
+def _note(
+    tracee: Tracee, slots: list[tuple[int, int, str]], found: int, insn_ip: int | None, hits: list[WatchHit]
+) -> None:
+    registers = tracee.registers()
+    try:
+        top = int.from_bytes(tracee.read(registers[19], 8), "little")
+    except OSError:
+        top = None
+    for slot, (address, length, _) in enumerate(slots):
+        if found >> slot & 1:
+            value = int.from_bytes(tracee.read(address, length), "little")
+            hits.append(WatchHit(registers[16], slot, registers, top, value, insn_ip))
