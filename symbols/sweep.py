@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
+from symbols.dataclass import dataclass
 from typing import Final
 
 import iced_x86 as ic

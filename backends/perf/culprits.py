@@ -117,7 +117,7 @@ class _Decoder:
         }
 
     def culprit(self, ip: int, kind: str, space: AddressSpace, read: Callable[[int, int], bytes]) -> Culprit:
-        from symbols.culprit import previous
+        from symbols.boundaries import previous
 
         repeated = self._rep(ip, kind, read)
         before = previous(space, read, ip)
