@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from symbols.dataclass import dataclass
 from typing import Final
 
 import iced_x86 as ic
 
 from symbols.boundaries import LONGEST
+from symbols.dataclass import dataclass
 
 __all__ = ["Sweep", "instruction_at", "sweep", "vote"]
 
