@@ -261,6 +261,13 @@ class Btf:
                 raise self.error(f"this kernel's BTF has no variable {name!r} in {section}")
         return self._fields[key]
 
+    def has_variable(self, name: str, section: str = ".data..percpu") -> bool:
+        """Whether there is such a variable."""
+        try:
+            return bool(self.variable(name, section))
+        except BtfError:
+            return False
+
     def _find_field(self, structure: str, path: str) -> Field:
         type_id = self.find(Kind.STRUCT, structure)
         found = Field(0, self.size(type_id), type_id)

@@ -378,11 +378,11 @@ def _script(options: SimpleNamespace, program: list[str] | None) -> int:
     return run_script(lines, _session(target, watches, spawned, patient=True), json=options.json, name=name)
 
 
-def _slots(_options: SimpleNamespace, program: list[str] | None) -> int:
+def _slots(options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "slots")
     from tui.text.slots import slots
 
-    return slots()
+    return slots(options.pid, json=options.json)
 
 
 def _doctor(options: SimpleNamespace, program: list[str] | None) -> int:

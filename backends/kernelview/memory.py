@@ -6,6 +6,7 @@ import contextlib
 import os
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Final
 
 from backends.base import HwbpError
@@ -24,7 +25,12 @@ __all__ = ["BpfMemory", "Memory", "UnreadableError"]
 
 _PAGE: Final = 4096
 _NODES: Final = 256
-"""Nodes of a list that one run of the program visits: the verifier follows each of them."""
+"""Nodes of a list, or words, that one run of a program visits: the verifier follows each of them."""
+
+# The area of the programs that visit many: two words, then pairs of words.
+_COUNT, _NEXT, _PAIRS = 0, 8, 16
+# What the walking program keeps on its stack.
+_NODE, _BESIDE, _WORD = -8, -16, -24
 
 
 class UnreadableError(Exception):
@@ -64,6 +70,16 @@ class Memory(ABC):
                 node = self.word(node)
         return found
 
+    def words(self, addresses: Sequence[int]) -> list[int | None]:
+        """The 64-bit words at many addresses, None where there is no memory."""
+        found: list[int | None] = []
+        for address in addresses:
+            try:
+                found.append(self.word(address))
+            except UnreadableError:
+                found.append(None)
+        return found
+
     @abstractmethod
     def close(self) -> None:
         """Give back what the way to the memory holds. May be called twice."""
@@ -81,17 +97,19 @@ class BpfMemory(Memory):
         try:
             area = create_map(MapType.ARRAY, 4, _PAGE, 1, mappable=True, name="hwbp_page")
             self._fds.append(area)
-            list_area = create_map(MapType.ARRAY, 4, 16 + 16 * _NODES, 1, mappable=True, name="hwbp_nodes")
+            size = _PAIRS + 16 * _NODES
+            list_area = create_map(MapType.ARRAY, 4, size, 1, mappable=True, name="hwbp_nodes")
             self._fds.append(list_area)
             self._page = map_array(area, _PAGE)
-            self._list = map_array(list_area, 16 + 16 * _NODES)
+            self._list = map_array(list_area, size)
             self._reading = ProgramRun(self._load(_reader(area)), 2)
             self._current = ProgramRun(self._load(_current(area)), 0)
+            self._gathering = ProgramRun(self._load(_gatherer(list_area)), 1)
             self._walking = ProgramRun(self._load(_walker(list_area)), 3)
         except BpfError as error:
             self.close()
             raise HwbpError(
-                f"the kernel's memory cannot be read: {error}",
+                f"the kernel's memory cannot be read: {error.strerror}",
                 errno="EPERM",
                 remedy="run it as root, or with CAP_BPF and CAP_PERFMON; see `hwbp-tui doctor`",
             ) from error
@@ -124,6 +142,17 @@ class BpfMemory(Memory):
                 break
         return found
 
+    def words(self, addresses: Sequence[int]) -> list[int | None]:
+        found: list[int | None] = []
+        for at in range(0, len(addresses), _NODES):
+            part = addresses[at : at + _NODES]
+            pairs = [half for address in part for half in (address & 0xFFFF_FFFF_FFFF_FFFF, 0)]
+            struct.pack_into(f"<{len(pairs)}Q", self._list, _PAIRS, *pairs)
+            self._gathering.run(len(part))
+            answers = struct.unpack_from(f"<{len(pairs)}Q", self._list, _PAIRS)
+            found += [word if good else None for good, word in zip(answers[::2], answers[1::2], strict=True)]
+        return found
+
     def close(self) -> None:
         for fd in self._fds:
             os.close(fd)
@@ -150,8 +179,19 @@ def _current(area: int) -> Assembler:
     return Assembler().call(Helper.GET_CURRENT_TASK).map_value(1, area).store(1, 0, 0).leave(0)
 
 
-_COUNT, _NEXT, _PAIRS = 0, 8, 16
-_NODE, _BESIDE, _WORD = -8, -16, -24
+def _gatherer(area: int) -> Assembler:
+    """(count) -> for each pair of the area: its first word is an address; the second becomes the word there, and the
+    first 1, or 0 where there is no memory."""
+    program = Assembler()
+    program.load(6, 1, 0).map_value(7, area).set(9, 0)
+    program.label("next").jump_if(9, ">=", _NODES, "done").jump_if_register(9, ">=", 6, "done")
+    program.move(8, 9).alu(8, "<<=", 4).alu_register(8, "+=", 7)
+    program.load(3, 8, _PAIRS).move(1, 8).alu(1, "+=", _PAIRS + 8).set(2, 8)
+    program.call(Helper.PROBE_READ_KERNEL).store_value(8, _PAIRS, 1)
+    program.jump_if(0, "==", 0, "good").store_value(8, _PAIRS, 0)
+    program.label("good").alu(9, "+=", 1).jump("next")
+    program.label("done").leave(0)
+    return program
 
 
 def _walker(area: int) -> Assembler:

@@ -33,7 +33,7 @@ class PerCpu:
         Raises `HwbpError` where this kernel has no way that leads there.
         """
         run_queues = btf.variable("runqueues").offset
-        number = btf.variable("cpu_number").offset if _has_variable(btf, "cpu_number") else None
+        number = btf.variable("cpu_number").offset if btf.has_variable("cpu_number") else None
         cpu, online = btf.field("rq", "cpu"), btf.field("rq", "online")
         bases: dict[int, int] = {}
         for queue in _run_queues(btf, memory):
@@ -58,13 +58,6 @@ class PerCpu:
         if cpu not in self.bases:
             raise HwbpError(f"CPU {cpu} is not online", errno="ENODEV")
         return self.bases[cpu] + self.btf.variable(variable).offset
-
-
-def _has_variable(btf: Btf, name: str) -> bool:
-    try:
-        return btf.variable(name).size == 4
-    except HwbpError:
-        return False
 
 
 def _run_queues(btf: Btf, memory: Memory) -> set[int]:

@@ -46,8 +46,8 @@ ROOT = Path(__file__).parents[2]
         (["trace", "--sudo", "--", "x"], 1, "--sudo is not built yet"),
         (["attach", "1"], 1, "attach needs a terminal"),
         (["serve"], 1, "serve is not built yet"),
-        (["slots"], 1, "reading the running kernel's slots is not built yet"),
-        (["slots", "1", "--json"], 1, "not built yet"),
+        (["slots", "4194304"], 1, "there is no process 4194304"),
+        (["slots", "0"], 2, "no process id"),
         (["demo", "nosuch"], 1, "there is no demo 'nosuch' (there is contention)"),
         (["run", "--", "x"], 1, "run needs a terminal"),
         (["demo"], 1, "demo needs a terminal"),
@@ -125,7 +125,7 @@ def test_an_unexpected_failure_is_one_line_too(
 ) -> None:
     import tui.text.slots
 
-    def broken() -> int:
+    def broken(_pid: int | None, *, json: bool) -> int:
         raise ZeroDivisionError("a\nb")
 
     monkeypatch.setattr(tui.text.slots, "slots", broken)

@@ -1,0 +1,71 @@
+"""The books as they are now, and who holds the slots, for whoever has just been refused one."""
+
+from __future__ import annotations
+
+from backends.base import HwbpError
+from backends.kernelview.books import Books, Holding
+from backends.kernelview.procfs import books_from_proc
+from backends.kernelview.scanner import Scanner
+
+__all__ = ["books_now", "describe", "holders", "holders_in"]
+
+_MOST_LINES = 12
+
+
+def books_now(pid: int | None = None) -> Books:
+    """The running kernel's books, or what /proc says where they are closed to this process. With a PID, only what
+    concerns that process."""
+    try:
+        scanner = Scanner.of_host()
+    except HwbpError as error:
+        return books_from_proc(error.message, pid)
+    try:
+        books = scanner.scan()
+    finally:
+        scanner.close()
+    return books if pid is None else books.of_process(pid)
+
+
+def holders(pid: int | None = None) -> tuple[str, ...]:
+    """One line for each breakpoint that stands in the way of a request, for `HwbpError.holders`.
+
+    With a PID: what watches that process or its threads, and what is bound to a CPU; without: all. Where the kernel's
+    books are closed: the hints of /proc. Never raises.
+    """
+    try:
+        books = books_now()
+        return holders_in(books, pid) if books.source == "kernel books" else books.unknown
+    except (HwbpError, OSError):
+        return ()
+
+
+def holders_in(books: Books, pid: int | None = None) -> tuple[str, ...]:
+    """The same, from a scan that has been made."""
+    lines: list[str] = []
+    for holding in books.holdings:
+        in_the_way = holding.target is None or pid is None or pid in (holding.target.pid, holding.target.tid)
+        if in_the_way and (line := describe(holding)) not in lines:
+            lines.append(line)
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES} more: hwbp-tui slots"]
+    return tuple(lines)
+
+
+def describe(holding: Holding) -> str:
+    """A holding in one line: `perf 1234 (perf) fd 3: 0x404140/8:w on CPU 0`."""
+    owner = holding.owner
+    who: list[str] = [owner.kind]
+    if owner.pid is not None:
+        who.append(f"{owner.pid}")
+    if owner.comm:
+        who.append(f"({owner.comm})")
+    if owner.fd is not None:
+        who.append(f"fd {owner.fd}")
+    if holding.orphan:
+        who.append("(left behind)")
+    what = f"{holding.address:#x}/{holding.length}:{holding.type}"
+    where = [f"in {holding.target.tid} ({holding.target.comm})"] if holding.target else []
+    if holding.cpu is not None:
+        where.append(f"on CPU {holding.cpu}")
+    state = "" if holding.enabled else ", disabled"
+    return f"{' '.join(who)}: {what} {' '.join(where)}{state}".rstrip()
