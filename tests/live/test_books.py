@@ -271,6 +271,7 @@ def test_a_watch_that_a_tracer_leaves_behind_is_an_orphan(
     assert (holding.orphan, holding.enabled, holding.address, holding.index) == (True, True, counter, 0)
 
 
+@pytest.mark.slow
 def test_gdbs_watch_is_found(scanner: Scanner, programs: Path, victim: Puppet, counter: int) -> None:
     commands = [f"attach {victim.pid}", "watch *(long *)&counter", "hbreak main", "continue"]
     with debugger(programs / "victim", *commands) as pid:
@@ -283,6 +284,7 @@ def test_gdbs_watch_is_found(scanner: Scanner, programs: Path, victim: Puppet, c
     assert {h.orphan for h in of(books, victim.pid)} == {True}
 
 
+@pytest.mark.slow
 def test_gdbservers_watches_are_found(scanner: Scanner, programs: Path, victim: Puppet, counter: int) -> None:
     gdbserver = shutil.which("gdbserver")
     if gdbserver is None:
