@@ -43,6 +43,8 @@ class Launch:
     For a live program: `env` is all of its environment, `children` follows the processes that it begins, `kernel` reports
     hits in kernel mode too. Its `output` is captured (`Backend.output`), or both streams go to our standard error, or they
     are its own: ours.
+    `cpus` (1 to 64) and `quantum` (instructions a task runs before another that waits has its turn) are an emulated
+    machine's.
     """
 
     program: str
@@ -52,6 +54,8 @@ class Launch:
     allow: tuple[str, ...] = ()
     stacks: bool = True
     lossless: bool = False
+    cpus: int = 2
+    quantum: int = 10_000
     children: bool = False
     kernel: bool = False
     output: Literal["captured", "error", "own"] = "captured"

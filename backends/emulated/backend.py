@@ -1,29 +1,23 @@
-"""The emulated machine as a backend: one CPU, one task, perf and ptrace on Linux's layer."""
+"""The emulated machine as a backend: CPUs, tasks, and perf and ptrace on Linux's layer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from backends import dr
 from backends.base import Backend, HwbpError, Launch, Register
+from backends.emulated.breakpoints import Breakpoints
 from backends.emulated.capture import Capture
-from backends.emulated.cpu import Cpu
-from backends.emulated.debug_unit import DebugUnit
 from backends.emulated.engine import EngineError
-from backends.emulated.icicle import IcicleEngine
 from backends.emulated.kernel.attr import FLAGS, Attr
 from backends.emulated.kernel.config import CAPABILITIES
 from backends.emulated.kernel.core import Kernel
 from backends.emulated.kernel.events import PerfEvent
-from backends.emulated.kernel.registers import CpuRegisters
 from backends.emulated.kernel.slots import SLOTS, bp_len, bp_type
-from backends.emulated.kernel.tasks import Task
-from backends.emulated.linux import Linux
-from backends.emulated.loader import Image, enter, load
-from backends.emulated.memory import AddressSpace
-from backends.emulated.stacks import StackTable
-from backends.emulated.unwind import StackWalker
+from backends.emulated.kernel.tasks import Task as Tracked
+from backends.emulated.linux import Process, Task
+from backends.emulated.machine import Machine
+from backends.emulated.scheduler import MOST_CPUS
 from backends.emulated.views import breakpoint_view, cpu_view
 from backends.model import (
     Breakpoint,
@@ -41,8 +35,6 @@ from backends.ring import RingMemory
 
 __all__ = ["EmulatedBackend"]
 
-HOT_AFTER = 1_000_000
-"""Interpreted instructions after which a program is worth translating."""
 _SLICE_SECONDS = 0.008
 _FIRST_BUDGET = 50_000
 _MOST_BUDGET = 20_000_000
@@ -55,31 +47,10 @@ _REGISTERS = (
     *(f"R{n}" for n in range(8, 16)),
 )
 _STEPS_LIMIT = 1_000_000
+_MOST_QUANTUM = 1 << 40
 _OPENER = 900
 """The pid of the process that opens the session's own perf events."""
 _SESSION_FLAGS = sum(1 << FLAGS[name] for name in ("pinned", "exclude_kernel", "exclude_hv"))
-
-
-class _Entry:
-    """The kernel as the CPU enters it; notices when the task changes its name."""
-
-    def __init__(self, linux: Linux, renamed: Callable[[str], None]) -> None:
-        self._linux = linux
-        self._comm = linux.comm
-        self._renamed = renamed
-
-    @property
-    def exit_status(self) -> int | None:
-        return self._linux.exit_status
-
-    def syscall(self) -> None:
-        self._linux.syscall()
-        if self._linux.comm != self._comm:
-            self._comm = self._linux.comm
-            self._renamed(self._comm)
-
-    def deliver_fault(self, signal_number: int, address: int) -> None:
-        self._linux.deliver_fault(signal_number, address)
 
 
 class EmulatedBackend(Backend):
@@ -87,44 +58,19 @@ class EmulatedBackend(Backend):
 
     def __init__(self, ring_fd: int) -> None:
         self._capture = Capture(RingMemory(ring_fd))
-        self._engine = IcicleEngine()
-        self._space = AddressSpace(self._engine)
-        self._unit = DebugUnit(self._engine, self._true_prot)
-        self._stacks = StackTable(self._engine.raw_read)
-        self._cpu = Cpu(self._engine, self._unit, self._space, self._capture, self._stacks)
-        self._kernel = Kernel([self._unit], clock=lambda: self._cpu.instructions)
-        self._registers = self._kernel.cpus[0]
-        self._layer = self._kernel.layer
-        self._opener = self._kernel.spawn("hwbp-tui", tid=_OPENER, capabilities=CAPABILITIES)
-        self._kernel.set_on_change(self._installed)
-        self._walker = StackWalker(self._space, self._engine)
-        self._space.on_exec = self._code_appeared
-        self._space.on_change = self._memory_changed
         self._generation = 0
         self._state: RunState = "loaded"
         self._stop = Stop("none")
         self._budget = _FIRST_BUDGET
-        self._cold_until = HOT_AFTER
         self._refusals: list[Refusal] = []
         self._refused = 0
-        self._comms: list[str] = []
         self._execute_ids: set[int] = set()
         self._launch: Launch | None = None
-        self._image: Image
-        self._linux: Linux
-        self._task: Task
-
-    def _true_prot(self, address: int) -> int:
-        return self._space.prot_at(address) if self._space.mapped(address) else -1
-
-    def _code_appeared(self, start: int, end: int) -> None:
-        self._cpu.places.code_appeared(start, end)
-        self._walker.forget()
-        self._stacks.set_walker(self._walker)
-
-    def _memory_changed(self, start: int, end: int) -> None:
-        self._unit.memory_changed(start, end)
-        self._generation += 1
+        self._machine: Machine
+        self._breakpoints: Breakpoints
+        self._kernel: Kernel
+        self._opener: Tracked
+        self._waited_for: Task | None = None
 
     def _changed(self) -> None:
         """Something worth a new picture happened: publish it."""
@@ -135,10 +81,10 @@ class EmulatedBackend(Backend):
         self._capture.publish()
         self._capture.header(
             generation=self._generation,
-            instructions=self._cpu.instructions,
-            stacks=len(self._stacks.stacks),
+            instructions=self._machine.instructions,
+            stacks=len(self._machine.stacks.stacks),
             sites=self._capture.site_count,
-            output=self._linux.output.total if self._launch else 0,
+            output=self._machine.linux.output.total,
         )
         self._capture.set_state(self._state)
 
@@ -158,27 +104,42 @@ class EmulatedBackend(Backend):
     def launch(self, launch: Launch) -> MachineView:
         if self._launch is not None:
             raise HwbpError("this machine has a program already", errno="EBUSY")
-        self._image = load(launch, self._space)
-        enter(self._engine, self._image)
-        self._linux = Linux(self._engine, self._space, self._image, launch, lambda: self._cpu.instructions)
-        self._cpu.kernel = _Entry(self._linux, self._renamed)
-        self._cpu.with_stacks = launch.stacks
-        self._task = self._kernel.spawn(self._linux.comm, tid=self._linux.tid, uid=1000)
-        self._cpu.on_db = self._db
-        self._capture.pid, self._capture.tid = self._linux.pid, self._linux.tid
+        if not 1 <= launch.cpus <= MOST_CPUS:
+            raise HwbpError(f"{launch.cpus} CPUs: between 1 and {MOST_CPUS}", errno="EINVAL")
+        if not 1 <= launch.quantum <= _MOST_QUANTUM:
+            raise HwbpError(f"a quantum of {launch.quantum}: between 1 and {_MOST_QUANTUM}", errno="EINVAL")
+        machine = self._machine = Machine(self._capture, launch.cpus, launch.quantum)
+        machine.on_change = self._moved
+        self._breakpoints = Breakpoints(machine, self._capture)
+        self._kernel = self._breakpoints.kernel
+        self._opener = self._kernel.spawn("hwbp-tui", tid=_OPENER, capabilities=CAPABILITIES)
+        first = machine.load(launch)
+        self._breakpoints.begin(first)
+        machine.place(first)
         self._launch = launch
-        self._renamed(self._linux.comm)
         if launch.lossless:
             self._capture.header(flow=1)
-        self._kernel.switch(0, self._task)
         self._stop = Stop("entry", "loaded, nothing has run yet")
         self._changed()
         return self.view()
 
-    def _renamed(self, comm: str) -> None:
-        self._comms.append(comm)
-        self._capture.comm = len(self._comms) - 1
+    def _moved(self) -> None:
         self._generation += 1
+
+    @property
+    def _first(self) -> Task:
+        return self._machine.linux.first
+
+    def _task(self, tid: int | None) -> Task:
+        """A task by number; None is the first one, or another where that has ended (ESRCH)."""
+        self._need_program()
+        tasks = self._machine.linux.system.tasks
+        if tid is None:
+            tid = self._first.tid if self._first.tid in tasks or not tasks else min(tasks)
+        task = tasks.get(tid)
+        if task is None:
+            raise HwbpError(f"no task {tid}", errno="ESRCH")
+        return task
 
     # -- running
 
@@ -189,22 +150,15 @@ class EmulatedBackend(Backend):
 
     def run_slice(self) -> float:
         """Run for about eight milliseconds. Returns how long to wait before the next slice, in seconds."""
-        if (
-            not self._engine.jit
-            and self._cpu.instructions > self._cold_until
-            and self._cpu.between_instructions
-        ):
-            self._engine.move(jit=True)
-            self._budget = _FIRST_BUDGET
+        machine = self._machine
         start = time.perf_counter()
-        stop = self._cpu.run(self._budget)
+        stop = machine.run(self._budget)
         spent = time.perf_counter() - start
-        if self._cpu.went_cold:
-            self._cpu.went_cold = False
-            self._cold_until = self._cpu.instructions + HOT_AFTER
         if self._capture.at_limit:
             stop = stop or Stop("limit", "the limit of hits is reached")
             self._capture.header(limit=0)
+        if stop is None and self._waited_for is not None and machine.scheduler.is_runnable(self._waited_for):
+            stop = Stop("step", "")
         if stop is not None:
             self._stopped(stop)
         else:
@@ -213,22 +167,34 @@ class EmulatedBackend(Backend):
             elif spent > _SLICE_SECONDS * 2:
                 self._budget = max(self._budget // 2, 1000)
             self._publish()
-        return 0.0005 if self._cpu.blocked else 0.0
+        return 0.0005 if machine.blocked else 0.0
 
     def _stopped(self, stop: Stop) -> None:
-        self._cpu.places.clear_stop_at()
+        for mm in self._machine.address_spaces():
+            mm.places.clear_stop_at()
+        self._waited_for = None
         if stop.reason == "exit":
             self._state = "exited"
-            status = self._linux.exit_status
+            status = self._machine.linux.exit_status
             assert status is not None
             died = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
             stop = Stop("exit", f"the program has ended: {died}")
-            self._linux.close()
-            self._kernel.exit(self._task)
+            self._machine.linux.close()
         else:
             self._state = "failed" if stop.reason == "unsupported" else "stopped"
         self._stop = stop
         self._changed()
+
+    def translate(self) -> None:
+        """Let the translator have all programs now, however short they are."""
+        self._need_program()
+        for mm in self._machine.address_spaces():
+            mm.engine.move(jit=True)
+
+    def stay_cold(self) -> None:
+        """Let the programs that run now be interpreted, however long they are."""
+        for mm in self._machine.address_spaces():
+            mm.hot_from = 1 << 62
 
     def resume(self) -> None:
         self._need_stopped()
@@ -246,35 +212,48 @@ class EmulatedBackend(Backend):
         self._need_stopped()
         if not 0 < count <= _STEPS_LIMIT:
             raise HwbpError(f"{count} steps: between 1 and {_STEPS_LIMIT}", errno="EINVAL")
+        task = self._task(None)
+        machine = self._machine
         stop: Stop | None = None
         for _ in range(count):
-            following = self._cpu.after_call() if over_calls else None
-            if following is not None:
-                self._run_until(following, self._engine.get("RSP") - 1)
+            if task.ended:
+                break
+            if not machine.scheduler.is_runnable(task):
+                self._waited_for = task
+                self.resume()
                 return self.view()
-            stop = self._cpu.step()
+            following = machine.cpu_for(task).after_call() if over_calls else None
+            if following is not None:
+                self._run_until(task, following, task.engine.get("RSP") - 1)
+                return self.view()
+            stop = machine.step(task)
             if stop is not None:
                 break
+        if stop is None and not machine.linux.alive:
+            stop = Stop("exit")
         self._stopped(stop or Stop("step", f"stepped {count}"))
         return self.view()
 
-    def _run_until(self, address: int, sp_above: int) -> None:
-        self._cpu.stop_at(address, sp_above)
+    def _run_until(self, task: Task, address: int, sp_above: int) -> None:
+        self._machine.cpu_for(task).stop_at(address, sp_above)
         self.resume()
 
     def finish(self) -> MachineView:
         self._need_stopped()
-        frames = self._walker.walk(self._engine)
+        task = self._task(None)
+        self._machine.cpu_for(task)
+        mm = task.process.mm
+        frames = mm.walker.walk(mm.engine)
         if len(frames) < 2 or frames[1][1]:
             raise HwbpError("the caller of this function is not known exactly", errno="EINVAL")
-        self._run_until(frames[1][0], self._engine.get("RSP"))
+        self._run_until(task, frames[1][0], mm.engine.get("RSP"))
         return self.view()
 
     def run_to(self, address: int) -> MachineView:
         self._need_stopped()
         if not 0 <= address < 1 << 64:
             raise HwbpError(f"{address:#x} is not an address", errno="EINVAL")
-        self._run_until(address, 0)
+        self._run_until(self._task(None), address, 0)
         return self.view()
 
     # -- breakpoints
@@ -298,15 +277,16 @@ class EmulatedBackend(Backend):
         if request.owner == "perf":
             event = self._perf_open(request)
         elif request.owner == "ptrace":
+            task = self._breakpoints.tracked(self._task(request.tid).tid)
             event = self._kernel.ptrace.watch(
-                self._task, request.address, request.length, request.type, request.text
+                task, request.address, request.length, request.type, request.text
             )
             event.watch, event.window = request.watch, request.window
         else:
             raise HwbpError(f"{request.owner} is not an owner of this machine yet", errno="EOPNOTSUPP")
         if event.type == "x":
             self._execute_ids.add(event.id)
-        self._installed(self._registers)
+        self._breakpoints.refresh()
         return event
 
     def _perf_open(self, request: BreakpointRequest) -> PerfEvent:
@@ -323,7 +303,8 @@ class EmulatedBackend(Backend):
             bp_addr=request.address,
             bp_len=bp_len(request.type, length),
         )
-        pid = self._task.tid if request.tid is None else request.tid
+        everyone = request.tid is None and request.cpu is not None
+        pid = -1 if everyone else self._task(request.tid).tid
         cpu = -1 if request.cpu is None else request.cpu
         perf = self._kernel.perf
         fd = perf.open(self._opener, attr, pid, cpu, owner=Owner("perf", comm="hwbp-tui"))
@@ -335,20 +316,22 @@ class EmulatedBackend(Backend):
     def _remove(self, event: PerfEvent) -> None:
         if event.owner.kind == "ptrace":
             assert event.index is not None
-            self._kernel.ptrace.forget(self._task, event.index)
+            assert event.target is not None
+            self._kernel.ptrace.forget(event.target, event.index)
         else:
             assert event.owner.fd is not None
             self._kernel.perf.close(self._opener, event.owner.fd)
+        self._breakpoints.refresh()
 
     def _refusal(self, error: HwbpError, what: str) -> HwbpError:
         self._refused += 1
-        row = Refusal(what, error.errno or "", error.message, error.holders, self._cpu.instructions)
+        row = Refusal(what, error.errno or "", error.message, error.holders, self._machine.instructions)
         self._refusals = [*self._refusals, row][-_REFUSALS_KEPT:]
         self._changed()
         return error
 
     def _find(self, id_: int) -> PerfEvent:
-        event = next((event for event in self._layer.events if event.id == id_), None)
+        event = next((event for event in self._kernel.layer.events if event.id == id_), None)
         if event is None:
             raise HwbpError(f"no breakpoint {id_}", errno="ENOENT")
         return event
@@ -359,6 +342,7 @@ class EmulatedBackend(Backend):
                 self._kernel.ptrace.drop(event)
             else:
                 self._remove(event)
+        self._breakpoints.refresh()
         self._changed()
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
@@ -369,28 +353,9 @@ class EmulatedBackend(Backend):
             self._kernel.scheduler.disable(event)
         self._changed()
 
-    def _installed(self, registers: CpuRegisters) -> None:
-        """Who sits in which register has changed: hits go to the new holders."""
-        cpu = self._cpu
-        cpu.stop_slots = cpu.notify_slots = 0
-        for slot, event in enumerate(registers.bp_per_reg):
-            cpu.sinks[slot] = self._capture.sink(event.id if event else 0)
-            cpu.labels[slot] = (
-                (event.text or f"{event.address:#x}") if event else "a register nobody's books own"
-            )
-            if event is not None:
-                cpu.stop_slots |= event.stop << slot
-                cpu.notify_slots |= (event.owner.kind == "ptrace") << slot
-
-    def _db(self, hits: int, step: bool) -> None:
-        """exc_debug_user: earlier virtual DR6 bits are discarded; ptrace's own hits are noted under ptrace's index."""
-        dr6 = dr.DR6_BASE | hits | (dr.DR6_BS if step else 0)
-        self._kernel.debug_exception(0, dr6, self._engine.pc)
-        self._task.signals.clear()
-
     def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
         self._need_program()
-        if cpu != 0:
+        if cpu not in range(len(self._machine.cpus)):
             raise HwbpError(f"no CPU {cpu}", errno="ENXIO")
         if register not in (0, 1, 2, 3, 6, 7):
             raise HwbpError(f"DR{register} cannot be written: 0 to 3, 6 and 7 can", errno="EINVAL")
@@ -398,34 +363,28 @@ class EmulatedBackend(Backend):
             raise HwbpError(f"{value:#x} in DR{register}: bits 63:32 must be clear (#GP)", errno="EINVAL")
         if register == 7 and value & dr.DR7_GD:
             raise HwbpError(
-                "DR7.GD: general detect needs code at CPL 0, which this machine does not run yet",
-                errno="EINVAL",
+                "DR7.GD: general detect needs code at CPL 0, which this machine does not run", errno="EINVAL"
             )
         self._kernel.write(cpu, register, value)
         if register == 6:
-            self._cpu.last_dr6 = self._unit.dr6
+            self._machine.cpus[cpu].last_dr6 = self._machine.cpus[cpu].unit.dr6
+        self._breakpoints.refresh()
         self._changed()
         return self.view()
 
-    def _need_tid(self, tid: int | None) -> None:
-        self._need_program()
-        if tid not in (None, self._linux.tid):
-            raise HwbpError(f"no task {tid}", errno="ESRCH")
-
     def ptrace_peek(self, tid: int | None, register: int) -> int:
-        self._need_tid(tid)
-        return self._kernel.ptrace.peek(self._task, register)
+        return self._kernel.ptrace.peek(self._breakpoints.tracked(self._task(tid).tid), register)
 
     def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
-        self._need_tid(tid)
+        task = self._breakpoints.tracked(self._task(tid).tid)
         try:
-            self._kernel.ptrace.poke(self._task, register, value)
+            self._kernel.ptrace.poke(task, register, value)
         except HwbpError as error:
             raise self._refusal(error, f"ptrace: u_debugreg[{register}] = {value:#x}") from error
         self._execute_ids.update(
-            event.id for event in self._layer.events if event.type == "x" and event.enabled
+            event.id for event in self._kernel.layer.events if event.type == "x" and event.enabled
         )
-        self._installed(self._registers)
+        self._breakpoints.refresh()
         self._changed()
 
     # -- looking
@@ -435,13 +394,18 @@ class EmulatedBackend(Backend):
         if not 0 < size <= _READ_LIMIT:
             raise HwbpError(f"{size} bytes: between 1 and {_READ_LIMIT}", errno="EINVAL")
         try:
-            return self._engine.read(address, size)
+            return self._process().mm.engine.read(address, size)
         except EngineError as error:
             raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT") from error
 
+    def _process(self) -> Process:
+        """The process that is looked at: the first one, as long as it lives."""
+        return self._task(None).process if self._machine.linux.alive else self._first.process
+
     def registers(self, tid: int | None) -> tuple[Register, ...]:
-        self._need_tid(tid)
-        engine = self._engine
+        engine = self._process().mm.engine
+        if self._machine.linux.alive:
+            self._machine.cpu_for(self._task(tid))
         rows = [Register(name.lower(), engine.get(name)) for name in _REGISTERS]
         rows.append(Register("rip", engine.pc))
         rows.extend(
@@ -451,59 +415,68 @@ class EmulatedBackend(Backend):
         return tuple(rows)
 
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
-        return self._stacks.frames(max(0, first), _PAGE_OF_ROWS)
+        return self._machine.stacks.frames(max(0, first), _PAGE_OF_ROWS)
 
     def sites(self) -> tuple[Site, ...]:
         return self._capture.sites(_PAGE_OF_ROWS, self._execute_ids)
 
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         self._need_program()
-        return self._linux.output.chunks(first, _OUTPUT_LIMIT)
+        return self._machine.linux.output.chunks(first, _OUTPUT_LIMIT)
 
     def close(self) -> None:
         if self._launch is not None:
-            self._linux.close()
+            self._machine.linux.close()
         self._state = "exited"
 
     def _breakpoint(self, event: PerfEvent) -> Breakpoint:
-        return breakpoint_view(event, self._registers, self._capture)
+        return breakpoint_view(event, self._kernel.cpus, self._capture)
+
+    def _task_view(self, task: Task) -> TaskView:
+        mm, tracked = task.process.mm, self._breakpoints.tracked(task.tid)
+        resident = mm.resident is task or task.context is None
+        return TaskView(
+            task.process.pid,
+            task.tid,
+            task.comm,
+            mm.engine.pc if resident else task.context[0],  # type: ignore[index]
+            mm.engine.get("RSP") if resident else mm.engine.saved(task.context, "RSP"),  # type: ignore[arg-type]
+            self._kernel.ptrace.peek(tracked, 6),
+            self._kernel.ptrace.peek(tracked, 7),
+        )
 
     def view(self) -> MachineView:
         self._need_program()
-        linux, cpu = self._linux, self._cpu
+        machine = self._machine
         self._publish()
-        task = TaskView(
-            linux.pid,
-            linux.tid,
-            self._comms[-1],
-            self._engine.pc,
-            self._engine.get("RSP"),
-            self._kernel.ptrace.peek(self._task, 6),
-            self._kernel.ptrace.peek(self._task, 7),
-        )
+        process = self._process()
+        tasks = sorted(machine.linux.system.tasks.values(), key=lambda task: task.tid)
+        jit = process.mm.engine.jit
         return MachineView(
             generation=self._generation,
             backend="emulated",
-            program=self._image.path,
-            argv=self._image.argv,
+            program=process.image.path,
+            argv=process.image.argv,
             state=self._state,
             stop=self._stop,
-            exit_status=linux.exit_status,
+            exit_status=machine.linux.exit_status,
             clock="instructions",
-            time_ns=cpu.instructions,
-            instructions=cpu.instructions,
+            time_ns=machine.instructions,
+            instructions=machine.instructions,
             hits=self._capture.head,
             lost=0,
-            engine="icicle, translated" if self._engine.jit else "icicle, interpreted",
-            cpus=(
-                cpu_view(cpu, self._registers, self._layer, None if self._state == "exited" else linux.tid),
+            engine="icicle, translated" if jit else "icicle, interpreted",
+            cpus=tuple(
+                cpu_view(cpu, registers, self._kernel.layer, task.tid if task is not None else None)
+                for cpu, registers in zip(machine.cpus, self._kernel.cpus, strict=True)
+                for task in (machine.on_cpu(cpu.number),)
             ),
-            tasks=(task,) if self._state != "exited" else (),
-            breakpoints=tuple(self._breakpoint(event) for event in self._layer.events),
-            mappings=self._space.mappings(),
+            tasks=tuple(self._task_view(task) for task in tasks),
+            breakpoints=tuple(self._breakpoint(event) for event in self._kernel.layer.events),
+            mappings=process.mm.space.mappings(),
             refusals=tuple(self._refusals),
             refused=self._refused,
-            comms=tuple(self._comms),
+            comms=tuple(machine.comms),
         )
 
 

@@ -47,10 +47,12 @@ class DebugUnit:
     """The registers, and what they make the engine deny.
 
     `writes` counts writes to any of the registers. `data` are the enabled data slots, `execute` maps an address to the
-    slots (as bits) that break there; `armed` says whether any slot is enabled.
+    slots (as bits) that break there. Without an engine (`attach`) they are registers and nothing else.
     """
 
-    def __init__(self, engine: Engine, true_prot: Callable[[int], int]) -> None:
+    def __init__(
+        self, engine: Engine | None = None, true_prot: Callable[[int], int] = lambda address: -1
+    ) -> None:
         self._engine = engine
         self._true_prot = true_prot
         self.dr = [0, 0, 0, 0]
@@ -62,6 +64,20 @@ class DebugUnit:
         self.execute: dict[int, int] = {}
         self.overlapping = False
         self.on_arm: Callable[[], None] = lambda: None
+
+    def attach(self, engine: Engine, true_prot: Callable[[int], int]) -> None:
+        """The CPU goes on in this address space: what the registers watch is denied there from now on."""
+        self._engine, self._true_prot = engine, true_prot
+        if self.data:
+            self.forget_values()
+            self.deny_all()
+
+    def detach(self) -> None:
+        """The CPU runs nowhere: nothing is denied anywhere on its behalf."""
+        for slot in self.data:
+            slot.lift()
+            slot.deny = slot.lift = bool
+        self._engine = None
 
     # -- the registers as software sees them
 
@@ -132,6 +148,8 @@ class DebugUnit:
     def deny_all(self) -> None:
         """Take the slots' bytes away, the strictest last where slots share bytes."""
         engine = self._engine
+        if engine is None:
+            return
         for slot in sorted(self.data, key=lambda slot: slot.kinds):
             prot = self._true_prot(slot.start)
             if prot < 0:

@@ -54,7 +54,17 @@ class Decoded:
     """One instruction: `accesses()` evaluates its memory operands with the registers of now."""
 
     __slots__ = (
-        *("accesses", "condition", "element", "instruction", "is_string", "length", "mnemonic", "rep"),
+        *(
+            "accesses",
+            "condition",
+            "element",
+            "instruction",
+            "is_string",
+            "is_unseen",
+            "length",
+            "mnemonic",
+            "rep",
+        ),
         "touches_memory",
     )
 
@@ -67,6 +77,7 @@ class Decoded:
         self.is_string = self.mnemonic in _STRING or (
             self.mnemonic in _STRING_OR_SSE and instruction.is_string_instruction
         )
+        self.is_unseen = self.mnemonic in UNSEEN
         self.element: int = ic.MemorySizeExt.size(instruction.memory_size) if self.is_string else 0
         self.rep = self.is_string and (instruction.has_rep_prefix or instruction.has_repne_prefix)
         compares = self.mnemonic in {_M.SCASB, _M.SCASW, _M.SCASD, _M.SCASQ} or (

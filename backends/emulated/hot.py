@@ -29,7 +29,7 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
     step, read, native, limit = vm.step, vm.mem_read, engine.native, engine.limit
     denied_write, denied_read, at_breakpoint = native.DENIED_WRITE, native.DENIED_READ, native.BREAK
     quick, slots, sinks = cpu.quick, cpu.unit.data, cpu.sinks
-    special = cpu.stop_slots | cpu.notify_slots | (0xF if cpu.unit.dr6 != DR6_BASE else 0)
+    special = cpu.attentive | (0xF if cpu.unit.dr6 != DR6_BASE else 0)
     counted_before, surplus = engine.counted_before, cpu.surplus
     records, words, mask = capture.records, capture.words, capture.mask
     pack, size_of_record, from_bytes = RECORD.pack_into, RECORD.size, int.from_bytes
@@ -37,6 +37,7 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
     number, register = (cpu.stacks.number if cpu.with_stacks else None), vm.reg_read
     head = capture.head
     before = head
+    totals = tuple([sink.hits for sink in sinks])
     last = 0
     try:
         while True:
@@ -107,4 +108,4 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
         cpu.surplus = surplus
         capture.head = head
         if last:
-            cpu.plain_hits(head - before, last)
+            cpu.plain_hits(head - before, last, totals)

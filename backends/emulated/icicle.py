@@ -254,11 +254,55 @@ class IcicleEngine(Engine):
             self._breakpoints.remove(address)
             self.vm.remove_breakpoint(address)
 
+    def save(self) -> list[int]:
+        """Every register, pc first. Only at an instruction boundary."""
+        read = self.vm.reg_read
+        return [self.vm.pc, *[read(name) for name in _SAVED]]
+
+    def after_syscall(self, *, result: int, stack: int, tls: int | None) -> list[int]:
+        """Every register as a new task has them that begins where this one's system call (at pc) returns.
+
+        `stack` 0 keeps the stack pointer, `tls` None the FS base.
+        """
+        saved = self.save()
+        pc = saved[0] + 2
+        changes = {"RAX": result, "RCX": pc, "R11": self.get("RFLAGS")}
+        if stack:
+            changes["RSP"] = stack
+        if tls is not None:
+            changes["FS_OFFSET"] = tls
+        return [pc, *[changes.get(name, value) for name, value in zip(_SAVED, saved[1:], strict=True)]]
+
+    def restore(self, saved: list[int]) -> None:
+        """Put registers back that `save` gave, of this engine or of one like it."""
+        write = self.vm.reg_write
+        for name, value in zip(_SAVED, saved[1:], strict=True):
+            write(name, value)
+        self.vm.pc = saved[0]
+
+    def saved(self, saved: list[int], register: str) -> int:
+        """One register of those that `save` gave."""
+        return saved[1 + _SAVED.index(register)]
+
+    def copy(self) -> IcicleEngine:
+        """Another engine, interpreting, with the same memory and registers. Only at an instruction boundary."""
+        other = IcicleEngine()
+        other._pages = dict(self._pages)
+        other._breakpoints = set(self._breakpoints)
+        other._carry(self.vm, jit=False)
+        other.counted_before = 0
+        return other
+
     def move(self, *, jit: bool) -> None:
         """Carry the state over to a fresh virtual machine. Only at an instruction boundary."""
+        self._carry(self.vm, jit=jit)
+        if self._on_move is not None:
+            self._on_move()
+
+    def _carry(self, old: Any, *, jit: bool) -> None:
         from backends.emulated import icicle_vm as native
 
-        old, new = self.vm, native.create(jit=jit)
+        new = native.create(jit=jit)
         for start, end, prot in self._stretches():
             new.mem_map(start, end - start, native.PROT[READ | WRITE])
             new.mem_write(start, old.mem_read(start, end - start))
@@ -274,8 +318,6 @@ class IcicleEngine(Engine):
         self._prot, self._errors = native.PROT, (native.MemoryException, OverflowError)
         self.limit = native.LIMIT
         self._attach(new)
-        if self._on_move is not None:
-            self._on_move()
 
     def _stretches(self) -> list[tuple[int, int, int]]:
         """Mapped pages, joined where they follow each other with one permission, at most 1 MiB each."""

@@ -15,14 +15,24 @@ from backends.emulated.memory import LIMIT, AddressSpace, page_down, page_up
 from backends.emulated.special import HWCAP
 from symbols.elf import ElfError, ElfImage, Segment
 
-__all__ = ["DEFAULT_PATH", "STACK_LIMIT", "STACK_TOP", "Image", "enter", "find_program", "load"]
+__all__ = [
+    "ARGUMENT_LIMIT",
+    "DEFAULT_PATH",
+    "STACK_LIMIT",
+    "STACK_TOP",
+    "Image",
+    "enter",
+    "find_program",
+    "load",
+    "load_program",
+]
 
 PIE_BASE = 0x5555_5555_4000
 """Where gdb has taught everyone to expect a position-independent program."""
 STACK_TOP = 0x7FFF_FFFF_F000
 STACK_LIMIT = 8 << 20
 _STACK_FIRST = 1 << 20
-_ARGUMENT_LIMIT = STACK_LIMIT // 8
+ARGUMENT_LIMIT = STACK_LIMIT // 8
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 _PT_LOAD = 1
@@ -68,17 +78,24 @@ def find_program(name: str, search: str = DEFAULT_PATH) -> str:
 
 
 def load(launch: Launch, space: AddressSpace) -> Image:
-    """Map the program, its dynamic loader and the stack; HwbpError says in one line why that cannot be."""
-    environment = _environment(launch)
+    """Map the launched program, its dynamic loader and the stack; HwbpError says in one line why that cannot be."""
     name = find_program(launch.program, os.environ.get("PATH", DEFAULT_PATH))
-    path = os.path.realpath(name)
-    elf = _open(path, launch.program)
+    argv = (launch.program, *launch.argv)
+    return load_program(name, launch.program, argv, _environment(launch), space)
+
+
+def load_program(
+    path: str, name: str, argv: tuple[str, ...], environment: tuple[str, ...], space: AddressSpace
+) -> Image:
+    """What execve(2) does: `path` is the file, `name` what errors call it."""
+    exec_name, path = path, os.path.realpath(path)
+    elf = _open(path, name)
     try:
         bias, low, end = _place(elf, path, space, pie_base=PIE_BASE)
         entry = program_entry = bias + elf.entry
         interpreter, base = elf.interpreter, 0
         if interpreter is not None:
-            loader = _open_interpreter(interpreter, launch.program)
+            loader = _open_interpreter(interpreter, name)
             base, loader_low, _ = _place(loader, os.path.realpath(interpreter), space, pie_base=None)
             entry = base + loader.entry
             base = base if loader.kind == "DYN" else loader_low
@@ -101,13 +118,10 @@ def load(launch: Launch, space: AddressSpace) -> Image:
             (26, 0),  # AT_HWCAP2
             (51, 0xD30),  # AT_MINSIGSTKSZ
         )
-        argv = (launch.program, *launch.argv)
-        stack_pointer = _stack(space, name, argv, environment, auxv)
+        stack_pointer = _stack(space, exec_name, argv, environment, auxv)
     except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "ENOEXEC")
-        raise HwbpError(
-            f"{launch.program}: cannot be loaded: {os.strerror(error.errno or 0)}", errno=name
-        ) from error
+        code = errno.errorcode.get(error.errno or 0, "ENOEXEC")
+        raise HwbpError(f"{name}: cannot be loaded: {os.strerror(error.errno or 0)}", errno=code) from error
     return Image(path, argv, entry, program_entry, bias, end, interpreter, base, stack_pointer)
 
 
@@ -222,7 +236,7 @@ def _stack(
 ) -> int:
     """Build the first stack (fs/binfmt_elf.c, create_elf_tables); returns its pointer, 16-byte aligned."""
     strings = [os.fsencode(text) + b"\0" for text in (path, *environment[::-1], *argv[::-1])]
-    if sum(map(len, strings)) + 8 * len(strings) > _ARGUMENT_LIMIT:
+    if sum(map(len, strings)) + 8 * len(strings) > ARGUMENT_LIMIT:
         raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     space.set_stack(STACK_TOP, _STACK_FIRST + page_up(sum(map(len, strings))), STACK_LIMIT)
     sp = STACK_TOP - 8

@@ -11,14 +11,24 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Any, Protocol
 
 from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError
 from backends.model import Mapping
 
-__all__ = ["LIMIT", "PAGE", "USER_END", "AddressSpace", "CodeRewritten", "page_down", "page_up"]
+__all__ = [
+    "LIMIT",
+    "PAGE",
+    "USER_END",
+    "AddressSpace",
+    "CodeRewritten",
+    "KernelWatch",
+    "page_down",
+    "page_up",
+]
 
 PAGE = 4096
 USER_END = 0x7FFF_FFFF_F000
@@ -56,6 +66,7 @@ class _Region:
     prot: int
     offset: int
     path: str
+    shared: bool = False
 
     def cut(self, start: int, end: int) -> _Region:
         """The part of it inside start..end."""
@@ -67,13 +78,25 @@ class _Region:
     def continues(self, other: _Region) -> bool:
         return (
             self.end == other.start
-            and (self.prot, self.path) == (other.prot, other.path)
+            and (self.prot, self.path, self.shared) == (other.prot, other.path, other.shared)
             and (self.path[:1] != "/" or self.offset + self.end - self.start == other.offset)
         )
 
 
 def _nothing(start: int, end: int) -> None:
     pass
+
+
+class KernelWatch(Protocol):
+    """Who has to know of the kernel's own accesses to user memory: the debug registers of the CPU it runs on."""
+
+    def touched(self, address: int, size: int, prot: int) -> Sequence[Any]:
+        """Before the access (READ or WRITE): the slots it will hit."""
+        ...
+
+    def accessed(self, touched: Sequence[Any]) -> None:
+        """After it, with what `touched` said."""
+        ...
 
 
 class AddressSpace:
@@ -101,6 +124,15 @@ class AddressSpace:
         self._code: dict[int, bytes] = {}
         self._heap = (0, 0)
         self._stack_floor = USER_END
+        self.kernel_watch: KernelWatch | None = None
+
+    def copy(self, engine: Engine) -> AddressSpace:
+        """The same mappings on an engine that has the same memory already: what fork(2) makes."""
+        other = AddressSpace(engine)
+        other._regions, other._starts = list(self._regions), list(self._starts)
+        other._next, other._used, other._reserved = self._next, self._used, self._reserved
+        other._code, other._heap, other._stack_floor = dict(self._code), self._heap, self._stack_floor
+        return other
 
     # Looking
 
@@ -116,6 +148,10 @@ class AddressSpace:
     def occupied(self, address: int, size: int) -> bool:
         """Whether anything is mapped in this range."""
         return any(self._within(address, address + size))
+
+    def shares_memory(self) -> bool:
+        """Whether a child of fork(2) would see what is written here."""
+        return any(region.shared for region in self._regions)
 
     def mappings(self) -> tuple[Mapping, ...]:
         """The lines of /proc/PID/maps."""
@@ -133,15 +169,25 @@ class AddressSpace:
             address = region.end
 
     def copy_out(self, address: int, size: int) -> bytes:
-        """Read as the kernel reads user memory (EFAULT); hits no slot."""
+        """Read as the kernel reads user memory (EFAULT): an access in kernel mode to the debug registers."""
         self.check(address, size, READ)
-        return self._engine.read(address, size) if size else b""
+        if not size:
+            return b""
+        if self.kernel_watch is not None:
+            self.kernel_watch.accessed(self.kernel_watch.touched(address, size, READ))
+        return self._engine.read(address, size)
 
     def copy_in(self, address: int, data: bytes) -> None:
-        """Write as the kernel writes user memory (EFAULT); hits no slot."""
+        """Write as the kernel writes user memory (EFAULT): an access in kernel mode to the debug registers."""
         self.check(address, len(data), WRITE)
-        if data:
+        if not data:
+            return
+        if self.kernel_watch is None:
             self._poke(address, data)
+            return
+        touched = self.kernel_watch.touched(address, len(data), WRITE)
+        self._poke(address, data)
+        self.kernel_watch.accessed(touched)
 
     def text(self, address: int, limit: int = PAGE) -> bytes:
         """A NUL-terminated string without its NUL (EFAULT, ENAMETOOLONG from `limit` bytes on)."""
@@ -168,6 +214,7 @@ class AddressSpace:
         data: bytes | None = None,
         offset: int = 0,
         path: str = "",
+        shared: bool = False,
     ) -> int:
         """Map `size` bytes, zeroed and then filled with `data`; the address is a hint unless `fixed`.
 
@@ -187,7 +234,7 @@ class AddressSpace:
             self._engine.write(start, data[:size])
             if prot & 7 != READ | WRITE:
                 self._engine.protect(start, size, prot & 7)
-        self._insert(_Region(start, start + size, prot & 7, offset, path))
+        self._insert(_Region(start, start + size, prot & 7, offset, path, shared))
         self._changed(start, start + size, bool(prot & EXEC))
         return start
 

@@ -15,6 +15,9 @@ class Places:
 
     `special` are instructions the engine may not run by itself, `unseen` those of which it does not show every access
     (looked at while a data slot is armed), `temporary` maps where a step ends to the bound that rsp must be above.
+
+    Translated code does not see a breakpoint that comes back, so those that a task will want again at its next turn
+    stay while another has the CPU: `kept` are execute addresses, `keeps_watching` says the same of `unseen`.
     """
 
     def __init__(self, engine: IcicleEngine) -> None:
@@ -22,6 +25,10 @@ class Places:
         self.special: set[int] = set()
         self.unseen: set[int] = set()
         self.temporary: dict[int, int] = {}
+        self.kept: frozenset[int] = frozenset()
+        self.keeps_watching = False
+        self._wanted: Iterable[int] = ()
+        self._wants_watching = False
         self._execute: set[int] = set()
         self._watching = False
 
@@ -34,10 +41,17 @@ class Places:
         self.special |= special
         self.unseen |= unseen
 
+    def keep(self, execute: frozenset[int], watching: bool) -> None:
+        """Breakpoints of tasks that run here now and then: see `kept`."""
+        self.kept, self.keeps_watching = execute, watching
+        self.armed(self._wanted, self._wants_watching)
+
     def armed(self, execute: Iterable[int], watching: bool) -> None:
         """The debug registers ask for these execute addresses; `watching`: a data slot is enabled."""
-        before, self._execute = self._execute, set(execute)
-        was_watching, self._watching = self._watching, watching
+        self._wanted, self._wants_watching = execute, watching
+        before, self._execute = self._execute, set(execute) | self.kept
+        was_watching, self._watching = self._watching, watching or self.keeps_watching
+        watching = self._watching
         for address in self._execute - before:
             self._engine.add_breakpoint(address)
         if watching and not was_watching:
@@ -46,6 +60,13 @@ class Places:
         self._drop(before - self._execute)
         if was_watching and not watching:
             self._drop(self.unseen)
+
+    def inherit(self, other: Places) -> None:
+        """This engine is a copy of the other's: take over what is known of its code, and none of its breakpoints else."""
+        self.special, self.unseen = set(other.special), set(other.unseen)
+        wanted = other._execute | set(other.temporary) | (other.unseen if other._watching else set())
+        for address in wanted - self.special:
+            self._engine.remove_breakpoint(address)
 
     def stop_at(self, address: int, sp_above: int) -> None:
         """Stop before this instruction once rsp is above a bound."""

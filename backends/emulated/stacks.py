@@ -63,6 +63,12 @@ class StackTable:
         self.stacks: list[tuple[tuple[int, bool], ...]] = [()]
         self.walks = 0
 
+    def beside(self, read: Callable[[int, int], bytes]) -> StackTable:
+        """A table for another address space that hands out the same numbers."""
+        other = StackTable(read, self._depth)
+        other._numbers, other.stacks = self._numbers, self.stacks
+        return other
+
     def set_walker(self, walker: Walker | None) -> None:
         """Mappings changed: what was learnt from the old ones is forgotten, numbers stay."""
         self._walker = walker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from backends import dr
 from backends.emulated.capture import Capture
@@ -15,8 +15,9 @@ from backends.model import Breakpoint, CpuView, Slot
 __all__ = ["breakpoint_view", "cpu_view"]
 
 
-def breakpoint_view(event: PerfEvent, registers: CpuRegisters, capture: Capture) -> Breakpoint:
-    """One perf event of the layer, and the register it sits in."""
+def breakpoint_view(event: PerfEvent, cpus: Sequence[CpuRegisters], capture: Capture) -> Breakpoint:
+    """One perf event of the layer, and the register it sits in on the first CPU where it is in any."""
+    slots = (registers.slot_of(event) for registers in cpus)
     return Breakpoint(
         id=event.id,
         address=event.address,
@@ -26,7 +27,7 @@ def breakpoint_view(event: PerfEvent, registers: CpuRegisters, capture: Capture)
         enabled=event.enabled,
         tid=event.tid,
         cpu=event.cpu if event.cpu >= 0 else None,
-        slot=registers.slot_of(event),
+        slot=next((slot for slot in slots if slot is not None), None),
         index=event.index,
         watch=event.watch,
         window=event.window,

@@ -86,7 +86,7 @@ def _hits_here(
 ) -> float:
     with in_process(program, slots, stacks=stacks, jit=jit) as (backend, ring):
         if jit is False:
-            backend._cold_until = 1 << 62
+            backend.stay_cold()
         run_for(backend, _WARM_UP)
         before = ring.head
         spent = run_for(backend, seconds)

@@ -42,7 +42,7 @@ def in_process(
     if slots:
         backend.arm(requests(slots))
     if jit:
-        backend._engine.move(jit=True)
+        backend.translate()
     backend.resume()
     try:
         yield backend, ring

@@ -69,7 +69,7 @@ def _ours(backend: object, instructions: int) -> float:
     from backends.emulated.backend import EmulatedBackend
 
     assert isinstance(backend, EmulatedBackend)
-    cpu = backend._cpu
+    cpu = backend._machine
     before, start = cpu.instructions, time.perf_counter()
     while cpu.instructions - before < instructions and backend.running:
         backend.run_slice()

@@ -59,7 +59,7 @@ def run(
             tuple(BreakpointRequest(address, length, kind, owner) for address, length, kind in slots)  # type: ignore[arg-type]
         )
     if jit:
-        backend._engine.move(jit=True)
+        backend.translate()
     backend.resume()
     for _ in range(slices):
         if not backend.running:

@@ -9,11 +9,12 @@ from pathlib import Path
 from backends.base import Launch
 from backends.emulated.engine import EventKind
 from backends.emulated.icicle import IcicleEngine
-from backends.emulated.linux import Linux
+from backends.emulated.linux import Linux, Unsupported
 from backends.emulated.loader import Image, enter, load
 from backends.emulated.memory import AddressSpace
+from backends.emulated.mm import Mm
 
-__all__ = ["Finished", "boot", "run"]
+__all__ = ["Finished", "boot", "run", "settle"]
 
 _FAULTS = {
     EventKind.DENIED: signal.SIGSEGV,
@@ -38,13 +39,25 @@ class Finished:
 
 def boot(launch: Launch, *, jit: bool = False) -> tuple[IcicleEngine, AddressSpace, Image, Linux]:
     """Load a program and stand before its first instruction."""
-    engine = IcicleEngine()
-    space = AddressSpace(engine)
-    image = load(launch, space)
-    enter(engine, image)
+    mm = Mm.fresh()
+    mm.space.on_exec = lambda start, end: None  # the engine runs every instruction by itself here
+    image = load(launch, mm.space)
+    enter(mm.engine, image)
     if jit:
-        engine.move(jit=True)
-    return engine, space, image, Linux(engine, space, image, launch, lambda: engine.instructions_counted)
+        mm.engine.move(jit=True)
+    linux = Linux(mm, image, launch, lambda: mm.engine.instructions_counted)
+    assert linux.scheduler.turn() == 0
+    return mm.engine, mm.space, image, linux
+
+
+def settle(linux: Linux) -> None:
+    """Let the one task's sleep end, and answer its system call."""
+    task = linux.current
+    while task.wait is not None:
+        if not linux.idle():
+            raise Unsupported(f"a wait for {task.wait.what} that nobody can end")
+        linux.scheduler.turn()
+        linux.enter(task)
 
 
 def run(
@@ -56,6 +69,7 @@ def run(
         kind = engine.run(_BUDGET)
         if kind is EventKind.SYSCALL:
             linux.syscall()
+            settle(linux)
         elif kind is EventKind.UNMAPPED and space.grow_stack(engine.event().address):
             continue
         elif kind in _FAULTS:

@@ -270,7 +270,7 @@ def test_a_late_execute_breakpoint_in_running_code_is_seen(tmp_path: Path, jit: 
     # mov ecx, -1; loop: nop; nop; nop; dec ecx; jnz loop
     backend = loaded(program(tmp_path / "p", bytes.fromhex("b9ffffffff909090ffc975f9")))
     if jit:
-        backend._engine.move(jit=True)
+        backend.translate()
     backend.resume()
     for _ in range(5):
         backend.run_slice()

@@ -205,9 +205,6 @@ def test_a_blocked_signal_waits_until_it_is_unblocked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "word"),
     [
-        ("signal(SIGUSR1, handler); raise(SIGUSR1);", "SIGUSR1"),
-        ("fork();", "fork|clone"),
-        ("alarm(1);", "alarm"),
         ("epoll_create1(0);", r"system call 291 \(epoll_create1\)"),
     ],
 )

@@ -272,7 +272,7 @@ def test_each_recognised_stack_is_the_one_that_a_fresh_walk_finds(
     os.close(fd)
     backend.launch(Launch(path))
     backend.arm((BreakpointRequest(address, 8, "w"),))
-    table = backend._stacks
+    table = backend._machine.stacks
     number = table.number
     fresh: dict[int, set[Frames]] = {}
     count = 0
@@ -280,7 +280,7 @@ def test_each_recognised_stack_is_the_one_that_a_fresh_walk_finds(
     def checked(pc: int, sp: int, bp: int, regs: Callable[[str], int]) -> int:
         nonlocal count
         found = number(pc, sp, bp, regs)
-        frames, _, _ = backend._walker.walk_traced(pc, sp, bp, 16, regs)
+        frames, _, _ = backend._machine.linux.first.process.mm.walker.walk_traced(pc, sp, bp, 16, regs)
         assert table.stacks[found] == frames
         fresh.setdefault(found, set()).add(frames)
         count += 1

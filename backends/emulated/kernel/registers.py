@@ -162,6 +162,11 @@ class CpuRegisters:
             self.write(7, saved, cause)
             self.on_change(self)
 
+    def handled(self, count: int) -> None:
+        """So many #DB handlers wrote DR6's base value back: counted, and not journaled one by one."""
+        self.writes += count
+        self.journal.totals[self.cpu]["db"] += count
+
     def restore(self, cause: Cause = "restore") -> None:
         """hw_breakpoint_restore: DR0-DR3, DR6 and DR7 again from the kernel's copies; memory is read, no register."""
         for slot in range(SLOTS):

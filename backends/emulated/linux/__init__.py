@@ -1,8 +1,8 @@
-"""Linux's system calls for an emulated program: ordinary single-threaded programs run to their end."""
+"""Linux's system calls for the programs of the emulated machine: processes, threads, signals, files, time."""
 
 from __future__ import annotations
 
 from backends.emulated.linux.calls import Linux
-from backends.emulated.linux.state import Unsupported
+from backends.emulated.linux.state import Process, Task, Unsupported
 
-__all__ = ["Linux", "Unsupported"]
+__all__ = ["Linux", "Process", "Task", "Unsupported"]

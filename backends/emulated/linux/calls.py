@@ -8,22 +8,51 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from backends.base import Launch
-from backends.emulated.engine import Engine
-from backends.emulated.linux import clocks, files, mapping, metadata, pipes, process, signals
+from backends.emulated.linux import (
+    clocks,
+    clone,
+    ending,
+    execute,
+    files,
+    frames,
+    futex,
+    mapping,
+    metadata,
+    pipes,
+    process,
+    signals,
+)
+from backends.emulated.linux.descriptors import MustWait
 from backends.emulated.linux.numbers import NAMES, NUMBERS
 from backends.emulated.linux.output import Output
-from backends.emulated.linux.state import PID, Handler, State, Unsupported
+from backends.emulated.linux.sending import send, siginfo
+from backends.emulated.linux.state import Blocked, Handler, Process, System, Task, Unsupported, first_process
 from backends.emulated.loader import Image
-from backends.emulated.memory import AddressSpace
+from backends.emulated.mm import Mm
+from backends.emulated.scheduler import Scheduler
 
 __all__ = ["PROBED", "TABLE", "Linux"]
 
 _MASK = (1 << 64) - 1
+_SIGPIPE, _SIGALRM, _SI_KERNEL = 13, 14, 0x80
 
 TABLE: Mapping[int, Handler] = MappingProxyType(
     {
         NUMBERS[name]: handler
-        for module in (files, metadata, mapping, pipes, process, clocks, signals)
+        for module in (
+            files,
+            metadata,
+            mapping,
+            pipes,
+            process,
+            clone,
+            execute,
+            ending,
+            futex,
+            clocks,
+            signals,
+            frames,
+        )
         for name, handler in module.HANDLERS.items()
         if name in NUMBERS
     }
@@ -82,79 +111,139 @@ PROBED = frozenset(
 
 
 class Linux:
-    """The kernel side of one emulated program.
+    """The kernel side of the emulated machine: one program to begin with, and all it starts.
 
-    `clock` gives the machine's time in nanoseconds; `now` adds what the program slept. `exit_status` is None until
-    it ends: 0-255, or -N for death by signal N. `refusals` holds one line for each kind of thing it may not do.
+    `clock` gives the instructions run so far. `exit_status` is that of the first process: None until it ends, 0-255, or
+    -N for death by signal N. `refusals` holds one line for each kind of thing that programs may not do.
     """
 
     def __init__(
-        self, engine: Engine, space: AddressSpace, image: Image, launch: Launch, clock: Callable[[], int]
+        self,
+        mm: Mm,
+        image: Image,
+        launch: Launch,
+        clock: Callable[[], int],
+        scheduler: Scheduler[Task] | None = None,
     ) -> None:
-        self.state = State(engine, space, image, launch, clock)
-        self.pid = PID
-        self.tid = PID
-        self._engine = engine
+        self.scheduler: Scheduler[Task] = scheduler if scheduler is not None else Scheduler()
+        self.system = System(launch, clock, self.scheduler)
+        self.system.on_timer = self._alarm
+        self.first = first_process(self.system, mm, image, launch)
+        self.current = self.first
+        self.scheduler.add(self.first)
+        mm.resident = self.first
+
+    @property
+    def pid(self) -> int:
+        """The first process's number."""
+        return self.first.process.pid
 
     @property
     def exit_status(self) -> int | None:
-        """How the program ended, None while it has not."""
-        return self.state.exit_status
+        """How the first process ended, None while it has not."""
+        return self.first.process.exit_status
 
     @property
-    def comm(self) -> str:
-        """The task's name, at most 15 bytes (PR_SET_NAME changes it)."""
-        return self.state.comm
+    def alive(self) -> bool:
+        """Whether any task is left."""
+        return bool(self.system.tasks)
 
     @property
     def output(self) -> Output:
-        """What it printed."""
-        return self.state.output
+        """What the programs printed."""
+        return self.system.output
 
     @property
     def refusals(self) -> list[str]:
         """What was refused, one line for each kind."""
-        return self.state.refusals
+        return self.system.refusals
 
     def now(self) -> int:
         """Nanoseconds since the machine started, sleeps included."""
-        return self.state.now()
+        return self.system.now()
 
-    def syscall(self) -> None:
-        """Do the system call that pc is at, and step over it.
+    def idle(self) -> bool:
+        """Nothing is runnable: let the time pass to the next sleep's end. False when nobody will ever wake."""
+        deadline = self.system.next_deadline()
+        if deadline is None:
+            return False
+        self.system.slept_ns += max(0, deadline - self.system.now())
+        self.system.expire()
+        return True
+
+    def _alarm(self, process: Process) -> None:
+        send(self.system, process, _SIGALRM, siginfo(_SIGALRM, _SI_KERNEL))
+
+    def enter(self, task: Task) -> bool:
+        """The task has the engine now: finish what it waited for, and deliver signals. False when it cannot run."""
+        self.current = task
+        if task.result is not None:
+            result, task.result = task.result, None
+            self._finish(task, result)
+        if task.pending or task.process.pending or task.saved_mask is not None:
+            signals.deliver(task)
+        return self._runs(task)
+
+    def _runs(self, task: Task) -> bool:
+        return task.wait is None and not task.ended and not task.stopped
+
+    def syscall(self) -> bool:
+        """Do the system call that pc is at, and step over it; whether the task goes on.
 
         Raises Unsupported, or CodeRewritten from the address space, with pc still at the instruction.
         """
-        engine = self._engine
+        task = self.current
+        engine = task.engine
         number = engine.get("RAX") & 0xFFFF_FFFF
+        try:
+            result = self._result(task, number)
+        except Blocked as blocked:
+            self.system.block(task, blocked.wait)
+            return False
+        if result is not None:
+            self._finish(task, result)
+        if task.pending or task.process.pending or task.saved_mask is not None:
+            signals.deliver(task)
+        return self._runs(task)
+
+    def _result(self, task: Task, number: int) -> int | None:
         handler = TABLE.get(number)
         if handler is None:
-            result: int | None = self._missing(number)
-        else:
-            arguments = [engine.get(name) for name in ("RDI", "RSI", "RDX", "R10", "R8", "R9")]
-            try:
-                result = handler(self.state, *arguments)
-            except OSError as error:
-                result = -(error.errno or errno.EIO)
-            except (OverflowError, ValueError, struct.error):
-                result = -errno.EINVAL
+            return self._missing(number)
+        get = task.engine.get
+        arguments = (get("RDI"), get("RSI"), get("RDX"), get("R10"), get("R8"), get("R9"))
+        try:
+            return handler(task, *arguments)
+        except MustWait as must:
+            raise task.wait_for("a pipe", *must.keys) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                send(self.system, task.process, _SIGPIPE, siginfo(_SIGPIPE, 0), task)
+            return -(error.errno or errno.EIO)
+        except (OverflowError, ValueError, struct.error):
+            return -errno.EINVAL
+
+    def _finish(self, task: Task, result: int) -> None:
+        task.until = None
+        engine = task.engine
         pc = engine.pc + 2
         engine.set("RCX", pc)
         engine.set("R11", engine.get("RFLAGS"))
-        if result is not None:
-            engine.set("RAX", result & _MASK)
+        engine.set("RAX", result & _MASK)
         engine.pc = pc
 
-    def deliver_fault(self, number: int, address: int) -> None:
-        """A fault's signal (SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGBUS) at an address: the program ends by it.
-
-        Raises Unsupported where it has a handler for that signal.
-        """
-        signals.raise_fault(self.state, number)
+    def deliver_fault(self, number: int, address: int, code: int = 0) -> bool:
+        """A fault's signal (SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGBUS) for the current task; whether it goes on."""
+        task = self.current
+        signals.raise_fault(task, number, address, code)
+        if not task.ended:
+            signals.deliver(task)
+        return self._runs(task)
 
     def close(self) -> None:
         """Give the host's files back."""
-        self.state.files.close_range(0, 1 << 32)
+        for each in tuple(self.system.processes.values()):
+            each.files.close_range(0, 1 << 32)
 
     def _missing(self, number: int) -> int:
         if number in PROBED or number not in NAMES:

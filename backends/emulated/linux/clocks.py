@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 
 from backends.emulated.linux.paths import signed
-from backends.emulated.linux.state import EPOCH_NS, Handler, State, Unsupported, fail
+from backends.emulated.linux.state import EPOCH_NS, Handler, Task, Unsupported, fail
 
 __all__ = ["HANDLERS"]
 
@@ -14,94 +14,123 @@ _SECOND = 10**9
 _REALTIME = (0, 5, 8, 11)  # CLOCK_REALTIME, _COARSE, _ALARM, CLOCK_TAI
 
 
-def _clock(state: State, number: int) -> int:
+def _clock(task: Task, number: int) -> int:
     if signed(number) < 0:  # a process's CPU clock, made by clock_getcpuclockid(3)
-        return state.now() - state.slept_ns
+        return task.process_time()
     if number > 11 or number == 10:
         raise fail(errno.EINVAL)
     if number in (2, 3):  # CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID
-        return state.now() - state.slept_ns
-    return state.now() + (EPOCH_NS if number in _REALTIME else 0)
+        return task.process_time() if number == 2 else task.cpu_time()
+    return task.now() + (EPOCH_NS if number in _REALTIME else 0)
 
 
-def clock_gettime(state: State, clock: int, buffer: int, *_: int) -> int:
-    state.pack("<qq", buffer, *divmod(_clock(state, clock), _SECOND))
+def clock_gettime(task: Task, clock: int, buffer: int, *_: int) -> int:
+    task.pack("<qq", buffer, *divmod(_clock(task, clock), _SECOND))
     return 0
 
 
-def clock_getres(state: State, clock: int, buffer: int, *_: int) -> int:
-    _clock(state, clock)
+def clock_getres(task: Task, clock: int, buffer: int, *_: int) -> int:
+    _clock(task, clock)
     if buffer:
-        state.pack("<qq", buffer, 0, 1)
+        task.pack("<qq", buffer, 0, 1)
     return 0
 
 
-def gettimeofday(state: State, buffer: int, zone: int, *_: int) -> int:
+def gettimeofday(task: Task, buffer: int, zone: int, *_: int) -> int:
     if buffer:
-        seconds, rest = divmod(state.now() + EPOCH_NS, _SECOND)
-        state.pack("<qq", buffer, seconds, rest // 1000)
+        seconds, rest = divmod(task.now() + EPOCH_NS, _SECOND)
+        task.pack("<qq", buffer, seconds, rest // 1000)
     if zone:
-        state.pack("<ii", zone, 0, 0)
+        task.pack("<ii", zone, 0, 0)
     return 0
 
 
-def time(state: State, buffer: int, *_: int) -> int:
-    seconds = (state.now() + EPOCH_NS) // _SECOND
+def time(task: Task, buffer: int, *_: int) -> int:
+    seconds = (task.now() + EPOCH_NS) // _SECOND
     if buffer:
-        state.pack("<q", buffer, seconds)
+        task.pack("<q", buffer, seconds)
     return seconds
 
 
-def _interval(state: State, request: int) -> int:
-    seconds, rest = state.unpack("<qq", request)
+def _interval(task: Task, request: int) -> int:
+    seconds, rest = task.unpack("<qq", request)
     if seconds < 0 or not 0 <= rest < _SECOND:
         raise fail(errno.EINVAL)
     return seconds * _SECOND + rest
 
 
-def nanosleep(state: State, request: int, *_: int) -> int:
-    state.sleep_until(state.now() + _interval(state, request))
+def nanosleep(task: Task, request: int, rest: int, *_: int) -> int:
+    task.sleep_until(task.now() + _interval(task, request), rest=rest)
     return 0
 
 
-def clock_nanosleep(state: State, clock: int, flags: int, request: int, *_: int) -> int:
-    wait = _interval(state, request)
-    now = _clock(state, clock)
-    state.sleep_until(state.now() + (wait - now if flags & 1 else wait))  # TIMER_ABSTIME
+def clock_nanosleep(task: Task, clock: int, flags: int, request: int, rest: int, *_: int) -> int:
+    wait = _interval(task, request)
+    now = _clock(task, clock)
+    if flags & 1:  # TIMER_ABSTIME
+        task.sleep_until(task.now() + wait - now)
+    else:
+        task.sleep_until(task.now() + wait, rest=rest)
     return 0
 
 
-def times(state: State, buffer: int, *_: int) -> int:
-    ticks = (state.now() - state.slept_ns) // (_SECOND // 100)
+def times(task: Task, buffer: int, *_: int) -> int:
+    ticks = task.process_time() // (_SECOND // 100)
     if buffer:
-        state.pack("<qqqq", buffer, ticks, 0, 0, 0)
-    return state.now() // (_SECOND // 100)
+        task.pack("<qqqq", buffer, ticks, 0, 0, 0)
+    return task.now() // (_SECOND // 100)
 
 
-def getrusage(state: State, who: int, buffer: int, *_: int) -> int:
+def getrusage(task: Task, who: int, buffer: int, *_: int) -> int:
     if signed(who) not in (0, -1, 1):
         raise fail(errno.EINVAL)
-    seconds, rest = divmod(state.now() - state.slept_ns if signed(who) != -1 else 0, _SECOND)
-    state.pack("<18q", buffer, seconds, rest // 1000, *([0] * 16))
+    seconds, rest = divmod(task.process_time() if signed(who) != -1 else 0, _SECOND)
+    task.pack("<18q", buffer, seconds, rest // 1000, *([0] * 16))
     return 0
 
 
-def alarm(state: State, seconds: int, *_: int) -> int:
-    if seconds & 0xFFFF_FFFF:
-        raise Unsupported("alarm(2): no signal handler could be run")
-    return 0
+def _left(task: Task) -> int:
+    timer = task.process.timer
+    return 0 if timer is None else max(1, timer - task.now())
 
 
-def setitimer(state: State, which: int, new: int, old: int, *_: int) -> int:
-    if new and any(state.unpack("<4q", new)[2:]):
-        raise Unsupported("setitimer(2): no signal handler could be run")
-    return getitimer(state, which, old) if old else 0
+def alarm(task: Task, seconds: int, *_: int) -> int:
+    left = -(-_left(task) // _SECOND)
+    seconds &= 0xFFFF_FFFF
+    task.system.set_timer(task.process, task.now() + seconds * _SECOND if seconds else None)
+    return left
 
 
-def getitimer(state: State, which: int, buffer: int, *_: int) -> int:
+def _timer(task: Task, buffer: int) -> None:
+    interval, left = task.process.timer_interval, _left(task)
+    values = [part for ns in (interval, left) for part in divmod(ns // 1000, 10**6)]
+    task.pack("<4q", buffer, *values)
+
+
+def setitimer(task: Task, which: int, new: int, old: int, *_: int) -> int:
     if which > 2:
         raise fail(errno.EINVAL)
-    state.pack("<4q", buffer, 0, 0, 0, 0)
+    values = task.unpack("<4q", new) if new else (0, 0, 0, 0)
+    if any(value < 0 for value in values) or max(values[1], values[3]) >= 10**6:
+        raise fail(errno.EINVAL)
+    if which:
+        if any(values[2:]):
+            raise Unsupported("a timer of CPU time")
+        return getitimer(task, which, old) if old else 0
+    if old:
+        _timer(task, old)
+    interval, first = (values[n] * _SECOND + values[n + 1] * 1000 for n in (0, 2))
+    task.system.set_timer(task.process, task.now() + first if first else None, interval)
+    return 0
+
+
+def getitimer(task: Task, which: int, buffer: int, *_: int) -> int:
+    if which > 2:
+        raise fail(errno.EINVAL)
+    if which:
+        task.pack("<4q", buffer, 0, 0, 0, 0)
+    else:
+        _timer(task, buffer)
     return 0
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from backends.base import HwbpError
@@ -15,6 +16,7 @@ __all__ = [
     "Descriptors",
     "File",
     "HostFile",
+    "MustWait",
     "Null",
     "RandomBytes",
     "TextFile",
@@ -25,6 +27,14 @@ __all__ = [
 _MAX_FILES = 1024
 _FIFO = stat.S_IFIFO | 0o600
 _CHARACTER = stat.S_IFCHR | 0o666
+
+
+class MustWait(Exception):
+    """Raised by an open file that has nothing to give, or no room, until one of `keys` happens."""
+
+    def __init__(self, *keys: Hashable) -> None:
+        super().__init__(keys)
+        self.keys = keys
 
 
 def _refuse(code: int) -> OSError:
@@ -39,6 +49,16 @@ class File:
     mode = _FIFO
     inode = 1
     device = 0
+    users = 0
+    """Descriptors that refer to it, of all processes."""
+
+    def ready(self) -> int:
+        """What poll(2) would say: POLLIN 1, POLLOUT 4, POLLERR 8, POLLHUP 16."""
+        return 5
+
+    def waits_on(self) -> tuple[Hashable, ...]:
+        """What is to be waited for where it is not ready."""
+        return ()
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes from the position on; empty at the end."""
@@ -240,9 +260,26 @@ class Descriptors:
 
     def __init__(self, output: Output, standard_input: File | None) -> None:
         first = standard_input or _Silence()
-        self._slots = {
-            n: _Slot(f, False) for n, f in enumerate((first, _Stream(1, output), _Stream(2, output)))
-        }
+        self._slots: dict[int, _Slot] = {}
+        for number, file in enumerate((first, _Stream(1, output), _Stream(2, output))):
+            self._open(number, file, False)
+
+    def _open(self, fd: int, file: File, close_on_exec: bool) -> None:
+        file.users += 1
+        self._slots[fd] = _Slot(file, close_on_exec)
+
+    def copy(self) -> Descriptors:
+        """The same open files under the same numbers: what fork(2) gives the child."""
+        other = object.__new__(Descriptors)
+        other._slots = {}
+        for fd, slot in self._slots.items():
+            other._open(fd, slot.file, slot.close_on_exec)
+        return other
+
+    def close_those_on_exec(self) -> None:
+        """Close what has FD_CLOEXEC."""
+        for fd in [fd for fd, slot in self._slots.items() if slot.close_on_exec]:
+            self.close(fd)
 
     def __getitem__(self, fd: int) -> File:
         return self._slot(fd).file
@@ -259,10 +296,10 @@ class Descriptors:
         while fd in self._slots:
             fd += 1
         if fd >= _MAX_FILES:
-            if not self._shared(file):
+            if not file.users:
                 file.close()
             raise _refuse(errno.EMFILE)
-        self._slots[fd] = _Slot(file, close_on_exec)
+        self._open(fd, file, close_on_exec)
         return fd
 
     def put(self, fd: int, file: File, *, close_on_exec: bool = False) -> int:
@@ -271,14 +308,15 @@ class Descriptors:
             raise _refuse(errno.EBADF)
         if fd in self._slots:
             self.close(fd)
-        self._slots[fd] = _Slot(file, close_on_exec)
+        self._open(fd, file, close_on_exec)
         return fd
 
     def close(self, fd: int) -> None:
         """Close one number."""
         slot = self._slot(fd)
         del self._slots[fd & 0xFFFF_FFFF]
-        if not self._shared(slot.file):
+        slot.file.users -= 1
+        if not slot.file.users:
             slot.file.close()
 
     def close_range(self, first: int, last: int) -> None:
@@ -296,9 +334,6 @@ class Descriptors:
     def numbers(self) -> tuple[int, ...]:
         """The open numbers, ascending."""
         return tuple(sorted(self._slots))
-
-    def _shared(self, file: File) -> bool:
-        return any(slot.file is file for slot in self._slots.values())
 
 
 def open_standard_input(path: str | None) -> File | None:

@@ -6,11 +6,11 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from backends.emulated.linux.descriptors import Null
 from backends.emulated.linux.paths import AT_FDCWD, open_host, open_special, resolve, signed
-from backends.emulated.linux.state import TRANSFER_LIMIT, Handler, State, fail
+from backends.emulated.linux.state import TRANSFER_LIMIT, Handler, Task, fail
 
 __all__ = ["HANDLERS", "refuse_write"]
 
@@ -22,65 +22,65 @@ _HOST_FLAGS = (
 )
 
 
-def refuse_write(state: State, what: str) -> None:
+def refuse_write(task: Task, what: str) -> None:
     """EACCES, recorded, unless writing is allowed."""
-    if "write" not in state.allow:
-        raise state.refuse("write", what)
+    if "write" not in task.allow:
+        raise task.refuse("write", what)
 
 
-def openat(state: State, dirfd: int, path: int, flags: int, mode: int, *_: int) -> int:
-    name = state.path(path)
+def openat(task: Task, dirfd: int, path: int, flags: int, mode: int, *_: int) -> int:
+    name = task.path(path)
     follow = not flags & os.O_NOFOLLOW
-    where = resolve(state, dirfd, name, follow=follow)
-    file = open_special(state, where)
+    where = resolve(task, dirfd, name, follow=follow)
+    file = open_special(task, where)
     if file is None:
         create = flags & os.O_CREAT and not os.path.lexists(where)
         if flags & _WRITING or create or flags & _TMPFILE == _TMPFILE:
-            refuse_write(state, f"open for writing {where}")
+            refuse_write(task, f"open for writing {where}")
             if where.startswith(("/proc/", "/sys/")):
                 raise fail(errno.EACCES)
-        if "write" not in state.allow:
+        if "write" not in task.allow:
             flags &= ~os.O_CREAT
         if flags & _TMPFILE == _TMPFILE:
             raise fail(errno.EOPNOTSUPP)
-        file = open_host(where, flags & _HOST_FLAGS, mode & ~state.umask & 0o777)
+        file = open_host(where, flags & _HOST_FLAGS, mode & ~task.process.umask & 0o777)
     elif not isinstance(file, Null) and flags & os.O_ACCMODE and not where.startswith("/proc/self/fd/"):
         raise fail(errno.EACCES)
-    return state.files.add(file, close_on_exec=bool(flags & os.O_CLOEXEC))
+    return task.files.add(file, close_on_exec=bool(flags & os.O_CLOEXEC))
 
 
-def open_(state: State, path: int, flags: int, mode: int, *_: int) -> int:
-    return openat(state, AT_FDCWD, path, flags, mode)
+def open_(task: Task, path: int, flags: int, mode: int, *_: int) -> int:
+    return openat(task, AT_FDCWD, path, flags, mode)
 
 
-def creat(state: State, path: int, mode: int, *_: int) -> int:
-    return openat(state, AT_FDCWD, path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
+def creat(task: Task, path: int, mode: int, *_: int) -> int:
+    return openat(task, AT_FDCWD, path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
 
 
-def close(state: State, fd: int, *_: int) -> int:
-    state.files.close(fd)
+def close(task: Task, fd: int, *_: int) -> int:
+    task.files.close(fd)
     return 0
 
 
-def close_range(state: State, first: int, last: int, flags: int, *_: int) -> int:
+def close_range(task: Task, first: int, last: int, flags: int, *_: int) -> int:
     if first > last:
         raise fail(errno.EINVAL)
     if not flags & 4:  # CLOSE_RANGE_CLOEXEC
-        state.files.close_range(first, last)
+        task.files.close_range(first, last)
     return 0
 
 
-def _readable(state: State, fd: int) -> None:
-    if state.files[fd].flags & os.O_ACCMODE == os.O_WRONLY:
+def _readable(task: Task, fd: int) -> None:
+    if task.files[fd].flags & os.O_ACCMODE == os.O_WRONLY:
         raise fail(errno.EBADF)
 
 
-def read(state: State, fd: int, buffer: int, size: int, *_: int) -> int:
-    _readable(state, fd)
-    file = state.files[fd]
+def read(task: Task, fd: int, buffer: int, size: int, *_: int) -> int:
+    _readable(task, fd)
+    file = task.files[fd]
     data = file.read(min(size, TRANSFER_LIMIT))
     try:
-        state.space.copy_in(buffer, data)
+        task.space.copy_in(buffer, data)
     except OSError:
         if stat.S_ISREG(file.status().st_mode):
             file.seek(-len(data), os.SEEK_CUR)
@@ -88,37 +88,37 @@ def read(state: State, fd: int, buffer: int, size: int, *_: int) -> int:
     return len(data)
 
 
-def pread64(state: State, fd: int, buffer: int, size: int, offset: int, *_: int) -> int:
-    _readable(state, fd)
+def pread64(task: Task, fd: int, buffer: int, size: int, offset: int, *_: int) -> int:
+    _readable(task, fd)
     if signed(offset, 64) < 0:
         raise fail(errno.EINVAL)
-    data = state.files[fd].pread(min(size, TRANSFER_LIMIT), offset)
-    state.space.copy_in(buffer, data)
+    data = task.files[fd].pread(min(size, TRANSFER_LIMIT), offset)
+    task.space.copy_in(buffer, data)
     return len(data)
 
 
-def _writable(state: State, fd: int) -> None:
-    if state.files[fd].flags & os.O_ACCMODE == os.O_RDONLY:
+def _writable(task: Task, fd: int) -> None:
+    if task.files[fd].flags & os.O_ACCMODE == os.O_RDONLY:
         raise fail(errno.EBADF)
 
 
-def write(state: State, fd: int, buffer: int, size: int, *_: int) -> int:
-    _writable(state, fd)
-    return state.files[fd].write(state.space.copy_out(buffer, min(size, TRANSFER_LIMIT)))
+def write(task: Task, fd: int, buffer: int, size: int, *_: int) -> int:
+    _writable(task, fd)
+    return task.files[fd].write(task.space.copy_out(buffer, min(size, TRANSFER_LIMIT)))
 
 
-def pwrite64(state: State, fd: int, buffer: int, size: int, offset: int, *_: int) -> int:
-    _writable(state, fd)
+def pwrite64(task: Task, fd: int, buffer: int, size: int, offset: int, *_: int) -> int:
+    _writable(task, fd)
     if signed(offset, 64) < 0:
         raise fail(errno.EINVAL)
-    return state.files[fd].pwrite(state.space.copy_out(buffer, min(size, TRANSFER_LIMIT)), offset)
+    return task.files[fd].pwrite(task.space.copy_out(buffer, min(size, TRANSFER_LIMIT)), offset)
 
 
-def _vector(state: State, address: int, count: int) -> list[tuple[int, int]]:
+def _vector(task: Task, address: int, count: int) -> list[tuple[int, int]]:
     """The `struct iovec` array, cut so that it moves no more than one transfer."""
     if signed(count) < 0 or count > _IOV_MAX:
         raise fail(errno.EINVAL)
-    raw = state.space.copy_out(address, 16 * count)
+    raw = task.space.copy_out(address, 16 * count)
     parts: list[tuple[int, int]] = []
     room = TRANSFER_LIMIT
     for base, size in struct.iter_unpack("<QQ", raw):
@@ -129,73 +129,73 @@ def _vector(state: State, address: int, count: int) -> list[tuple[int, int]]:
     return parts
 
 
-def readv(state: State, fd: int, vector: int, count: int, *_: int) -> int:
-    _readable(state, fd)
+def readv(task: Task, fd: int, vector: int, count: int, *_: int) -> int:
+    _readable(task, fd)
     total = 0
-    for base, size in _vector(state, vector, count):
-        moved = read(state, fd, base, size) if size else 0
+    for base, size in _vector(task, vector, count):
+        moved = read(task, fd, base, size) if size else 0
         total += moved
         if moved < size:
             break
     return total
 
 
-def preadv(state: State, fd: int, vector: int, count: int, offset: int, *_: int) -> int:
+def preadv(task: Task, fd: int, vector: int, count: int, offset: int, *_: int) -> int:
     total = 0
-    for base, size in _vector(state, vector, count):
-        moved = pread64(state, fd, base, size, offset + total) if size else 0
+    for base, size in _vector(task, vector, count):
+        moved = pread64(task, fd, base, size, offset + total) if size else 0
         total += moved
         if moved < size:
             break
     return total
 
 
-def writev(state: State, fd: int, vector: int, count: int, *_: int) -> int:
-    _writable(state, fd)
-    parts = _vector(state, vector, count)
-    return state.files[fd].write(b"".join(state.space.copy_out(base, size) for base, size in parts))
+def writev(task: Task, fd: int, vector: int, count: int, *_: int) -> int:
+    _writable(task, fd)
+    parts = _vector(task, vector, count)
+    return task.files[fd].write(b"".join(task.space.copy_out(base, size) for base, size in parts))
 
 
-def pwritev(state: State, fd: int, vector: int, count: int, offset: int, *_: int) -> int:
-    _writable(state, fd)
-    parts = _vector(state, vector, count)
-    return state.files[fd].pwrite(b"".join(state.space.copy_out(base, size) for base, size in parts), offset)
+def pwritev(task: Task, fd: int, vector: int, count: int, offset: int, *_: int) -> int:
+    _writable(task, fd)
+    parts = _vector(task, vector, count)
+    return task.files[fd].pwrite(b"".join(task.space.copy_out(base, size) for base, size in parts), offset)
 
 
-def lseek(state: State, fd: int, offset: int, whence: int, *_: int) -> int:
-    file = state.files[fd]
+def lseek(task: Task, fd: int, offset: int, whence: int, *_: int) -> int:
+    file = task.files[fd]
     if whence > 4:
         raise fail(errno.EINVAL)
     return file.seek(signed(offset, 64), whence)
 
 
-def dup(state: State, fd: int, *_: int) -> int:
-    return state.files.add(state.files[fd])
+def dup(task: Task, fd: int, *_: int) -> int:
+    return task.files.add(task.files[fd])
 
 
-def dup2(state: State, old: int, new: int, *_: int) -> int:
-    file = state.files[old]
-    return new if old == new else state.files.put(signed(new), file)
+def dup2(task: Task, old: int, new: int, *_: int) -> int:
+    file = task.files[old]
+    return new if old == new else task.files.put(signed(new), file)
 
 
-def dup3(state: State, old: int, new: int, flags: int, *_: int) -> int:
-    file = state.files[old]
+def dup3(task: Task, old: int, new: int, flags: int, *_: int) -> int:
+    file = task.files[old]
     if old == new:
         raise fail(errno.EINVAL)
-    return state.files.put(signed(new), file, close_on_exec=bool(flags & os.O_CLOEXEC))
+    return task.files.put(signed(new), file, close_on_exec=bool(flags & os.O_CLOEXEC))
 
 
-def fcntl(state: State, fd: int, command: int, argument: int, *_: int) -> int:
-    file = state.files[fd]
+def fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
+    file = task.files[fd]
     match command:
         case 0 | 1030:  # F_DUPFD, F_DUPFD_CLOEXEC
             if argument >= 1024:
                 raise fail(errno.EINVAL)
-            return state.files.add(file, lowest=argument, close_on_exec=command == 1030)
+            return task.files.add(file, lowest=argument, close_on_exec=command == 1030)
         case 1:  # F_GETFD
-            return int(state.files.close_on_exec(fd))
+            return int(task.files.close_on_exec(fd))
         case 2:  # F_SETFD
-            state.files.close_on_exec(fd, bool(argument & 1))
+            task.files.close_on_exec(fd, bool(argument & 1))
             return 0
         case 3:  # F_GETFL
             return file.flags | 0o100000 * (file.path[:1] == "/")  # O_LARGEFILE
@@ -205,65 +205,69 @@ def fcntl(state: State, fd: int, command: int, argument: int, *_: int) -> int:
             raise fail(errno.EINVAL)
 
 
-def ioctl(state: State, fd: int, request: int, argument: int, *_: int) -> int:
-    file = state.files[fd]
+def ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
+    file = task.files[fd]
     if request == 0x541B:  # FIONREAD
         status = file.status()
         if not stat.S_ISREG(status.st_mode):
             raise fail(errno.ENOTTY)
-        state.pack("<i", argument, status.st_size - file.seek(0, os.SEEK_CUR))
+        task.pack("<i", argument, status.st_size - file.seek(0, os.SEEK_CUR))
         return 0
     if request in (0x5421, 0x5451, 0x5450):  # FIONBIO, FIOCLEX, FIONCLEX
         return 0
     raise fail(errno.ENOTTY)
 
 
-def sendfile(state: State, out: int, source: int, offset: int, count: int, *_: int) -> int:
-    _writable(state, out)
-    _readable(state, source)
+def sendfile(task: Task, out: int, source: int, offset: int, count: int, *_: int) -> int:
+    _writable(task, out)
+    _readable(task, source)
     size = min(count, TRANSFER_LIMIT)
     if not offset:
-        return state.files[out].write(state.files[source].read(size))
-    (position,) = state.unpack("<q", offset)
-    data = state.files[source].pread(size, position)
-    state.pack("<q", offset, position + len(data))
-    return state.files[out].write(data)
+        return task.files[out].write(task.files[source].read(size))
+    (position,) = task.unpack("<q", offset)
+    data = task.files[source].pread(size, position)
+    task.pack("<q", offset, position + len(data))
+    return task.files[out].write(data)
 
 
-def _ready(state: State, entries: int, count: int) -> int:
-    """Answer poll: nothing here ever makes the program wait."""
+def _poll(task: Task, entries: int, count: int, timeout: int | None) -> int:
+    """Answer poll, or wait; `timeout` in nanoseconds, None for ever."""
     if count > 1024:
         raise fail(errno.EINVAL)
     ready = 0
+    keys: list[Hashable] = []
     for index in range(count):
-        fd, events, _ = state.unpack("<ihh", entries + 8 * index)
+        fd, events, _ = task.unpack("<ihh", entries + 8 * index)
         answer = 0
         if fd >= 0:
-            answer = (
-                events & 0x145 if fd in state.files.numbers() else 0x20
-            )  # POLLIN, OUT, RDNORM, WRNORM; POLLNVAL
+            if fd in task.files.numbers():
+                now = task.files[fd].ready()
+                now |= (now & 1) << 6 | (now & 4) << 6  # POLLRDNORM, POLLWRNORM
+                answer = now & (events | 0x18)  # POLLERR and POLLHUP are always told
+                keys += task.files[fd].waits_on()
+            else:
+                answer = 0x20  # POLLNVAL
         ready += bool(answer)
-        state.pack("<h", entries + 8 * index + 6, answer)
+        task.pack("<h", entries + 8 * index + 6, answer)
+    if not ready and not task.waited(timeout):
+        raise task.wait_for("poll", *dict.fromkeys(keys), timeout=timeout, restarts=False)
     return ready
 
 
-def poll(state: State, entries: int, count: int, timeout: int, *_: int) -> int:
-    ready = _ready(state, entries, count)
-    if not ready and signed(timeout) > 0:
-        state.sleep_until(state.now() + signed(timeout) * 10**6)
-    return ready
+def poll(task: Task, entries: int, count: int, timeout: int, *_: int) -> int:
+    wait = signed(timeout)
+    return _poll(task, entries, count, wait * 10**6 if wait >= 0 else None)
 
 
-def ppoll(state: State, entries: int, count: int, timeout: int, *_: int) -> int:
-    ready = _ready(state, entries, count)
-    if not ready and timeout:
-        seconds, nanoseconds = state.unpack("<qq", timeout)
-        state.sleep_until(state.now() + seconds * 10**9 + nanoseconds)
-    return ready
+def ppoll(task: Task, entries: int, count: int, timeout: int, *_: int) -> int:
+    if not timeout:
+        return _poll(task, entries, count, None)
+    seconds, nanoseconds = task.unpack("<qq", timeout)
+    return _poll(task, entries, count, seconds * 10**9 + nanoseconds)
 
 
-def _sync(state: State, fd: int, *_: int) -> int:
-    state.files[fd]
+def _sync(task: Task, fd: int, *_: int) -> int:
+    task.files[fd]
     return 0
 
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping
 
 from backends.emulated.engine import WRITE
-from backends.emulated.linux.state import Handler, State, fail
+from backends.emulated.linux.state import Handler, Task, fail
 from backends.emulated.memory import LIMIT, PAGE, page_up
 
 __all__ = ["HANDLERS"]
@@ -16,59 +16,59 @@ __all__ = ["HANDLERS"]
 _MAP_SHARED, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_FIXED_NOREPLACE = 0x1, 0x10, 0x20, 0x100000
 
 
-def mmap(state: State, address: int, size: int, prot: int, flags: int, fd: int, offset: int) -> int:
+def mmap(task: Task, address: int, size: int, prot: int, flags: int, fd: int, offset: int) -> int:
     if not size or offset % PAGE or not flags & 3:
         raise fail(errno.EINVAL)
     if size > 2 * LIMIT:
         raise fail(errno.ENOMEM)
     fixed = bool(flags & (_MAP_FIXED | _MAP_FIXED_NOREPLACE))
-    if flags & _MAP_FIXED_NOREPLACE and state.space.occupied(address, size):
+    if flags & _MAP_FIXED_NOREPLACE and task.space.occupied(address, size):
         raise fail(errno.EEXIST)
     where = address if fixed or address else None
     if flags & _MAP_ANONYMOUS:
-        return state.space.map(where, size, prot & 7, fixed=fixed)
-    file = state.files[fd]
+        return task.space.map(where, size, prot & 7, fixed=fixed, shared=flags & 3 == _MAP_SHARED)
+    file = task.files[fd]
     if not stat.S_ISREG(file.status().st_mode):
         raise fail(errno.ENODEV if file.path.startswith("/") else errno.EACCES)
     if flags & 3 == _MAP_SHARED and prot & WRITE:
         if file.flags & os.O_ACCMODE == os.O_RDWR:
-            raise state.refuse("write", f"shared writable mapping of {file.path}", errno.ENODEV)
+            raise task.refuse("write", f"shared writable mapping of {file.path}", errno.ENODEV)
         raise fail(errno.EACCES)
     if size > LIMIT:
         raise fail(errno.ENOMEM)
     data = file.pread(size, offset)
-    return state.space.map(where, size, prot & 7, fixed=fixed, data=data, offset=offset, path=file.path)
+    return task.space.map(where, size, prot & 7, fixed=fixed, data=data, offset=offset, path=file.path)
 
 
-def munmap(state: State, address: int, size: int, *_: int) -> int:
-    state.space.unmap(address, size)
+def munmap(task: Task, address: int, size: int, *_: int) -> int:
+    task.space.unmap(address, size)
     return 0
 
 
-def mprotect(state: State, address: int, size: int, prot: int, *_: int) -> int:
+def mprotect(task: Task, address: int, size: int, prot: int, *_: int) -> int:
     if prot & ~7:
         raise fail(errno.EINVAL)
-    state.space.protect(address, size, prot)
+    task.space.protect(address, size, prot)
     return 0
 
 
-def pkey_mprotect(state: State, address: int, size: int, prot: int, key: int, *_: int) -> int:
+def pkey_mprotect(task: Task, address: int, size: int, prot: int, key: int, *_: int) -> int:
     if key != (1 << 64) - 1:
         raise fail(errno.EINVAL)
-    return mprotect(state, address, size, prot)
+    return mprotect(task, address, size, prot)
 
 
-def brk(state: State, address: int, *_: int) -> int:
-    return state.space.brk(address)
+def brk(task: Task, address: int, *_: int) -> int:
+    return task.space.brk(address)
 
 
-def mremap(state: State, old: int, old_size: int, new_size: int, flags: int, new: int, *_: int) -> int:
+def mremap(task: Task, old: int, old_size: int, new_size: int, flags: int, new: int, *_: int) -> int:
     if old % PAGE or not new_size or flags & ~7:
         raise fail(errno.EINVAL)
     old_size, new_size = page_up(old_size), page_up(new_size)
     if not old_size or flags & 6:  # MREMAP_FIXED and MREMAP_DONTUNMAP: nobody but runtimes of languages asks
         raise fail(errno.EINVAL)
-    space = state.space
+    space = task.space
     prot = space.prot_at(old)
     if not space.mapped(old) or old_size > LIMIT or new_size > LIMIT:
         raise fail(errno.ENOMEM if space.mapped(old) else errno.EFAULT)
@@ -80,20 +80,20 @@ def mremap(state: State, old: int, old_size: int, new_size: int, flags: int, new
     if not flags & 1:  # MREMAP_MAYMOVE
         raise fail(errno.ENOMEM)
     where = space.map(None, new_size, prot, path=space.region_path(old))
-    space.poke(where, state.engine.read(old, old_size))
+    space.poke(where, task.engine.read(old, old_size))
     space.unmap(old, old_size)
     return where
 
 
-def madvise(state: State, address: int, size: int, advice: int, *_: int) -> int:
+def madvise(task: Task, address: int, size: int, advice: int, *_: int) -> int:
     if address % PAGE:
         raise fail(errno.EINVAL)
     if advice == 4:  # MADV_DONTNEED: private anonymous memory reads as zeros again
-        state.space.empty(address, page_up(size))
+        task.space.empty(address, page_up(size))
     return 0
 
 
-def _nothing(state: State, *_: int) -> int:
+def _nothing(task: Task, *_: int) -> int:
     return 0
 
 

@@ -1,141 +1,254 @@
-"""Signals that a program sends itself or earns by a fault. Default actions happen; handlers cannot run yet."""
+"""Signals: actions, masks, sending and what an arrived one does (kernel/signal.c). Frames are in `frames`."""
 
 from __future__ import annotations
 
 import errno
-import signal
+import struct
 from collections.abc import Mapping
 
+from backends.emulated.linux import ending
+from backends.emulated.linux.frames import enter_handler
 from backends.emulated.linux.paths import signed
-from backends.emulated.linux.state import NO_ACTION, NO_STACK, PID, Handler, State, Unsupported, fail
+from backends.emulated.linux.sending import UNBLOCKABLE, bit, by_user, ignored, name_of, send, siginfo
+from backends.emulated.linux.state import (
+    NO_ACTION,
+    NO_STACK,
+    Blocked,
+    Handler,
+    Process,
+    System,
+    Task,
+    Wait,
+    fail,
+)
 
-__all__ = ["HANDLERS", "name_of", "raise_fault", "send"]
+__all__ = ["HANDLERS", "deliver", "raise_fault"]
 
 _DEFAULT, _IGNORE = 0, 1
 _KILL, _STOP = 9, 19
-_UNBLOCKABLE = 1 << (_KILL - 1) | 1 << (_STOP - 1)
-_QUIET = (17, 18, 23, 28)  # SIGCHLD, SIGCONT, SIGURG, SIGWINCH: nothing happens by default
 _STOPPING = (19, 20, 21, 22)  # SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU
+_SYNCHRONOUS = (4, 5, 7, 8, 11, 31)  # SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGSYS: delivered first
+_NODEFER, _RESETHAND = 0x4000_0000, 0x8000_0000
+_SI_USER, _SI_TKILL = 0, -6
 
 
-def name_of(number: int) -> str:
-    """ "SIGUSR1" for 10."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+def _next(task: Task) -> tuple[int, bytes] | None:
+    """Take the next signal that the task may have now: its own before its process's, exceptions before others."""
+    for queue in (task.pending, task.process.pending):
+        ready = [row for row in queue if not task.blocked & ~UNBLOCKABLE & bit(row[0])]
+        if ready:
+            row = min(ready, key=lambda each: (each[0] not in _SYNCHRONOUS, each[0]))
+            queue.remove(row)
+            return row
+    return None
 
 
-def send(state: State, number: int) -> None:
-    """A signal from the process to itself."""
-    signals = state.signals
-    if signals.blocked & ~_UNBLOCKABLE & 1 << (number - 1):
-        signals.pending |= 1 << (number - 1)
+def deliver(task: Task) -> None:
+    """Act on what is pending, on the way back to user mode. The task's registers are in the engine."""
+    system, process = task.system, task.process
+    while not task.ended and not task.stopped and (row := _next(task)) is not None:
+        number, info = row
+        if ignored(process, number):
+            continue
+        handler = process.handler(number)
+        if handler == _DEFAULT:
+            if number in _STOPPING:
+                _stop(system, process)
+                return
+            ending.end_process(system, process, -number)
+            return
+        action = process.actions[number]
+        (flags,) = struct.unpack_from("<Q", action, 8)
+        (mask,) = struct.unpack_from("<Q", action, 24)
+        if not enter_handler(task, number, info, action):
+            ending.end_process(system, process, -11)  # no room for the frame: SIGSEGV, unblockable
+            return
+        task.blocked |= mask & ~UNBLOCKABLE
+        if not flags & _NODEFER:
+            task.blocked |= bit(number)
+        if flags & _RESETHAND:
+            process.actions.pop(number, None)
+    if task.saved_mask is not None and not task.ended:
+        task.blocked, task.saved_mask = task.saved_mask, None
+
+
+def _stop(system: System, process: Process) -> None:
+    for thread in process.threads:
+        thread.stopped = True
+        if thread.wait is None and system.scheduler.is_runnable(thread):
+            system.scheduler.remove(thread)
+
+
+def raise_fault(task: Task, number: int, address: int, code: int) -> None:
+    """A fault's signal: it cannot be blocked or ignored (kernel/signal.c, force_sig_info_to_task)."""
+    process = task.process
+    if process.handler(number) <= _IGNORE or task.blocked & bit(number):
+        ending.end_process(task.system, process, -number)
         return
-    _act(state, number)
+    task.pending.insert(0, (number, siginfo(number, code, "Q", address)))
 
 
-def raise_fault(state: State, number: int) -> None:
-    """A fault's signal: it cannot be blocked or ignored (kernel/signal.c, force_sig_info)."""
-    handler = state.signals.handler(number)
-    if handler > _IGNORE and not state.signals.blocked & 1 << (number - 1):
-        raise Unsupported(f"signal handler delivery ({name_of(number)})")
-    state.exit_status = -number
-
-
-def _act(state: State, number: int) -> None:
-    handler = state.signals.handler(number)
-    if handler == _IGNORE or (handler == _DEFAULT and number in _QUIET):
-        return
-    if handler != _DEFAULT:
-        raise Unsupported(f"signal handler delivery ({name_of(number)})")
-    if number in _STOPPING:
-        raise Unsupported(f"a stop by {name_of(number)}")
-    state.exit_status = -number
-
-
-def rt_sigaction(state: State, number: int, new: int, old: int, size: int, *_: int) -> int:
+def rt_sigaction(task: Task, number: int, new: int, old: int, size: int, *_: int) -> int:
     if size != 8 or not 1 <= number <= 64:
         raise fail(errno.EINVAL)
-    action = state.space.copy_out(new, 32) if new else None
+    action = task.space.copy_out(new, 32) if new else None
     if action is not None and number in (_KILL, _STOP):
         raise fail(errno.EINVAL)
     if old:
-        state.space.copy_in(old, state.signals.actions.get(number, NO_ACTION))
+        task.space.copy_in(old, task.process.actions.get(number, NO_ACTION))
     if action is not None:
-        state.signals.actions[number] = action
+        task.process.actions[number] = action
+        if ignored(task.process, number):
+            task.process.pending[:] = [row for row in task.process.pending if row[0] != number]
+            for thread in task.process.threads:
+                thread.pending[:] = [row for row in thread.pending if row[0] != number]
     return 0
 
 
-def rt_sigprocmask(state: State, how: int, new: int, old: int, size: int, *_: int) -> int:
+def rt_sigprocmask(task: Task, how: int, new: int, old: int, size: int, *_: int) -> int:
     if size != 8:
         raise fail(errno.EINVAL)
-    signals = state.signals
-    before = signals.blocked
+    before = task.blocked
     after = before
     if new:
-        (mask,) = state.unpack("<Q", new)
+        (mask,) = task.unpack("<Q", new)
         choices = {0: before | mask, 1: before & ~mask, 2: mask}  # SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK
         if how not in choices:
             raise fail(errno.EINVAL)
-        after = choices[how] & ~_UNBLOCKABLE
+        after = choices[how] & ~UNBLOCKABLE
     if old:
-        state.pack("<Q", old, before)
-    signals.blocked = after
-    for number in range(1, 65):
-        bit = 1 << (number - 1)
-        if signals.pending & bit and not signals.blocked & bit and state.exit_status is None:
-            signals.pending &= ~bit
-            _act(state, number)
+        task.pack("<Q", old, before)
+    task.blocked = after
     return 0
 
 
-def rt_sigpending(state: State, buffer: int, *_: int) -> int:
-    state.pack("<Q", buffer, state.signals.pending)
+def _pending_mask(task: Task) -> int:
+    mask = 0
+    for number, _ in (*task.pending, *task.process.pending):
+        mask |= bit(number)
+    return mask & task.blocked
+
+
+def rt_sigpending(task: Task, buffer: int, *_: int) -> int:
+    task.pack("<Q", buffer, _pending_mask(task))
     return 0
 
 
-def sigaltstack(state: State, new: int, old: int, *_: int) -> int:
-    wanted = state.unpack("<QixxxxQ", new) if new else None
+def rt_sigsuspend(task: Task, mask: int, size: int, *_: int) -> int:
+    if size != 8:
+        raise fail(errno.EINVAL)
+    (wanted,) = task.unpack("<Q", mask)
+    task.saved_mask = task.blocked
+    task.blocked = wanted & ~UNBLOCKABLE
+    return pause(task)
+
+
+def pause(task: Task, *_: int) -> int:
+    pending = (*task.pending, *task.process.pending)
+    if any(not task.blocked & bit(number) for number, _ in pending):
+        raise fail(errno.EINTR)
+    raise Blocked(Wait("a signal"))
+
+
+def rt_sigtimedwait(task: Task, mask: int, info: int, timeout: int, size: int, *_: int) -> int:
+    if size != 8:
+        raise fail(errno.EINVAL)
+    (wanted,) = task.unpack("<Q", mask)
+    nanoseconds = None
+    if timeout:
+        seconds, rest = task.unpack("<qq", timeout)
+        nanoseconds = seconds * 10**9 + rest
+    for queue in (task.pending, task.process.pending):
+        for row in queue:
+            if wanted & bit(row[0]):
+                queue.remove(row)
+                if info:
+                    task.space.copy_in(info, row[1])
+                return row[0]
+    if task.waited(nanoseconds):
+        raise fail(errno.EAGAIN)
+    raise task.wait_for("a signal", ("signal", task.tid), timeout=nanoseconds)
+
+
+def sigaltstack(task: Task, new: int, old: int, *_: int) -> int:
+    wanted = task.unpack("<QixxxxQ", new) if new else None
     if old:
-        state.pack("<QixxxxQ", old, *state.signals.stack)
+        task.pack("<QixxxxQ", old, *task.altstack)
     if wanted is not None:
         if not wanted[1] & 2 and wanted[2] < 2048:
             raise fail(errno.ENOMEM)
-        state.signals.stack = NO_STACK if wanted[1] & 2 else wanted
+        task.altstack = NO_STACK if wanted[1] & 2 else wanted
     return 0
 
 
-def _send_checked(state: State, target: int, number: int, what: str) -> int:
+def _check(number: int) -> None:
     if not 0 <= number <= 64:
         raise fail(errno.EINVAL)
-    if target not in (0, PID, -PID):
-        if not number:
-            raise fail(errno.ESRCH)
-        raise state.refuse("kill", f"{what} of {target} with {name_of(number)}", errno.EPERM)
-    if number:
-        send(state, number)
+
+
+def _stranger(task: Task, target: int, number: int, what: str) -> OSError:
+    """A process that is not of this machine."""
+    if not number:
+        return fail(errno.ESRCH)
+    return task.refuse("kill", f"{what} of {target} with {name_of(number)}", errno.EPERM)
+
+
+def kill(task: Task, target: int, number: int, *_: int) -> int:
+    target, number, system = signed(target), signed(number), task.system
+    _check(number)
+    if target > 0:
+        process = system.processes.get(target)
+        targets = [process] if process is not None else []
+    else:
+        group = task.process.pgid if target == 0 else -target
+        targets = [p for p in system.processes.values() if target == -1 or p.pgid == group]
+        if target == -1:
+            targets = [p for p in targets if p is not task.process]
+    if not targets:
+        raise _stranger(task, target, number, "kill")
+    for process in targets:
+        if number:
+            send(system, process, number, by_user(task, number, _SI_USER))
     return 0
 
 
-def kill(state: State, target: int, number: int, *_: int) -> int:
-    return _send_checked(state, signed(target), signed(number), "kill")
+def _to_thread(task: Task, group: int | None, target: int, number: int, what: str) -> int:
+    _check(number)
+    other = task.system.tasks.get(target)
+    if other is None or (group is not None and other.pid != group):
+        raise _stranger(task, target, number, what)
+    if number:
+        send(task.system, other.process, number, by_user(task, number, _SI_TKILL), other)
+    return 0
 
 
-def tkill(state: State, target: int, number: int, *_: int) -> int:
-    return _send_checked(state, signed(target), signed(number), "tkill")
+def tkill(task: Task, target: int, number: int, *_: int) -> int:
+    return _to_thread(task, None, signed(target), signed(number), "tkill")
 
 
-def tgkill(state: State, group: int, target: int, number: int, *_: int) -> int:
-    if signed(group) != PID:
-        return _send_checked(state, signed(group), signed(number), "tgkill")
-    return _send_checked(state, signed(target), signed(number), "tgkill")
+def tgkill(task: Task, group: int, target: int, number: int, *_: int) -> int:
+    return _to_thread(task, signed(group), signed(target), signed(number), "tgkill")
+
+
+def rt_sigqueueinfo(task: Task, target: int, number: int, info: int, *_: int) -> int:
+    _check(signed(number))
+    process = task.system.processes.get(signed(target))
+    data = task.space.copy_out(info, 128)
+    if process is None:
+        raise _stranger(task, signed(target), signed(number), "rt_sigqueueinfo")
+    if number:
+        send(task.system, process, number, struct.pack("<i", number) + data[4:])
+    return 0
 
 
 HANDLERS: Mapping[str, Handler] = {
     "rt_sigaction": rt_sigaction,
     "rt_sigprocmask": rt_sigprocmask,
     "rt_sigpending": rt_sigpending,
+    "rt_sigsuspend": rt_sigsuspend,
+    "rt_sigtimedwait": rt_sigtimedwait,
+    "rt_sigqueueinfo": rt_sigqueueinfo,
+    "pause": pause,
     "sigaltstack": sigaltstack,
     "kill": kill,
     "tkill": tkill,

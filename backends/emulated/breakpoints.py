@@ -1,0 +1,160 @@
+"""Between the machine and the kernel's hw-breakpoint layer: what happens on the CPUs is told to the layer, and what the
+layer decides reaches the CPUs and the tasks.
+"""
+
+from __future__ import annotations
+
+import errno
+from functools import partial
+
+from backends import dr
+from backends.base import HwbpError
+from backends.emulated.capture import Capture
+from backends.emulated.cpu import Cpu
+from backends.emulated.kernel.core import Kernel
+from backends.emulated.kernel.events import PerfEvent
+from backends.emulated.kernel.registers import CpuRegisters
+from backends.emulated.kernel.tasks import Siginfo
+from backends.emulated.kernel.tasks import Task as Tracked
+from backends.emulated.linux import Process, Task
+from backends.emulated.linux.sending import send, siginfo
+from backends.emulated.linux.state import fail
+from backends.emulated.machine import Machine
+from backends.model import Stop
+
+__all__ = ["Breakpoints"]
+
+_UID = 1000
+_SIGTRAP, _TRAP_PERF = 5, 6
+
+
+class Breakpoints:
+    """The layer over the machine's CPUs. `kernel` is the layer; `tracked` finds its record of a task.
+
+    A slot whose event only counts (`Kernel.attentive` says which do more) is not told hit by hit: `settle` tells its hits
+    since the last time.
+    """
+
+    def __init__(self, machine: Machine, capture: Capture) -> None:
+        self._machine = machine
+        self._capture = capture
+        self.kernel = Kernel([cpu.unit for cpu in machine.cpus], clock=lambda: machine.instructions)
+        self._holders: list[list[PerfEvent | None]] = [[None] * 4 for _ in machine.cpus]
+        self.kernel.set_on_change(self.installed)
+        machine.on_switch = self._switched
+        for cpu in machine.cpus:
+            cpu.on_db = partial(self._debug_exception, cpu)
+            cpu.on_settle = partial(self.settle, cpu)
+
+    # -- tasks
+
+    def begin(self, task: Task) -> None:
+        """The first task."""
+        system = task.system
+        self.kernel.spawn(task.comm, tid=task.tid, uid=_UID)
+        system.on_new = self._cloned
+        system.on_exec = self._executed
+        system.on_exit = self._exited
+        system.on_reap = self._reaped
+
+    def tracked(self, tid: int) -> Tracked:
+        """The layer's record of a task (ESRCH)."""
+        return self.kernel.task(tid)
+
+    def _cloned(self, tid: int, parent: Task, flags: int) -> None:
+        """clone(2): perf events are inherited, or the call fails with what they failed with."""
+        try:
+            self.kernel.clone(self.tracked(parent.tid), flags, tid)
+        except HwbpError as error:
+            raise fail(getattr(errno, error.errno or "", errno.ENOMEM)) from error
+
+    def _executed(self, task: Task) -> None:
+        self.kernel.exec(self.tracked(task.tid), task.comm)
+
+    def _exited(self, task: Task) -> None:
+        tracked = self.tracked(task.tid)
+        self.kernel.exit(tracked)
+        if task.tid != task.process.pid:
+            self.kernel.reap(tracked)
+
+    def _reaped(self, process: Process) -> None:
+        tracked = self.kernel.tasks.get(process.pid)
+        if tracked is not None:
+            self.kernel.reap(tracked)
+
+    def _switched(self, cpu: Cpu, task: Task | None) -> None:
+        """A context switch."""
+        self.kernel.switch(cpu.number, None if task is None else self.tracked(task.tid))
+
+    # -- registers
+
+    def installed(self, registers: CpuRegisters) -> None:
+        """Who sits in which register of a CPU has changed: hits go to the new holders."""
+        number = registers.cpu
+        cpu = self._machine.cpus[number]
+        self.settle(cpu)
+        cpu.attentive = self.kernel.attentive(number)
+        for slot, event in enumerate(registers.bp_per_reg):
+            self._holders[number][slot] = event
+            # An inherited event's hits are those of the breakpoint that somebody asked for.
+            shown = 0 if event is None else (event.parent or event).id
+            cpu.sinks[slot] = self._capture.sink(shown)
+            cpu.labels[slot] = (
+                (event.text or f"{event.address:#x}") if event else "a register nobody's books own"
+            )
+
+    def refresh(self) -> None:
+        """Breakpoints have changed: what CPUs and address spaces must know of all of them."""
+        for registers in self.kernel.cpus:
+            self.installed(registers)
+        events = self.kernel.layer.events
+        addresses = frozenset(event.address for event in events if event.type == "x")
+        watching = any(event.type != "x" for event in events)
+        for mm in self._machine.address_spaces():
+            mm.places.keep(addresses, watching)
+
+    def settle(self, cpu: Cpu) -> None:
+        """Tell the layer of the hits that only counted."""
+        if not cpu.quiet_dbs:
+            return
+        self.kernel.cpus[cpu.number].handled(cpu.quiet_dbs)
+        cpu.quiet_dbs = 0
+        for slot, event in enumerate(self._holders[cpu.number]):
+            hits, cpu.quiet[slot] = cpu.quiet[slot], 0
+            if hits and event is not None:
+                self.kernel.quiet_hits(event, hits)
+
+    # -- hits
+
+    def _debug_exception(self, cpu: Cpu, hits: int, step: bool, user: bool) -> int:
+        """A #DB that the layer has to know of at once; the slots whose hits are to be recorded."""
+        number = cpu.number
+        self.settle(cpu)
+        labels = tuple(cpu.labels)
+        dr6 = dr.DR6_BASE | hits | (dr.DR6_BS if step else 0)
+        result = self.kernel.debug_exception(number, dr6, cpu.engine.pc, user=user)
+        for task, signal in result.signals:
+            self._signal(task, signal)
+        recorded = sum(1 << fired.slot for fired in result.fired)
+        recorded |= sum(1 << ignored.slot for ignored in result.ignored if ignored.why == "no owner" and user)
+        for fired in result.fired:
+            if fired.event.stop:
+                label = labels[fired.slot]
+                last = self._capture.head - 1 + (0 if step else recorded.bit_count())
+                cpu.stop = Stop("hit", f"{label} hit (DR{fired.slot})", last)
+                break
+        return recorded
+
+    def _signal(self, tracked: Tracked, signal: Siginfo) -> None:
+        """A signal that a breakpoint raised. ptrace's SIGTRAP stops the machine instead: its person is the tracer."""
+        self.kernel.signal_delivered(tracked, signal)
+        if signal.number == _SIGTRAP and signal.code != _TRAP_PERF:
+            return
+        task = self._machine.linux.system.tasks.get(tracked.tid)
+        if task is None:
+            return
+        if signal.code == _TRAP_PERF:
+            info = siginfo(signal.number, signal.code, "QQI", signal.address, signal.data, signal.perf_type)
+        else:
+            info = siginfo(signal.number, signal.code, "qi", signal.code, signal.data)
+        send(task.system, task.process, signal.number, info, task)

@@ -1,0 +1,175 @@
+"""Exceptions of user mode other than #DB, and the instructions that the engine may not run by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import iced_x86 as ic
+
+from backends.emulated.decode import IN_USER_FAULTS, Decoded
+from backends.emulated.division import DIVISIONS, overflows
+from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind, Unsupported
+from backends.emulated.hits import after_element, report
+from backends.emulated.rep import run_in_bulk
+from backends.emulated.special import Privileged, UndefinedInstruction, run_special
+
+if TYPE_CHECKING:
+    from backends.emulated.cpu import Cpu
+
+__all__ = ["SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP", "exception", "run_special_at"]
+
+SIGILL, SIGTRAP, SIGFPE, SIGSEGV = 4, 5, 8, 11
+_SEGV_ACCERR, _SI_KERNEL, _FPE_INTDIV, _ILL_ILLOPN, _TRAP_BRKPT = 2, 0x80, 1, 2, 1
+_REP_STEPS = 4096
+_TF = 1 << 8
+_M = ic.Mnemonic
+_PUSHES_FLAGS = {_M.PUSHFQ, _M.PUSHF}
+_POPS_FLAGS = {_M.POPFQ, _M.POPF}
+_CACHE_HINTS = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
+
+
+def exception(cpu: Cpu, kind: EventKind) -> None:
+    """The engine would not go on at pc: what Linux makes of that (arch/x86/kernel/traps.c)."""
+    if kind is EventKind.NO_EXEC:
+        cpu.signal(SIGSEGV, cpu.engine.pc, _SEGV_ACCERR)
+    elif kind is EventKind.DIVIDE:
+        cpu.signal(SIGFPE, cpu.engine.pc, _FPE_INTDIV)
+    elif kind is EventKind.INTERRUPT:
+        _interrupt(cpu, cpu.engine.event().value)
+    else:
+        _refused(cpu, kind)
+
+
+def _refused(cpu: Cpu, kind: EventKind) -> None:
+    """The engine would not run the instruction: is that the program's fault, or ours?"""
+    pc = cpu.engine.pc
+    if cpu.space.prot_at(pc) & EXEC == 0:
+        cpu.signal(SIGSEGV, pc, _SEGV_ACCERR)
+        return
+    decoded = cpu.decode(pc)
+    if decoded.mnemonic in IN_USER_FAULTS or decoded.touches_system_register:
+        cpu.signal(SIGSEGV, 0, _SI_KERNEL)
+    elif decoded.mnemonic in (_M.UD0, _M.UD1, _M.UD2, _M.INVALID) and kind is EventKind.INVALID:
+        cpu.signal(SIGILL, pc, _ILL_ILLOPN)
+    elif decoded.mnemonic in _CACHE_HINTS:
+        _cache_hint(cpu, pc, decoded)
+    else:
+        raise Unsupported("the engine lacks this instruction")
+
+
+def _cache_hint(cpu: Cpu, pc: int, decoded: Decoded) -> None:
+    """Changes nothing that a program can see, but is a load of one byte to the debug registers."""
+    engine = cpu.engine
+    address = decoded.accesses()[0][0]
+    if not cpu.space.prot_at(address) & READ:
+        cpu.signal(SIGSEGV, address, _SEGV_ACCERR)
+        return
+    engine.pc += decoded.length
+    touched = [(s, 1, s.current(engine.raw_read)) for s in cpu.unit.touched(address, address + 1)]
+    report(cpu, pc, touched, 0)
+
+
+def _interrupt(cpu: Cpu, vector: int) -> None:
+    engine = cpu.engine
+    decoded = cpu.decode(engine.pc)
+    if vector == 3:
+        engine.pc += decoded.length
+        cpu.signal(SIGTRAP, 0, _SI_KERNEL, trap=True)
+    elif vector == 1:
+        engine.pc += decoded.length
+        cpu.db(0, "trap: icebp")
+        cpu.signal(SIGTRAP, engine.pc, _TRAP_BRKPT, trap=True)
+    elif vector == 0x80:
+        raise Unsupported("32-bit system calls are not emulated")
+    else:
+        cpu.signal(SIGSEGV, 0, _SI_KERNEL)
+
+
+def run_special_at(cpu: Cpu, pc: int) -> None:
+    """Run the instruction at pc, which may be one of ours."""
+    engine = cpu.engine
+    decoded = cpu.decode(pc)
+    if decoded.rep:
+        _repeat(cpu, pc, decoded)
+        _clear_upper_half(cpu, decoded)
+        return
+    try:
+        if run_special(engine, decoded, cpu.instructions):
+            cpu.surplus -= 1
+            cpu.rf_pc = -1
+            return
+    except Privileged:
+        cpu.signal(SIGSEGV, 0, _SI_KERNEL)
+        return
+    except UndefinedInstruction:
+        cpu.signal(SIGILL, pc, _ILL_ILLOPN)
+        return
+    if decoded.mnemonic in _PUSHES_FLAGS and _push_flags(cpu, pc, decoded):
+        return
+    if decoded.mnemonic in DIVISIONS and overflows(decoded, engine, cpu.space):
+        cpu.surplus -= 1
+        cpu.signal(SIGFPE, pc, _FPE_INTDIV)
+        return
+    image = _top_of_stack(cpu)
+    cpu.rf_pc = -1
+    cpu.event(engine.single())
+    _clear_upper_half(cpu, decoded)
+    if decoded.mnemonic in _POPS_FLAGS and engine.pc != pc:
+        cpu.guest_tf = bool(image & _TF)
+
+
+def _clear_upper_half(cpu: Cpu, decoded: Decoded) -> None:
+    """lodsd clears bits 63:32 of RAX, which the engine leaves."""
+    if decoded.mnemonic == _M.LODSD:
+        cpu.engine.set("RAX", cpu.engine.get("RAX") & 0xFFFF_FFFF)
+
+
+def _push_flags(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
+    """pushf, whose image the engine makes without bit 1; False where the store faults."""
+    engine = cpu.engine
+    address, size, _ = decoded.accesses()[0]
+    try:
+        cpu.space.check(address, size, WRITE)
+    except OSError:
+        return False
+    stack = cpu.stack(pc) if cpu.unit.data else 0
+    touched = [(slot, 2, slot.current(engine.raw_read)) for slot in cpu.unit.touched(address, address + size)]
+    flags = engine.get("RFLAGS") | (_TF if cpu.guest_tf else 0)
+    engine.write(address, flags.to_bytes(8, "little")[:size])
+    engine.set("RSP", address)
+    engine.pc += decoded.length
+    cpu.surplus -= 1
+    cpu.rf_pc = -1
+    report(cpu, pc, touched, stack)
+    return True
+
+
+def _top_of_stack(cpu: Cpu) -> int:
+    try:
+        return int.from_bytes(cpu.engine.read(cpu.engine.get("RSP"), 8), "little")
+    except EngineError:
+        return 0
+
+
+def _repeat(cpu: Cpu, pc: int, decoded: Decoded) -> None:
+    """A repeated string instruction: in bulk where nothing is watched, else element by element."""
+    engine = cpu.engine
+    cpu.rf_pc = -1
+    if engine.get("RCX") == 0:
+        cpu.rep_pc = -1
+        cpu.event(engine.single())
+        return
+    if not cpu.stepping and run_in_bulk(decoded, engine, cpu.space, cpu.unit):
+        cpu.surplus -= 1
+        cpu.rep_pc = -1
+        return
+    cpu.rep_pc = pc
+    for _ in range(1 if cpu.stepping else _REP_STEPS):
+        head = cpu.capture.head
+        kind = engine.single()
+        if kind is not EventKind.LIMIT:
+            cpu.event(kind)
+        else:
+            after_element(cpu, pc, decoded)
+        if engine.pc != pc or cpu.stop is not None or cpu.yielding or cpu.capture.head - head > 1:
+            return

@@ -1,0 +1,161 @@
+"""What an access hits: the instruction is finished, the slots asked, the hits recorded, the #DB delivered.
+
+Everything but plain hits, which `backends.emulated.hot` has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import iced_x86 as ic
+
+from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X
+from backends.emulated.decode import AccessList, Decoded
+from backends.emulated.engine import EventKind
+from backends.ring import FLAG_KERNEL, FLAG_SAME_DB
+
+if TYPE_CHECKING:
+    from backends.emulated.cpu import Cpu
+    from backends.emulated.debug_unit import DataSlot
+
+__all__ = ["after_element", "data_access", "execute_hit", "faulted_after_all", "kernel_hit", "report"]
+
+_SIGSEGV = 11
+
+
+def _as_before(cpu: Cpu, decoded: Decoded, accesses: AccessList) -> tuple[AccessList, int]:
+    """Accesses as they were before the instruction, and by how much rsp has moved since.
+
+    When they fault, a string instruction has advanced RSI and RDI already, and `pop [m]` RSP if its store faults.
+    """
+    engine = cpu.engine
+    if decoded.is_string:
+        shift = -decoded.element if engine.read_register("DF") else decoded.element
+        return tuple([(address - shift, size, kind) for address, size, kind in accesses]), 0
+    if decoded.mnemonic == ic.Mnemonic.POP and len(accesses) == 2 and engine.event().write:
+        size = accesses[0][1]
+        on_stack = decoded.instruction.memory_base == ic.Register.RSP
+        moved = [(at - size if kind == 1 or on_stack else at, n, kind) for at, n, kind in accesses]
+        return tuple(moved), size
+    return accesses, 0
+
+
+def data_access(cpu: Cpu, faulted: bool) -> None:
+    """Finish the instruction at pc, which touches a data slot's bytes, and report what it hit.
+
+    Nothing may write pc before it is finished. `faulted`: the engine came back from the middle of it.
+    """
+    engine, unit = cpu.engine, cpu.unit
+    pc = engine.pc
+    decoded = cpu.decoded.get(pc) or cpu.decode(pc)
+    accesses = decoded.accesses()
+    plain = len(accesses) == 1 and not decoded.is_string and not unit.overlapping
+    if plain and not cpu.stepping and not engine.has_breakpoint(pc):
+        cpu.quick[pc] = decoded.accesses
+    if faulted:
+        cpu.surplus += 1
+        accesses, popped = _as_before(cpu, decoded, accesses)
+    else:
+        popped = 0
+    touched: list[tuple[DataSlot, int, int]] = []
+    for slot in unit.data:
+        kinds = 0
+        for address, size, kind in accesses:
+            if address < slot.end and slot.start < address + size:
+                kinds |= kind
+        if kinds:
+            touched.append((slot, kinds, slot.current(engine.raw_read)))
+    stack = cpu.stack(pc, popped) if touched else 0
+    if len(touched) == len(unit.data) == 1:
+        slot = touched[0][0]
+        slot.lift()
+        event = engine.single()
+        slot.deny()
+    else:
+        unit.lift_all()
+        event = engine.single()
+        unit.deny_all()
+    if event is not EventKind.LIMIT:
+        faulted_after_all(cpu, event)
+        return
+    cpu.rf_pc = -1
+    unit.forget_values()
+    if decoded.rep:
+        after_element(cpu, pc, decoded)
+    report(cpu, pc, touched, stack)
+
+
+def report(cpu: Cpu, pc: int, touched: Sequence[tuple[DataSlot, int, int]], stack: int) -> None:
+    """The instruction at `pc` has finished: record what it hit, in the order of the registers."""
+    hit = [row for row in touched if row[1] & row[0].kinds]
+    if not hit:
+        return
+    ip, time, sinks = cpu.engine.pc, cpu.instructions, tuple(cpu.sinks)
+    wanted = cpu.deliver(sum(1 << slot.index for slot, _, _ in hit), "trap: data")
+    flags = 0
+    for slot, kinds, old in hit:
+        if wanted >> slot.index & 1:
+            cpu.capture.hit(
+                sinks[slot.index], time, ip, pc, slot.start, slot.length, slot.index,
+                ACCESS_W if kinds & 2 else ACCESS_R, slot.current(cpu.engine.raw_read), old, stack, flags,
+            )  # fmt: skip
+            flags = FLAG_SAME_DB
+
+
+def kernel_hit(cpu: Cpu, touched: Sequence[tuple[DataSlot, int, int]]) -> None:
+    """The kernel accessed watched bytes of user memory: a #DB in kernel mode, for those who want to know of it.
+
+    The emulated kernel has no code of its own, so the hit shows the system call instruction.
+    """
+    pc, time, sinks = cpu.engine.pc, cpu.instructions, tuple(cpu.sinks)
+    hits = sum(1 << slot.index for slot, _, _ in touched)
+    cpu.db(hits, "trap: data, in kernel mode")
+    wanted = cpu.on_db(hits, False, False)
+    flags = FLAG_KERNEL
+    for slot, kinds, old in touched:
+        slot.value = None
+        if wanted >> slot.index & 1:
+            cpu.capture.hit(
+                sinks[slot.index], time, pc, pc, slot.start, slot.length, slot.index,
+                ACCESS_W if kinds & 2 else ACCESS_R, slot.current(cpu.engine.raw_read), old, 0, flags,
+            )  # fmt: skip
+            flags = FLAG_KERNEL | FLAG_SAME_DB
+
+
+def faulted_after_all(cpu: Cpu, kind: EventKind) -> None:
+    """Its other operand is not accessible either: the instruction's own fault, and its data matches are dropped."""
+    if kind is EventKind.DENIED:
+        cpu.signal(_SIGSEGV, cpu.engine.event().address, 2)  # SEGV_ACCERR
+    else:
+        cpu.event(kind)
+
+
+def after_element(cpu: Cpu, pc: int, decoded: Decoded) -> None:
+    """Bookkeeping after one element of a `rep`; after the last one, go on to the next instruction."""
+    engine = cpu.engine
+    if engine.pc != pc:  # a comparison ended it
+        cpu.rep_pc = -1
+        return
+    cpu.surplus += 1
+    cpu.rep_pc = pc
+    read = engine.read_register
+    ended = not read("RCX") or (decoded.condition is not None and read("ZF") != decoded.condition)
+    if ended:
+        engine.single()
+        cpu.rep_pc = -1
+
+
+def execute_hit(cpu: Cpu, pc: int, hits: int) -> None:
+    """pc is at an address that these slots break at: a fault before the instruction.
+
+    Linux's handler sets RF, so that the instruction then runs (x86 hw_breakpoint.c hw_breakpoint_handler).
+    """
+    cpu.rf_pc = pc
+    stack, time, sinks = cpu.stack(pc), cpu.instructions, tuple(cpu.sinks)
+    wanted = cpu.deliver(hits, "fault: execute")
+    flags = 0
+    for slot in range(4):
+        if wanted >> slot & 1:
+            cpu.capture.hit(sinks[slot], time, pc, pc, pc, 1, slot, ACCESS_X, 0, 0, stack, flags)
+            flags = FLAG_SAME_DB

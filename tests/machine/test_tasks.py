@@ -1,0 +1,213 @@
+"""Threads, processes and signals: the same output as natively, whatever the CPUs and the quantum, every time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from backends.base import Launch
+from backends.emulated.backend import EmulatedBackend
+from backends.model import BreakpointRequest
+from backends.ring import create_memfd
+from backends.ring_reader import RingReader
+from symbols.elf import ElfImage
+from symbols.table import SymbolTable
+from tests.machine.tasks_programs import FORKS, RF, SIGNALS, STEPS, THREADS, built
+
+Row = tuple[int, int, int, int, int]
+
+
+class Done:
+    """A machine that ran until it stood still."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        slots: tuple[BreakpointRequest, ...] = (),
+        *,
+        cpus: int = 2,
+        quantum: int = 1000,
+        slices: int = 20_000,
+    ) -> None:
+        fd = create_memfd(1 << 14)
+        self.backend = EmulatedBackend(fd)
+        ring = RingReader(fd)
+        os.close(fd)
+        self.backend.launch(
+            Launch(argv[0], tuple(argv[1:]), allow=("exec",), stacks=False, cpus=cpus, quantum=quantum)
+        )
+        if slots:
+            self.backend.arm(slots)
+        self.backend.resume()
+        for _ in range(slices):
+            if not self.backend.running:
+                break
+            self.backend.run_slice()
+        self.view = self.backend.view()
+        self.rows: list[Row] = [
+            (int(row["tid"]), int(row["cpu"]), int(row["insn_ip"]), int(row["value"]), int(row["time"]))
+            for row in ring.read(0, 1 << 14)
+        ]
+        self.output = b"".join(data for _, data in self.backend.output(0)).decode()
+
+
+def native(argv: list[str]) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20).stdout
+
+
+def symbol(path: str, name: str) -> int:
+    return SymbolTable(ElfImage.open(path)).find(name)[0].value
+
+
+@pytest.mark.parametrize(("cpus", "quantum"), [(1, 777), (2, 1000), (3, 10_000), (4, 100)])
+@pytest.mark.parametrize("link", ["-static", "-no-pie"])
+def test_threads_print_what_they_print_natively(tmp_path: Path, cpus: int, quantum: int, link: str) -> None:
+    program = built(tmp_path, THREADS, "-O1", link)
+    done = Done([program], cpus=cpus, quantum=quantum)
+    assert done.view.stop.text == "the program has ended: exit status 0"
+    assert done.output == native([program])
+
+
+def test_children_print_what_they_print_natively(tmp_path: Path) -> None:
+    program = built(tmp_path, FORKS, "-O1")
+    expected = native([program])
+    for cpus in (1, 2):
+        done = Done([program], cpus=cpus)
+        assert (done.output, done.view.exit_status) == (expected, 7)
+
+
+def test_signal_handlers_print_what_they_print_natively(tmp_path: Path) -> None:
+    program = built(tmp_path, SIGNALS, "-O1", "-no-pie")
+    expected = native([program])
+    assert expected.startswith("10 110 12 on stack: 1\n11 1 1\n77 3.50 2.50\nback with 8\nblocked 0 then 1\n")
+    assert Done([program]).output == expected
+
+
+def test_the_trap_flag_and_int3_as_natively(tmp_path: Path) -> None:
+    program = built(tmp_path, STEPS, "-O1", "-no-pie")
+    expected = native([program])
+    assert expected.count(":2") == 5
+    assert Done([program]).output == expected
+
+
+def test_the_same_program_makes_the_same_schedule(tmp_path: Path) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    address = symbol(program, "counter")
+    slots = (BreakpointRequest(address, 8, "w", tid=None, cpu=0), BreakpointRequest(address, 8, "w", cpu=1))
+    first, second = (Done([program], slots, quantum=333) for _ in range(2))
+    assert first.rows == second.rows
+    assert len(first.rows) == 1600
+    assert {row[1] for row in first.rows} == {0, 1}
+    assert {row[0] for row in first.rows} == {1001, 1002, 1003, 1004}
+    assert [row[3] for row in first.rows] == list(range(1, 1601))
+    times = [row[4] for row in first.rows]
+    assert times == sorted(times)
+    assert first.view.instructions == second.view.instructions
+
+
+def test_a_breakpoint_of_one_cpu_sees_what_runs_there_only(tmp_path: Path) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    slot = BreakpointRequest(symbol(program, "counter"), 8, "w", cpu=1)
+    rows = Done([program], (slot,), quantum=500).rows
+    assert rows
+    assert {row[1] for row in rows} == {1}
+    assert len(rows) < 1600
+
+
+def test_a_task_breakpoint_follows_its_task_over_cpus_and_nobody_else(tmp_path: Path) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    slot = BreakpointRequest(symbol(program, "ready"), 4, "rw")
+    rows = Done([program], (slot,)).rows
+    assert {row[0] for row in rows} == {1000}  # the first task reads it once, at the end
+
+
+def test_the_schedule_does_not_depend_on_the_size_of_the_slices(tmp_path: Path) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    slot = BreakpointRequest(symbol(program, "counter"), 8, "w", cpu=0)
+
+    def rows(budget: int) -> list[Row]:
+        fd = create_memfd(1 << 14)
+        backend, ring = EmulatedBackend(fd), RingReader(fd)
+        os.close(fd)
+        backend.launch(Launch(program, stacks=False, quantum=1000))
+        backend.arm((slot,))
+        backend.resume()
+        while backend.running:
+            backend._budget = budget
+            backend.run_slice()
+        return [
+            (int(r["tid"]), int(r["cpu"]), int(r["insn_ip"]), int(r["value"]), int(r["time"]))
+            for r in ring.read(0, 1 << 14)
+        ]
+
+    assert rows(313) == rows(1 << 20)
+
+
+def test_rf_travels_through_a_signal_frame(tmp_path: Path) -> None:
+    """perf's own puzzle (tools/perf/tests/bp_signal.c) needs this: one hit of the instruction, one of the handler."""
+    program = built(tmp_path, RF, "-O1", "-no-pie")
+    stub, handler = symbol(program, "stub"), symbol(program, "handler")
+    slots = (BreakpointRequest(stub, 1, "x"), BreakpointRequest(handler, 1, "x"))
+    fd = create_memfd(1 << 10)
+    backend, ring = EmulatedBackend(fd), RingReader(fd)
+    os.close(fd)
+    backend.launch(Launch(program, stacks=False))
+    backend.arm((BreakpointRequest(stub, 1, "x", stop=True), slots[1]))
+    backend.resume()
+    while backend.running:
+        backend.run_slice()
+    assert backend.view().stop.reason == "hit"  # at the instruction, RF set, and now a signal comes
+    system = backend._machine.linux.system
+    from backends.emulated.linux.sending import send, siginfo
+
+    send(system, backend._first.process, 10, siginfo(10, 0, "iI", 1, 0))
+    backend.resume()
+    while backend.running:
+        backend.run_slice()
+    assert backend.view().exit_status == 0
+    assert [int(row["ip"]) for row in ring.read(0, 100)] == [stub, handler, handler]
+    assert b"".join(data for _, data in backend.output(0)) == b"2 2\n"
+
+
+def test_exec_and_exit_free_what_ptrace_held(tmp_path: Path) -> None:
+    program = built(tmp_path, FORKS, "-O1", "-no-pie")
+    fd = create_memfd(1 << 10)
+    backend = EmulatedBackend(fd)
+    os.close(fd)
+    backend.launch(Launch("/usr/bin/env", (program, "x"), stacks=False, allow=("exec",)))
+    backend.ptrace_poke(None, 0, 0x1000_0000)
+    backend.ptrace_poke(None, 7, 0xD0001)
+    assert backend.view().cpus[0].free == 3
+    backend.resume()
+    seen = set()
+    while backend.running:
+        backend._budget = 20_000
+        backend.run_slice()
+        view = backend.view()
+        if view.tasks and view.program == program:
+            seen.add((view.cpus[0].free, view.tasks[0].ptrace_dr7, view.tasks[0].comm))
+    assert seen == {(4, 0, "p")}
+    assert backend.view().exit_status == 5
+
+
+def test_a_deadlock_is_said_to_be_one(tmp_path: Path) -> None:
+    source = (
+        "#include <pthread.h>\nint main(void) { pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;\n"
+        " pthread_mutex_lock(&m); pthread_mutex_lock(&m); return 0; }\n"
+    )
+    done = Done([built(tmp_path, source, "-O0")])
+    assert done.view.state == "failed"
+    assert "deadlock: nobody will wake task 1000 for futex" in done.view.stop.text
+
+
+def test_shared_memory_over_fork_is_refused_by_name(tmp_path: Path) -> None:
+    source = (
+        "#include <sys/mman.h>\n#include <unistd.h>\n"
+        "int main(void) { mmap(0, 4096, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0); return fork() ? 0 : 1; }\n"
+    )
+    done = Done([built(tmp_path, source, "-O0")])
+    assert done.view.state == "failed"
+    assert "shared memory" in done.view.stop.text
