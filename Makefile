@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint format bench screenshots programs wheel clean FORCE
+.PHONY: help demo test test-quick fidelity-kernel lint format bench screenshots programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,9 @@ test: $(VENV)/dev.stamp ## every test that this machine allows; skips say why
 
 test-quick: $(VENV)/dev.stamp ## the tests that take less than a second each
 	@$(BIN)/python -m pytest -rfEs -q -m "not slow"
+
+fidelity-kernel: $(VENV)/dev.stamp ## this kernel against the model of it: random requests for SECONDS (60), as root also unprivileged and CPU-wide
+	@$(BIN)/python -m tests.live.fidelity --seconds $(or $(SECONDS),60)
 
 lint: $(VENV)/dev.stamp ## ruff, formatting, mypy --strict (tests too), import contracts
 	@$(BIN)/ruff check

@@ -10,7 +10,7 @@ How a machine uses it:
 * `debug_exception` when its hardware has matched: it says which events counted, which signals follow, and whether the handler
   set RF. Hits of slots that are not in `attentive` do nothing but count, so a machine may collect them and call
   `quiet_hits` once for many;
-* `signal_delivered` when a TRAP_PERF SIGTRAP has been delivered: until then further ones coalesce;
+* `signal_delivered` when one of a task's `signals` has been delivered, `return_to_user` after kernel-mode hits;
 * `enter` and `leave` around an NMI or machine check, where DR7 is off;
 * the owners: `perf`, `ptrace`, `kgdb`, `kvm`, `ksym`, `wprobe`, each with the calls its users know;
 * `write` for a register that a person writes past the books.
@@ -18,25 +18,41 @@ How a machine uses it:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
 from backends.base import HwbpError
 from backends.emulated.kernel.config import KernelConfig
 from backends.emulated.kernel.events import PerfEvent, Regs, State
-from backends.emulated.kernel.exceptions import DebugException, handle
+from backends.emulated.kernel.exceptions import DebugException, handle, return_to_user
 from backends.emulated.kernel.inherit import inherit_events
 from backends.emulated.kernel.journal import Journal
 from backends.emulated.kernel.kgdb import Kgdb
+from backends.emulated.kernel.ksym import KsymTracer
+from backends.emulated.kernel.kvm import Kvm
 from backends.emulated.kernel.perf import Perf
 from backends.emulated.kernel.ptrace import Ptrace
 from backends.emulated.kernel.registers import CpuRegisters, DebugRegisters, RegisterFile
 from backends.emulated.kernel.scheduling import Scheduler, overflows
 from backends.emulated.kernel.slots import HwBreakpointLayer
 from backends.emulated.kernel.tasks import CLONE_THREAD, CLONE_VM, Siginfo, Task, TaskKind, TaskTable
+from backends.emulated.kernel.wprobe import Wprobes
 
-__all__ = ["Kernel"]
+__all__ = ["KERNEL_SYMBOLS", "Kernel"]
+
+KERNEL_SYMBOLS: Mapping[str, int] = MappingProxyType(
+    {
+        "jiffies": 0xFFFF_FFFF_8220_5000,
+        "jiffies_64": 0xFFFF_FFFF_8220_5000,
+        "pid_max": 0xFFFF_FFFF_8220_6040,
+        "init_pid_ns": 0xFFFF_FFFF_8220_6080,
+        "panic_timeout": 0xFFFF_FFFF_8220_7004,
+        "schedule": 0xFFFF_FFFF_8190_0000,
+        "do_nanosleep": 0xFFFF_FFFF_8190_4000,
+    }
+)
+"""The emulated kernel's kallsyms: data and functions that kgdb and ftrace may name. Nothing runs there by itself."""
 
 
 class Kernel:
@@ -63,8 +79,7 @@ class Kernel:
         self.scheduler = Scheduler(self.cpus)
         self.tasks = TaskTable()
         self.idle_dr6 = [0] * len(units)
-        self.sigtraps: list[tuple[Task, PerfEvent]] = []
-        self.refused: Counter[str] = Counter()
+        self.pending_disable: list[PerfEvent] = []
         self._ids = 0
         self._tids = 1000
         self._mms = 0
@@ -72,6 +87,10 @@ class Kernel:
         self.perf = Perf(self)
         self.ptrace = Ptrace(self)
         self.kgdb = Kgdb(self)
+        self.kvm = Kvm(self)
+        self.symbols: dict[str, int] = dict(KERNEL_SYMBOLS)
+        self.ksym = KsymTracer(self, self.symbols.get)
+        self.wprobe = Wprobes(self, self.symbols.get)
 
     def new_id(self) -> int:
         """A number for a new event. Never used twice."""
@@ -230,10 +249,20 @@ class Kernel:
         """#DB on a CPU. `dr6` is DR6 as the exception delivered it (active-low bits as in hardware), `ip` the saved
         instruction pointer. Linux reads DR6 and writes its base value back at once (debug_read_reset_dr6)."""
         self.cpus[cpu].write(6, 0xFFFF_0FF0, "db")
-        result = handle(self, cpu, dr6, Regs(ip, user))
-        for task, signal in result.signals:
-            task.signals.append(signal)
-        return result
+        return handle(self, cpu, dr6, Regs(ip, user))
+
+    def run_irq_work(self) -> None:
+        """Events that have used up their limit are disabled once the #DB handler is over, and DR7 is back."""
+        while self.pending_disable:
+            self.scheduler.disable(self.pending_disable.pop())
+
+    def return_to_user(self, cpu: int) -> tuple[Siginfo, ...]:
+        """The task on this CPU goes back to user mode: what hits in the kernel's mode left to be signalled then.
+
+        `debug_exception` has done this itself for a #DB in user mode.
+        """
+        task = self.current(cpu)
+        return return_to_user(task) if task is not None else ()
 
     def quiet_hits(self, event: PerfEvent, hits: int) -> int:
         """`hits` user-mode hits of an event that is `quiet`, each a #DB of its own or shared with other quiet events.
@@ -249,12 +278,6 @@ class Kernel:
     def signal_delivered(self, task: Task, signal: Siginfo) -> None:
         """A signal of `task.signals` has been delivered, or thrown away."""
         task.signals.remove(signal)
-        if signal.code == 6:
-            for pair in list(self.sigtraps):
-                if pair[0] is task and pair[1].attr.bp_addr == signal.address:
-                    pair[1].pending_sigtrap = False
-                    self.sigtraps.remove(pair)
-                    break
 
     # -- contexts in which the kernel keeps its own breakpoints off
 

@@ -14,7 +14,7 @@ from backends.emulated.kernel.tasks import Siginfo, Task
 if TYPE_CHECKING:
     from backends.emulated.kernel.core import Kernel
 
-__all__ = ["DebugException", "Fired", "Ignored", "Why", "handle"]
+__all__ = ["DebugException", "Fired", "Ignored", "Why", "handle", "return_to_user"]
 
 SIGTRAP: Final = 5
 TRAP_BRKPT, TRAP_TRACE, TRAP_HWBKPT, TRAP_PERF = 1, 2, 4, 6
@@ -49,7 +49,7 @@ class Ignored:
 class DebugException:
     """What one #DB came to.
 
-    `signals` are for whoever they name, to be delivered at the return to user mode. `sets_rf`: the handler set RF in the saved
+    `signals` were put into the `signals` of the tasks they name, which are to be delivered at the return to user mode. `sets_rf`: the handler set RF in the saved
     flags, because an execute slot was served. `kgdb`: the machine stands in kgdb now, until it is told to go on.
     `stop`: an event that was hit asks that the machine stands still.
     """
@@ -138,9 +138,7 @@ class _Handling:
         task = self.task
         if event.attr.flag("sigtrap") and task is not None and not event.pending_sigtrap:
             event.pending_sigtrap = True
-            info = Siginfo(SIGTRAP, TRAP_PERF, event.attr.bp_addr, event.attr.sig_data, TYPE_BREAKPOINT)
-            self.signals.append((task, info))
-            self.kernel.sigtraps.append((task, event))
+            task.task_work.append(event)
         if event.handler is not None:
             event.handler(event, self.regs, self.cpu)
         fasync = event.fasync or (event.parent.fasync if event.parent is not None else None)
@@ -150,7 +148,9 @@ class _Handling:
             if target is not None and not target.dead:
                 self.signals.append((target, Siginfo(number, band, data=event.owner.fd or 0)))
         if last:
-            self.kernel.scheduler.disable(event)
+            self.kernel.pending_disable.append(
+                event
+            )  # perf_event_disable_inatomic: an irq_work, after the handler
         return last
 
     def user(self) -> None:
@@ -195,4 +195,28 @@ def handle(kernel: Kernel, cpu: int, dr6: int, regs: Regs) -> DebugException:
         handling.user()
     else:
         handling.kernel_mode()
+    if not handling.kgdb:
+        kernel.run_irq_work()
+    for task, signal in handling.signals:
+        task.signals.append(signal)
+    if regs.user and handling.task is not None:
+        task = handling.task
+        handling.signals += [(task, signal) for signal in return_to_user(task)]
     return handling.result()
+
+
+def return_to_user(task: Task) -> tuple[Siginfo, ...]:
+    """task_work_run with perf_pending_task: attr.sigtrap's signals, the last hit first.
+
+    SIGTRAP is a legacy signal: while one is pending for the thread, the next is lost.
+    """
+    sent: list[Siginfo] = []
+    while task.task_work:
+        event = task.task_work.pop()
+        event.pending_sigtrap = False
+        if task.exiting or any(signal.number == SIGTRAP for signal in task.signals):
+            continue
+        info = Siginfo(SIGTRAP, TRAP_PERF, event.attr.bp_addr, event.attr.sig_data, TYPE_BREAKPOINT)
+        task.signals.append(info)
+        sent.append(info)
+    return tuple(sent)

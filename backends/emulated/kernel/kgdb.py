@@ -184,6 +184,7 @@ class Kgdb:
         for registers, saved, cause in at_exit:
             registers.restore_saved(saved, cause)
         self.stopped = None
+        self._kernel.run_irq_work()
         for registers in self._kernel.cpus:
             self._kernel.journal.mark(registers.cpu, "kgdb resume")
 

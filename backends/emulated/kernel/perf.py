@@ -76,6 +76,8 @@ class Perf:
         leader = None
         if group_fd != -1:
             leader = self._file(caller, group_fd).event
+            if kernel.config.version >= (6, 15, 0) and leader.state <= State.EXIT:
+                raise _no("ENODEV", f"the task of descriptor {group_fd}'s event has ended")
             if flags & FD_NO_GROUP:
                 leader = None
         target: Task | None = None

@@ -84,7 +84,8 @@ class Task:
     `pinned` are the CPUs it may run on (empty: all). `capabilities` are those of `config.CAPABILITIES` it has.
     `exiting` is PF_EXITING; `dead` tasks are in the table until they are reaped. `cpu` is the CPU it runs on now.
     `ptrace_bps`, `ptrace_dr7` and `virtual_dr6` are its thread_struct (x86): virtual_dr6 in positive polarity.
-    `signals` are those that a breakpoint raised and that were not delivered yet.
+    `signals` are those that a breakpoint raised and that were not delivered yet; `task_work` the events with
+    attr.sigtrap whose signal is sent at the next return to user mode.
     """
 
     tid: int
@@ -109,6 +110,7 @@ class Task:
     virtual_dr6: int = 0
     single_step: bool = False
     signals: list[Siginfo] = field(default_factory=list)
+    task_work: list[PerfEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ctx.task = self
