@@ -43,7 +43,8 @@ _IP, _CS, _BP, _SP, _ADDRESS = 128, 136, 32, 152, 176
 FRAMES: Final = 15
 """Return addresses in a record, beyond the ip itself."""
 TOP_WORDS: Final = 8
-"""Words from rsp on that a record with a stack carries: a leaf without a frame has its caller there."""
+"""Words from rsp on that a record with a stack carries: a leaf without a frame has its caller there. Without a stack it is
+one: behind a call it says which call that was."""
 FLAG_KERNEL_MODE: Final = 1
 FLAG_VALUE: Final = 2
 
@@ -97,9 +98,10 @@ def _dtype(stacks: bool) -> np.dtype[Any]:
         ("flags", "u1"),
         ("comm", "<u8", (2,)),
         ("regs", "<u8", (len(REGISTERS),)),
+        ("top", "<u8", (TOP_WORDS if stacks else 1,)),
     ]
     if stacks:
-        fields += [("top", "<u8", (TOP_WORDS,)), ("frames", "<u8", (FRAMES,))]
+        fields.append(("frames", "<u8", (FRAMES,)))
     return np.dtype(fields)
 
 
@@ -163,6 +165,9 @@ class HitProgram:
         for number, where in enumerate(_PT_REGS):
             a.load(1, 6, where).store(9, layout.offset("regs") + 8 * number, 1)
         self._value(a)
+        words = TOP_WORDS if layout.stacks else 1
+        a.move(1, 9).alu(1, "+=", layout.offset("top")).set(2, 8 * words).load(3, 6, _SP)
+        a.call(Helper.PROBE_READ_USER)  # which leaves zeros where it cannot read
         if layout.stacks:
             self._stack(a)
         a.move(1, 9).set(2, 1).call(Helper.RINGBUF_SUBMIT)  # 1: BPF_RB_NO_WAKEUP
@@ -190,12 +195,10 @@ class HitProgram:
         a.store(9, layout.offset("flags"), 2, 1)
 
     def _stack(self, a: Assembler) -> None:
-        """The words at rsp, and the chain of frame pointers: rising, each frame (saved rbp, return address)."""
-        layout = self.layout
-        top, frames = layout.offset("top"), layout.offset("frames")
+        """The chain of frame pointers: rising, each frame (saved rbp, return address)."""
+        frames = self.layout.offset("frames")
         for number in range(FRAMES):
             a.store_value(9, frames + 8 * number, 0)
-        a.move(1, 9).alu(1, "+=", top).set(2, 8 * TOP_WORDS).load(3, 6, _SP).call(Helper.PROBE_READ_USER)
         a.load(8, 6, _BP)
         for number in range(FRAMES):
             a.move(1, 10).alu(1, "+=", -32).set(2, 16).move(3, 8).call(Helper.PROBE_READ_USER)

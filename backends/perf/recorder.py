@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backends.model import Frame, Site
-from backends.perf.culprits import UNKNOWN, Culprit, Culprits
-from backends.perf.program import FLAG_KERNEL_MODE, FLAG_VALUE, REGISTERS
+from backends.model import Frame, Site, WatchType
+from backends.perf.culprits import Culprits
+from backends.perf.program import FLAG_KERNEL_MODE, FLAG_VALUE
 from backends.perf.stacks import StackTable
 from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES
 from backends.ring_reader import record_dtype
@@ -30,9 +30,7 @@ _MOST_SITES: Final = 65_536
 _TRAP = FROM_CODES.index("trap")
 _DECODED = FROM_CODES.index("decoded")
 _PREVIOUS = FROM_CODES.index("previous")
-_R, _X = ACCESS_CODES.index("r"), ACCESS_CODES.index("x")
-_EFLAGS = REGISTERS.index("eflags")
-_DF: Final = 1 << 10
+_X, _R, _W, _RW = (ACCESS_CODES.index(code) for code in ("x", "r", "w", "rw"))
 _COUNT, _FIRST, _LAST, _VALUE, _OLD, _STACK = range(6)
 
 
@@ -42,7 +40,7 @@ class Armed:
     [count, first time, last time, value, old, stack]; `last` is the last value seen in each process."""
 
     id: int
-    type: str
+    type: WatchType
     length: int
     hits: int
     sites: dict[int, list[Any]]
@@ -62,7 +60,7 @@ class Recorder:
         self._comm_numbers: dict[bytes, int] = {}
         self._value_from = _TRAP
 
-    def arm(self, id: int, type: str, length: int) -> None:  # noqa: A002 - the model's words
+    def arm(self, id: int, type: WatchType, length: int) -> None:  # noqa: A002 - the model's words
         """A breakpoint whose hits will come."""
         self._armed[id] = Armed(id, type, length, 0, {}, {})
 
@@ -101,33 +99,22 @@ class Recorder:
         self._writer.append(rows)
 
     def _one(self, armed: Armed, rows: Array, raw: Array) -> None:
-        """What depends on the breakpoint: length, culprit, access, old value."""
+        """What depends on the breakpoint: length, culprit, access, and values that are not in memory's own word."""
         rows["length"] = armed.length
-        ips, inverse = np.unique(rows["ip"], return_inverse=True)
-        found = [self._find(ip, armed.type) for ip in ips.tolist()]
-        rows["insn_ip"] = np.array([culprit.insn_ip for culprit in found], np.uint64)[inverse]
-        rows["access"] = np.array([culprit.access for culprit in found], np.uint8)[inverse]
-        for number, culprit in enumerate(found):
-            if culprit.elements:
-                self._elements(culprit, np.flatnonzero(inverse == number), rows, raw)
-        if armed.type != "x":
-            self._old(armed, rows)
-
-    def _find(self, ip: int, kind: str) -> Culprit:
-        return UNKNOWN if ip >> 63 and kind != "x" else self._culprits.find(ip, kind)
-
-    @staticmethod
-    def _elements(culprit: Culprit, where: Array, rows: Array, raw: Array) -> None:
-        """Hits at a `rep`: those whose last element lies in the window are its own."""
-        registers = raw["regs"][where]
-        down = registers[:, _EFLAGS] & np.uint64(_DF) != 0
-        size, start = np.uint64(culprit.size), rows["address"][where]
-        end = start + rows["length"][where].astype(np.uint64)
-        for register, access in culprit.elements:
-            at = np.where(down, registers[:, register] + size, registers[:, register] - size)
-            mine = where[(at < end) & (at + size > start)]
-            rows["insn_ip"][mine] = rows["ip"][mine]
-            rows["access"][mine] = access
+        if armed.type == "x":
+            rows["insn_ip"], rows["access"] = rows["ip"], _X
+            return
+        rows["access"] = _W if armed.type == "w" else _RW
+        user = np.flatnonzero(raw["flags"] & FLAG_KERNEL_MODE == 0)
+        found = self._culprits.find(raw[user], armed.type, armed.length) if len(user) else None
+        if found is not None:
+            rows["insn_ip"][user], rows["access"][user] = found.insn_ip, found.access
+            told = found.value_known & (rows["value_from"][user] == 0)
+            rows["value"][user[told]], rows["value_from"][user[told]] = found.value[told], _DECODED
+        self._old(armed, rows)
+        if found is not None:  # what an exchange left in a register is surer than the hit before
+            kept = found.old_known & (found.access == _W)
+            rows["old"][user[kept]], rows["old_from"][user[kept]] = found.old[kept], _DECODED
 
     @staticmethod
     def _old(armed: Armed, rows: Array) -> None:
