@@ -380,8 +380,12 @@ def _script(options: SimpleNamespace, program: list[str] | None) -> int:
 
 def _slots(options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "slots")
-    from tui.text.slots import slots
+    from tui.text.slots import disarm, slots
 
+    if options.disarm:
+        if options.pid is None:
+            raise CommandLineError("--disarm needs the process: hwbp-tui slots PID --disarm")
+        return disarm(options.pid, json=options.json)
     return slots(options.pid, json=options.json)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal
 
 from backends.model import Owner
+from symbols.dataclass import dataclass
 
 __all__ = ["SLOTS", "Books", "CpuBook", "Holding", "Target", "used_slots"]
 

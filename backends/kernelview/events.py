@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from backends.kernelview.layout import Layout, Record
 from backends.kernelview.memory import Memory, UnreadableError
 from backends.kernelview.percpu import PerCpu
 from backends.kernelview.tasks import Tasks
+from symbols.dataclass import dataclass
 
 __all__ = ["KERNEL", "Event", "Events"]
 

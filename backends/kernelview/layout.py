@@ -6,10 +6,9 @@ assumed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from backends.kernelview.btf import Btf, Field
 from backends.kernelview.memory import Memory
+from symbols.dataclass import dataclass
 
 __all__ = ["Layout", "Record", "Shape"]
 

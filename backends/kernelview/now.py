@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backends.base import HwbpError
 from backends.kernelview.books import Books, Holding
-from backends.kernelview.procfs import books_from_proc
+from backends.kernelview.procfs import books_from_proc, hints
 from backends.kernelview.scanner import Scanner
 
 __all__ = ["books_now", "describe", "holders", "holders_in"]
@@ -30,13 +30,18 @@ def holders(pid: int | None = None) -> tuple[str, ...]:
     """One line for each breakpoint that stands in the way of a request, for `HwbpError.holders`.
 
     With a PID: what watches that process or its threads, and what is bound to a CPU; without: all. Where the kernel's
-    books are closed: the hints of /proc. Never raises.
+    books are closed: whoever may be holding some, by what /proc shows. Never raises.
     """
     try:
-        books = books_now()
-        return holders_in(books, pid) if books.source == "kernel books" else books.unknown
+        scanner = Scanner.of_host()
+    except (HwbpError, OSError):
+        return hints(pid)
+    try:
+        return holders_in(scanner.scan(), pid)
     except (HwbpError, OSError):
         return ()
+    finally:
+        scanner.close()
 
 
 def holders_in(books: Books, pid: int | None = None) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from backends.base import HwbpError
 from backends.kernelview.btf import Btf
 from backends.kernelview.memory import Memory, UnreadableError
+from symbols.dataclass import dataclass
 
 __all__ = ["PerCpu"]
 

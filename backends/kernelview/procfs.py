@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from typing import Final
 
 from backends.kernelview.books import Books
+from symbols.dataclass import dataclass
 
-__all__ = ["PerfDescriptors", "Traced", "books_from_proc", "perf_descriptors", "traced"]
+__all__ = ["PerfDescriptors", "Traced", "books_from_proc", "hints", "perf_descriptors", "traced"]
 
-_PERF: str = "anon_inode:[perf_event]"
+_PERF: Final = "anon_inode:[perf_event]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,20 @@ def traced(pid: int | None = None) -> list[Traced]:
                     found.append(Traced(each, _comm(each), tracer, _comm(tracer)))
                 break
     return found
+
+
+def hints(pid: int | None = None) -> tuple[str, ...]:
+    """One short line for each process that may hold slots. With a PID: the tracer of that process and whoever has perf
+    events, which may watch it."""
+    found = [
+        f"perhaps perf {holder.pid} ({holder.comm}): {_count(len(holder.fds), 'perf event')} open"
+        for holder in perf_descriptors()[0]
+    ]
+    found += [
+        f"perhaps ptrace {pair.tracer} ({pair.tracer_comm}): it traces {pair.pid} ({pair.comm})"
+        for pair in traced(pid)
+    ]
+    return tuple(found)
 
 
 def books_from_proc(why: str, pid: int | None = None) -> Books:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from backends import dr
@@ -24,6 +24,7 @@ from backends.kernelview.ownership import Ownership
 from backends.kernelview.percpu import PerCpu
 from backends.kernelview.tasks import Tasks
 from backends.model import Owner
+from symbols.dataclass import dataclass
 
 __all__ = ["Scanner"]
 
@@ -103,8 +104,8 @@ class Scanner:
             free, note = self._free(book.cpu, holdings.values(), counts[book.cpu])
             unknown += note
             cpus.append(CpuBook(book.cpu, book.dr7, free, tuple(sorted(slots, key=lambda h: h.slot or 0))))
-        reserved = tuple(h for h in holdings.values() if h.event not in places)
-        return cpus, reserved, unknown
+        reserved = sorted((h for h in holdings.values() if h.event not in places), key=_order)
+        return cpus, tuple(reserved), unknown
 
     # Registers
 
@@ -202,3 +203,17 @@ class Scanner:
                 f"cpu{cpu}: the kernel counts {bound} CPU-bound breakpoints; of {missing} the holder was not found"
             )
         return max(0, SLOTS - max(bound, found_bound) - max(task, found_task)), notes
+
+
+def _order(holding: Holding) -> tuple[int, int, str, int, int, int, int]:
+    """By what is watched, then by who watches, then as they were made."""
+    target, owner = holding.target, holding.owner
+    return (
+        (target.pid or 0) if target else 0,
+        (target.tid or 0) if target else 0,
+        owner.kind,
+        owner.pid or 0,
+        owner.fd or 0,
+        holding.index or 0,
+        holding.address,
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from backends.kernelview.layout import Layout
 from backends.kernelview.memory import Memory, UnreadableError
+from symbols.dataclass import dataclass
 
 __all__ = ["Task", "Tasks"]
 

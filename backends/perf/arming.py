@@ -84,7 +84,11 @@ class Arming:
     def _holders(self, error: OSError) -> tuple[str, ...]:
         if error.errno != errno.ENOSPC:
             return ()
-        return tuple(
+        from backends.kernelview.now import (
+            holders,  # reads the kernel's types: only for somebody who was refused
+        )
+
+        return holders(self._target.pid) or tuple(
             f"perf event {next(iter(carrier.each()), '?')} of this program: "
             f"{carrier.request.text or hex(carrier.request.address)}"
             for carrier in self.carriers

@@ -23,6 +23,7 @@ __all__ = [
     "UserRegisters",
     "WaitStatus",
     "cont",
+    "debug_register",
     "detach",
     "interrupt",
     "listen",
@@ -31,6 +32,7 @@ __all__ = [
     "seize",
     "signal_code",
     "wait",
+    "write_debug_register",
 ]
 
 EVENT_EXEC: Final = 4
@@ -45,6 +47,8 @@ _libc.waitpid.restype = ctypes.c_int
 
 
 class _Request(IntEnum):
+    PEEKUSER = 3
+    POKEUSER = 6
     CONT = 7
     GETREGS = 12
     DETACH = 17
@@ -127,6 +131,20 @@ def registers(tid: int) -> UserRegisters:
     buffer = ctypes.create_string_buffer(8 * len(_NAMES))
     _ptrace(_Request.GETREGS, tid, 0, ctypes.addressof(buffer))
     return UserRegisters(dict(zip(_NAMES, struct.unpack(f"<{len(_NAMES)}Q", buffer.raw), strict=True)))
+
+
+_DEBUG_REGISTERS: Final = 848
+"""offsetof(struct user, u_debugreg) (arch/x86/include/asm/user_64.h)."""
+
+
+def debug_register(tid: int, number: int) -> int:
+    """u_debugreg[number] of a stopped task: what was written there through ptrace, by whoever traced it last."""
+    return _ptrace(_Request.PEEKUSER, tid, _DEBUG_REGISTERS + 8 * number) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def write_debug_register(tid: int, number: int, value: int) -> None:
+    """Write u_debugreg[number] of a stopped task (EINVAL, ENOSPC; kernel: ptrace_set_debugreg)."""
+    _ptrace(_Request.POKEUSER, tid, _DEBUG_REGISTERS + 8 * number, value)
 
 
 def signal_code(tid: int) -> int:

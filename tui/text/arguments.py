@@ -76,9 +76,14 @@ def command_line() -> argparse.ArgumentParser:
     script.add_argument("-p", "--pid", type=_pid, metavar="PID", help="a live process")
     _machine_options(script)
 
-    slots = _word(words, "slots", "who holds this machine's debug registers", "hwbp-tui slots [PID] [--json]")
-    slots.add_argument("pid", nargs="?", type=_pid, metavar="PID")
-    slots.add_argument("--json", action="store_true")
+    slots = _word(
+        words, "slots", "who holds this machine's debug registers", "hwbp-tui slots [PID] [--json] [--disarm]"
+    )
+    slots.add_argument("pid", nargs="?", type=_pid, metavar="PID", help="only what concerns this process")
+    slots.add_argument("--json", action="store_true", help="one JSON object")
+    slots.add_argument(
+        "--disarm", action="store_true", help="disarm the watches that a debugger left in the process"
+    )
 
     doctor = _word(words, "doctor", "what this machine allows and forbids", "hwbp-tui doctor [--json]")
     doctor.add_argument("--json", action="store_true")

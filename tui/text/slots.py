@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from backends.base import HwbpError
@@ -13,7 +14,7 @@ from tui.session.escape import escape
 from tui.text.hit_lines import dump
 from tui.text.output import print_lines
 
-__all__ = ["as_json", "lines", "slots"]
+__all__ = ["as_json", "disarm", "lines", "slots"]
 
 _WIDTH = 80
 
@@ -24,6 +25,25 @@ def slots(pid: int | None = None, *, json: bool = False) -> int:
     if pid is not None and not books.holdings and not os.path.exists(f"/proc/{pid}"):
         raise HwbpError(f"there is no process {pid}, and nothing of it holds a slot", errno="ESRCH")
     return print_lines([dump(as_json(books))] if json else lines(books, pid))
+
+
+def disarm(pid: int, *, json: bool = False) -> int:
+    """Disarm the watches that a tracer left in a process, and say which: the exit code. Raises HwbpError (ESRCH, EPERM,
+    EBUSY while somebody traces it)."""
+    from backends.perf.leaked import disarm_leaked
+
+    found = disarm_leaked(pid)
+    if json:
+        return print_lines([dump({"schema": 1, "pid": pid, "disarmed": [asdict(watch) for watch in found]})])
+    if not found:
+        return print_lines([f"no watch was left armed in process {pid}"])
+    said = [
+        f"disarmed in thread {watch.tid}: {watch.address:#x}/{watch.length}:{watch.type} (u_debugreg[{watch.index}])"
+        for watch in found
+    ]
+    return print_lines(
+        [*said, "The slots stay reserved until the process execs or exits: ptrace cannot free them."]
+    )
 
 
 def as_json(books: Books) -> dict[str, Any]:
@@ -124,7 +144,7 @@ def _shown(holding: Holding, row: tuple[str, str, str, str], widths: list[int]) 
     else:
         found = [f"  {name}  {what}  {row[1]}".rstrip(), f"       {where}  {state}".rstrip()]
     if holding.orphan:
-        found += [f"       {line}" for line in _orphan(holding)]
+        found += [f"         {line}" for line in _orphan(holding)]
     return found
 
 
