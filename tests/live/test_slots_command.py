@@ -233,5 +233,7 @@ def test_whoever_is_refused_reads_who_holds_the_slots(programs: Path, victim: Pu
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "ENOSPC" in done.stderr
-    first = f"held by: ptrace {tracer.pid} (tracer): {counter:#x}/1:w in {victim.pid} (victim), disabled; ptrace"
+    first = (
+        f"held by: ptrace {tracer.pid} (tracer): {counter:#x}/1:w in {victim.pid} (victim), disabled; ptrace"
+    )
     assert first in done.stderr
