@@ -110,11 +110,14 @@ class SlotSource:
     """Where the kernel notes which event sits in which register.
 
     `bp_per_reg` is an array map from CPU number to the address of that CPU's `bp_per_reg` (x86 hw_breakpoint.c),
-    `event_offset` where struct bpf_perf_event_data_kern holds its event.
+    `event_offset` where struct bpf_perf_event_data_kern holds its event. `casts` are BTF ids that make plain loads of
+    both possible, which cost nothing beside helper calls: the kernel functions bpf_cast_to_kern_ctx and
+    bpf_rdonly_cast, and a structure of at least 32 bytes; None where the kernel has them not (before 6.2).
     """
 
     bp_per_reg: int
     event_offset: int = 16
+    casts: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,9 @@ class HitProgram:
 
     def _slot(self, a: Assembler, source: SlotSource) -> None:
         """r0 = the register that this CPU's bp_per_reg gives to our event, 0xff where it cannot be told."""
+        if source.casts is not None:
+            self._slot_by_casts(a, source, source.casts)
+            return
         a.store_value(10, -16, 0)
         a.move(1, 10).alu(1, "+=", -16).set(2, 8).move(3, 6).alu(3, "+=", source.event_offset)
         a.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "no slot")
@@ -219,4 +225,16 @@ class HitProgram:
         a.jump_if(0, "!=", 0, "no slot").load(1, 10, -16)
         for number in range(4):
             a.set(0, number).load(2, 10, -56 + 8 * number).jump_if_register(1, "==", 2, "slot known")
+        a.label("no slot").set(0, 0xFF).label("slot known")
+
+    @staticmethod
+    def _slot_by_casts(a: Assembler, source: SlotSource, casts: tuple[int, int, int]) -> None:
+        to_kernel, read_only, structure = casts
+        a.move(1, 6).call_kfunc(to_kernel).load(1, 0, source.event_offset).store(10, -16, 1)
+        a.call(Helper.GET_SMP_PROCESSOR_ID).store(10, -20, 0, 4)
+        a.map_fd(1, source.bp_per_reg).move(2, 10).alu(2, "+=", -20).call(Helper.MAP_LOOKUP_ELEM)
+        a.jump_if(0, "==", 0, "no slot").load(1, 0, 0)
+        a.set(2, structure).call_kfunc(read_only).move(3, 0).load(1, 10, -16)
+        for number in range(4):
+            a.set(0, number).load(2, 3, 8 * number).jump_if_register(1, "==", 2, "slot known")
         a.label("no slot").set(0, 0xFF).label("slot known")
