@@ -15,7 +15,7 @@ from backends.model import BreakpointRequest
 from backends.perf import events
 from backends.perf.capture import Capture, Carrier
 from backends.perf.sideband import Started, online_cpus
-from backends.perf.target import Target, held
+from backends.perf.target import Target
 
 __all__ = ["Arming"]
 
@@ -57,6 +57,15 @@ class Arming:
                 return carrier
         raise HwbpError(f"no breakpoint {id_}", errno="ENOENT")
 
+    @property
+    def stops(self) -> list[int]:
+        """The numbers of those whose hits stop the program."""
+        return [carrier.id for carrier in self.carriers if carrier.request.stop]
+
+    def signals(self) -> int:
+        """How many times a hit has told its thread to stop."""
+        return sum(self._capture.signals(carrier) for carrier in self.carriers if carrier.request.stop)
+
     def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Carrier, ...]:
         """Open the events of all requests on all threads, disabled, or none of them. Raises HwbpError."""
         for request in requests:
@@ -71,7 +80,12 @@ class Arming:
                 self._capture.forget(carrier)
             first = requests[min(len(made), len(requests)) - 1]
             what = first.text or f"{first.address:#x}"
-            raise events.refusal(error, what, f"process {self._target.pid}", self._holders(error)) from error
+            raise events.refusal(
+                error,
+                what,
+                f"process {self._target.pid}",
+                self.holders() if error.errno == errno.ENOSPC else (),
+            ) from error
         self.carriers += made
         return tuple(made)
 
@@ -81,9 +95,8 @@ class Arming:
             if carrier.request.enabled:
                 carrier.enable(True)
 
-    def _holders(self, error: OSError) -> tuple[str, ...]:
-        if error.errno != errno.ENOSPC:
-            return ()
+    def holders(self) -> tuple[str, ...]:
+        """Who holds slots of this target, as far as it is known: a line each."""
         from backends.kernelview.now import (
             holders,  # reads the kernel's types: only for somebody who was refused
         )
@@ -95,6 +108,10 @@ class Arming:
         )
 
     def _check(self, request: BreakpointRequest) -> None:
+        if request.stop and not self._capture.can_stop:
+            raise HwbpError(
+                "to stop at a hit needs BPF", errno="EPERM", remedy="as root, or with CAP_BPF and CAP_PERFMON"
+            )
         if request.owner != "perf":
             raise HwbpError(
                 f"a live breakpoint is a perf event here, not {request.owner}'s", errno="EOPNOTSUPP"
@@ -129,7 +146,7 @@ class Arming:
             return
         for carrier in made:
             self._capture.prepare(carrier, None)
-        with held(self._target) as tids:
+        with self._target.tracer.still() as tids:
             if tids is not None:
                 for tid in tids:
                     self._open_on(made, tid)

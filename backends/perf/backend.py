@@ -25,6 +25,7 @@ from backends.model import (
 from backends.perf import ptrace
 from backends.perf.arming import Arming
 from backends.perf.capture import Capture, Carrier
+from backends.perf.control import Control
 from backends.perf.culprits import Culprits
 from backends.perf.loading import Loading
 from backends.perf.output import CapturedOutput
@@ -52,6 +53,8 @@ _PAGE_OF_ROWS: Final = 4096
 _OUTPUT_LIMIT: Final = 1 << 16
 _MOST_READ: Final = 1 << 20
 _MOST_BIRTHS: Final = 1 << 16
+_MOST_STEPS: Final = 10_000
+_STEP_MOMENT: Final = 0.2
 
 
 class PerfBackend(Backend):
@@ -66,6 +69,7 @@ class PerfBackend(Backend):
         self._target: Target | None = None
         self._asked: Launch | Attach = Attach(0)
         self._arming: Arming
+        self._control: Control
         self._capture: Capture
         self._sideband: Sideband
         self._culprits: Culprits
@@ -81,6 +85,7 @@ class PerfBackend(Backend):
         self._births: dict[int, Started] = {}
         self._refusals: list[Refusal] = []
         self._refused = 0
+        self._last_stop: dict[int, tuple[int, int]] = {}
 
     # Opening
 
@@ -131,6 +136,7 @@ class PerfBackend(Backend):
         self._stacks = StackTable(asked.stacks)
         self._recorder = Recorder(self._writer, self._culprits, self._stacks)
         self._arming = Arming(target, self._capture, self._born, children=asked.children, kernel=asked.kernel)
+        self._control = Control(target, self._arming)
         if asked.lossless:
             self._writer.header(flow=1)
         self._read_mappings()
@@ -166,6 +172,8 @@ class PerfBackend(Backend):
         alive = target.look()
         self._hear()
         taken = self._drain(everything=not alive)
+        if alive:
+            self._look_for_stops()
         if not alive and self._state != "exited":
             if self._capture_waits():  # a reader with flow is behind: the end is told after its hits
                 return _IDLE_PAUSE
@@ -199,7 +207,7 @@ class PerfBackend(Backend):
 
     def _new_image(self, news: Named) -> None:
         target = self._open_target
-        if target.traced:
+        if self._state == "loaded":
             return
         self._drain(everything=True)
         target.reopen_memory()
@@ -253,11 +261,20 @@ class PerfBackend(Backend):
             count = min(ready, room)
             if count:
                 self._note_places(rows[:count])
+                if self._arming.stops:
+                    self._note_stops(rows[:count])
                 self._recorder.record(rows[:count])
                 done += count
             self._pending = [rows[count:]] if count < len(rows) else []
             if count < ready or (fresh is None or len(fresh) < _MOST_AT_ONCE // 2):
                 return done
+
+    def _note_stops(self, rows: Records) -> None:
+        """The number of the last hit of each thread that was to stop it."""
+        import numpy as np
+
+        for at in np.flatnonzero(np.isin(rows["breakpoint"], self._arming.stops)).tolist():
+            self._last_stop[int(rows["tid"][at])] = self._writer.head + at, int(rows["breakpoint"][at])
 
     def _note_places(self, rows: Records) -> None:
         """Code that no mapping explains: a library came, or code was made."""
@@ -287,26 +304,81 @@ class PerfBackend(Backend):
         self._changed()
 
     def resume(self) -> None:
-        target = self._need_alive()
-        if self._state == "running":
-            return
-        if self._state == "loaded":
-            target.release()
+        self._need_alive()
+        if self._state != "running":
+            self._control.go_on(stay=self._arming.stops)
+            self._runs()
+
+    def _runs(self) -> None:
         self._state = "running"
         self._stop = Stop("none")
         self._changed()
 
     def stop(self) -> MachineView:
-        raise self._cannot("stop")
+        self._need_alive()
+        if self._state == "running":
+            self._control.stop()
+            self._stands(Stop("user", "stopped by request"))
+        return self.view()
+
+    def _stands(self, stop: Stop) -> None:
+        """Every thread is stopped."""
+        self._drain(everything=True)
+        self._writer.header(limit=0)
+        self._state = "stopped"
+        self._stop = stop
+        self._changed()
+
+    def _look_for_stops(self) -> None:
+        """Threads that a hit has stopped, or that have come where a step leads."""
+        if self._state != "running":
+            return
+        found = self._control.arrived()
+        if found is None:
+            return
+        self._drain(everything=True)
+        if found.stepped:
+            self._stands(Stop("step", "stepped"))
+            return
+        hit = self._last_stop.pop(found.tid, None)
+        self._last_stop.clear()
+        label = "a watch"
+        if hit is not None:
+            with contextlib.suppress(HwbpError):
+                request = self._arming.find(hit[1]).request
+                label = request.text or f"{request.address:#x}"
+        self._stands(Stop("hit", f"hit of {label}, thread {found.tid}", hit[0] if hit else None))
 
     def step(self, count: int, over_calls: bool) -> MachineView:
-        raise self._cannot("step")
+        self._need_stopped()
+        if not 0 < count <= _MOST_STEPS:
+            raise HwbpError(f"{count} steps: between 1 and {_MOST_STEPS}", errno="EINVAL")
+        self._control.step(self._code, count, over_calls)
+        return self._under_way()
 
     def finish(self) -> MachineView:
-        raise self._cannot("finish")
+        self._need_stopped()
+        self._control.finish(self._code, self._culprits.space)
+        return self._under_way()
 
     def run_to(self, address: int) -> MachineView:
-        raise self._cannot("run to an address")
+        self._need_stopped()
+        self._control.run_to(address)
+        return self._under_way()
+
+    def _under_way(self) -> MachineView:
+        """A step has begun; most are over at once."""
+        self._runs()
+        until = time.monotonic() + _STEP_MOMENT
+        while self._state == "running" and time.monotonic() < until:
+            self.run_slice()
+            time.sleep(0.0002)
+        return self.view()
+
+    def _need_stopped(self) -> None:
+        self._need_alive()
+        if self._state == "running":
+            raise HwbpError("the program is running", errno="EBUSY", remedy="`stop` it first")
 
     def run_to_mapping(self, until: int) -> MachineView:
         target = self._need_alive()
@@ -334,22 +406,19 @@ class PerfBackend(Backend):
         if not target.look():
             self._ended()
         else:
-            target.release()
+            target.tracer.let_go()
             self._state = "detached"
             self._stop = Stop("user", "the program runs on by itself, unwatched")
         self._changed()
         return self.view()
-
-    def _cannot(self, what: str) -> HwbpError:
-        return HwbpError(
-            f"a live program cannot {what}", errno="EOPNOTSUPP", remedy="hits are recorded as it runs"
-        )
 
     # Breakpoints
 
     def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
         self._need_alive()
         try:
+            if self._state == "running" and any(request.stop for request in requests):
+                self._control.watch_over()
             carriers = self._arming.arm(requests)
         except HwbpError as error:
             what = requests[0].text or f"{requests[0].address:#x}"
@@ -422,11 +491,14 @@ class PerfBackend(Backend):
 
     def registers(self, tid: int | None) -> tuple[Register, ...]:
         target = self._need_alive()
-        if not target.traced:
-            raise HwbpError("a running task has no registers to show", errno="EBUSY")
-        if tid not in (None, target.pid):
+        if not target.tracer.stands:
+            raise HwbpError(
+                "a running task has no registers to show", errno="EBUSY", remedy="`stop` it first"
+            )
+        tid = self._control.current if tid is None else tid
+        if tid not in target.tracer.stopped:
             raise HwbpError(f"no task {tid}", errno="ESRCH")
-        values = ptrace.registers(target.pid).values
+        values = ptrace.registers(tid).values
         return tuple(Register(name, values[name]) for name in _SHOWN)
 
     def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
@@ -461,11 +533,12 @@ class PerfBackend(Backend):
         if target is None:
             return
         if self._state not in ("exited", "detached"):
+            self._control.close()
             self._arming.drop_all()
             if self._state == "loaded" and target.child:
                 target.kill()
             else:
-                target.release()
+                target.tracer.let_go()
         self._sideband.close()
         self._capture.close()
         self._output.close()
@@ -498,24 +571,19 @@ class PerfBackend(Backend):
         target = self._open_target
         if target.ended:
             return ()
-        pc = sp = None
-        if target.traced:
-            with contextlib.suppress(OSError):
-                registers = ptrace.registers(target.pid)
-                pc, sp = registers.ip, registers.sp
         tids = target.threads() or (target.pid,)
-        shown = sorted(tids, key=lambda tid: tid != target.pid)[:_TASKS_SHOWN]
+        shown = sorted(tids, key=lambda tid: tid != self._control.current)[:_TASKS_SHOWN]
         return tuple(
-            TaskView(
-                target.pid,
-                tid,
-                target.comm(tid),
-                *((pc, sp) if tid == target.pid else (None, None)),
-                None,
-                None,
-            )
-            for tid in shown
+            TaskView(target.pid, tid, target.comm(tid), *self._place(tid), None, None) for tid in shown
         )
+
+    def _place(self, tid: int) -> tuple[int | None, int | None]:
+        """(pc, sp) of a stopped thread."""
+        if self._state != "running" and tid in self._open_target.tracer.stopped:
+            with contextlib.suppress(OSError):
+                registers = ptrace.registers(tid)
+                return registers.ip, registers.sp
+        return None, None
 
     def view(self) -> MachineView:
         target = self._open_target
@@ -542,11 +610,9 @@ class PerfBackend(Backend):
             refused=self._refused,
             comms=tuple(self._recorder.comms),
             can=Abilities(
-                stops=False,
-                steps=False,
                 writes_dr=False,
                 ptrace=False,
-                why_not="the program is live: it runs on while it is watched",
+                why_not="nobody in user space can write a live machine's debug registers by hand",
             ),
         )
 

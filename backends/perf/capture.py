@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import signal
 import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -62,12 +63,13 @@ class Carrier:
 class Capture(ABC):
     """A way of capture. `name` says which in words, `layout` is the shape of its raw hits.
 
-    `sampled`: events write perf records; `events_per_thread`: descriptors that a breakpoint takes on a thread.
+    `sampled`: events write perf records; `can_stop`: a hit can stop its thread; `events_per_thread`: descriptors that a breakpoint takes on a thread.
     """
 
     name: str
     layout: Layout
     sampled = False
+    can_stop = False
     events_per_thread = 1
 
     @abstractmethod
@@ -92,6 +94,10 @@ class Capture(ABC):
     def waiting(self) -> int:
         """About how many raw hits there are to take."""
 
+    def signals(self, carrier: Carrier) -> int:
+        """How many hits of a breakpoint have told their thread to stop."""
+        return 0
+
     @abstractmethod
     def counted(self, carrier: Carrier) -> tuple[int, int]:
         """(hits the kernel has counted, hits that were lost on the way)."""
@@ -106,7 +112,12 @@ class Capture(ABC):
 
 
 class BpfCapture(Capture):
-    """A BPF program at each hit writes into one BPF ring (`backends.perf.program`)."""
+    """A BPF program at each hit writes into one BPF ring (`backends.perf.program`).
+
+    Where a hit is to stop its thread it sends SIGURG, which is ignored by default: harmless when nobody waits for it.
+    """
+
+    can_stop = True
 
     def __init__(self, *, stacks: bool, slot: SlotSource | None = None, size: int = _RING) -> None:
         self.layout = Layout(stacks)
@@ -121,7 +132,6 @@ class BpfCapture(Capture):
         self._lines: dict[int, int] = {}
         self._programs: dict[int, int] = {}
         self._seen: dict[int, tuple[int, int]] = {}
-        self.signal: int | None = None
 
     def prepare(self, carrier: Carrier, tgid: int | None) -> None:
         request = carrier.request
@@ -139,7 +149,7 @@ class BpfCapture(Capture):
             kernel_address=request.address >= _KERNEL_HALF,
             slot=self._slot,
             tgid=tgid,
-            signal=self.signal if request.stop else None,
+            signal=signal.SIGURG if request.stop else None,
         )
         self._programs[carrier.id] = load_program(ProgramType.PERF_EVENT, program.assemble(), "hwbp_hit")
 
@@ -157,6 +167,9 @@ class BpfCapture(Capture):
 
     def waiting(self) -> int:
         return self._ring.waiting
+
+    def signals(self, carrier: Carrier) -> int:
+        return self.word(carrier, "signals")
 
     def word(self, carrier: Carrier, name: str) -> int:
         """A word of a breakpoint's control line (CONTROL_WORDS)."""

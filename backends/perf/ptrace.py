@@ -16,6 +16,7 @@ from typing import Final
 from symbols.dataclass import dataclass
 
 __all__ = [
+    "EVENT_CLONE",
     "EVENT_EXEC",
     "EVENT_STOP",
     "SYSCALL_STOP",
@@ -30,11 +31,13 @@ __all__ = [
     "registers",
     "run_to_syscall",
     "seize",
+    "set_options",
     "signal_code",
     "wait",
     "write_debug_register",
 ]
 
+EVENT_CLONE: Final = 3
 EVENT_EXEC: Final = 4
 EVENT_STOP: Final = 128
 SYSCALL_STOP: Final = 0x80
@@ -53,6 +56,7 @@ class _Request(IntEnum):
     GETREGS = 12
     DETACH = 17
     SYSCALL = 24
+    SETOPTIONS = 0x4200
     GETSIGINFO = 0x4202
     SEIZE = 0x4206
     INTERRUPT = 0x4207
@@ -78,6 +82,11 @@ def _ptrace(request: _Request, tid: int, address: int = 0, data: int = 0) -> int
 def seize(tid: int, options: int = 0) -> None:
     """Attach without stopping (EPERM: not ours, or somebody else's tracee; ESRCH)."""
     _ptrace(_Request.SEIZE, tid, 0, options)
+
+
+def set_options(tid: int, options: int) -> None:
+    """Change the options of a stopped task."""
+    _ptrace(_Request.SETOPTIONS, tid, 0, options)
 
 
 def interrupt(tid: int) -> None:
@@ -173,7 +182,7 @@ _WALL: Final = 0x40000000
 
 
 def wait(tid: int, *, block: bool) -> WaitStatus | None:
-    """The next news of a task, None where there is none yet. Raises ChildProcessError when there will be none."""
+    """The next news of a task (-1: of any), None where there is none yet. ChildProcessError: there will be none."""
     status = ctypes.c_int()
     while True:
         found: int = _libc.waitpid(tid, ctypes.byref(status), _WALL | (0 if block else _WNOHANG))

@@ -12,25 +12,23 @@ import os
 import select
 import signal
 import stat
-import time
-from collections.abc import Iterator
 from typing import Final
 
 from backends.base import HwbpError, Launch
 from backends.model import Mapping
 from backends.perf import ptrace
 from backends.perf.process import comm_of, mappings_of, status_of, threads_of
+from backends.perf.tracer import Tracer
 
-__all__ = ["Target", "attach", "held", "launch"]
+__all__ = ["Target", "attach", "launch"]
 
-_STOP_PATIENCE: Final = 0.5
 _SHELL_NOT_FOUND: Final = 127
 
 
 class Target:
     """One process. `child` says that we launched it, and so will know how it ends.
 
-    `traced` is True while we hold its first thread stopped at its exec.
+    `tracer` holds its threads where that is asked for.
     """
 
     def __init__(self, pid: int, program: str, argv: tuple[str, ...], *, child: bool) -> None:
@@ -38,10 +36,9 @@ class Target:
         self.program = program
         self.argv = argv
         self.child = child
-        self.traced = False
         self.exit_status: int | None = None
         self.ended = False
-        self._unsettled: set[int] = set()
+        self.tracer = Tracer(self)
         self._memory: int | None = None
         self._pidfd = os.pidfd_open(pid)
         with contextlib.suppress(OSError):
@@ -74,43 +71,29 @@ class Target:
 
     def look(self) -> bool:
         """Whether it is still there; notes how it ended."""
-        if self.ended:
-            return False
-        if self._unsettled:
-            self._unsettled = {tid for tid in self._unsettled if not _let_go(tid)}
-        if self.child:
-            if not self.traced:
+        if not self.ended:
+            if self.tracer.attached:
+                self.tracer.poll()
+            elif self.child:
                 with contextlib.suppress(ChildProcessError):
                     news = ptrace.wait(self.pid, block=False)
                     if news is not None and news.exit is not None:
                         self.end(news.exit)
-        elif _readable(self._pidfd):
-            self.end(None)
+            elif _readable(self._pidfd):
+                self.end(None)
         return not self.ended
 
     def end(self, status: int | None) -> None:
         """It is gone."""
         self.ended = True
-        self.traced = False
         self.exit_status = status
-
-    def let_go_later(self, tid: int) -> None:
-        """A seized thread that sleeps where nothing reaches it: `look` lets it go once it has stopped."""
-        self._unsettled.add(tid)
-
-    def release(self) -> None:
-        """Let a program that stands at its exec run, without us."""
-        if self.traced:
-            self.traced = False
-            with contextlib.suppress(OSError):
-                ptrace.detach(self.pid)
 
     def kill(self) -> None:
         """End a program that we launched and that has not begun."""
-        self.traced = False
         with contextlib.suppress(OSError):
             os.kill(self.pid, signal.SIGKILL)
             ptrace.wait(self.pid, block=True)
+        self.end(-signal.SIGKILL)
 
     def close(self) -> None:
         """Close descriptors; the process is left alone."""
@@ -179,7 +162,7 @@ def launch(asked: Launch, output: tuple[int, int]) -> Target:
     finally:
         os.close(said_read)
     target = Target(pid, os.path.realpath(program), asked.argv, child=True)
-    target.traced = True
+    target.tracer.adopt()
     return target
 
 
@@ -288,79 +271,3 @@ def attach(pid: int) -> Target:
         return Target(pid, program, argv, child=False)
     except ProcessLookupError as error:
         raise HwbpError(f"process {pid} has just ended", errno="ESRCH") from error
-
-
-@contextlib.contextmanager
-def held(target: Target) -> Iterator[tuple[int, ...] | None]:
-    """Every thread of a running process, stopped for a moment so that none can begin another; None where that is
-    not permitted. Those that do not stop soon (uninterruptible sleep) make no threads either."""
-    if target.traced:
-        yield target.threads()
-        return
-    stopped: list[int] = []
-    seized: set[int] = set()
-    try:
-        try:
-            _hold(target, seized, stopped)
-        except PermissionError:
-            yield None
-        else:
-            yield tuple(sorted(seized))
-    finally:
-        for tid in seized:
-            if tid in stopped:
-                with contextlib.suppress(OSError):
-                    ptrace.detach(tid)
-            elif not _let_go(tid):
-                target.let_go_later(tid)
-
-
-def _hold(target: Target, seized: set[int], stopped: list[int]) -> None:
-    while new := [tid for tid in target.threads() if tid not in seized]:
-        for tid in new:
-            try:
-                ptrace.seize(tid)
-            except ProcessLookupError:
-                continue
-            seized.add(tid)
-            with contextlib.suppress(ProcessLookupError):
-                ptrace.interrupt(tid)
-        for tid in new:
-            if tid in seized and _settle(tid):
-                stopped.append(tid)
-        if not seized.intersection(new):
-            return
-
-
-def _let_go(tid: int) -> bool:
-    """Detach from a thread if it has stopped, or is gone; False while it has not."""
-    try:
-        news = ptrace.wait(tid, block=False)
-        if news is None:
-            return False
-        if news.exit is None:
-            ptrace.detach(tid, 0 if news.event else news.signal)
-    except OSError:
-        return True
-    return True
-
-
-def _settle(tid: int) -> bool:
-    """Wait for one thread's stop, delivering the signals that come first."""
-    until = time.monotonic() + _STOP_PATIENCE
-    pause = 0.0
-    while time.monotonic() < until:
-        try:
-            news = ptrace.wait(tid, block=False)
-        except ChildProcessError:
-            return False
-        if news is None:
-            time.sleep(pause)
-            pause = min(pause + 0.0001, 0.005)
-            continue
-        if news.exit is not None:
-            return False
-        if news.event == ptrace.EVENT_STOP:
-            return True
-        ptrace.cont(tid, news.signal)
-    return False

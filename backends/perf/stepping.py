@@ -1,0 +1,141 @@
+"""Where a thread will be after its next instruction, and an execute slot that stops it there.
+
+Never PTRACE_SINGLESTEP: a tracer killed in it leaves a trap pending that kills the task. An execute slot's hit raises a
+signal that is ignored by default.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from backends.base import HwbpError
+from backends.bpf.assembler import Assembler, Helper
+from backends.bpf.syscall import ProgramType, load_program
+from backends.perf import events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["StopAt", "following"]
+
+_SP: Final = 152  # of struct pt_regs
+_LONGEST: Final = 15
+_MASK: Final = (1 << 64) - 1
+_FLAG: Final = {"c": 0, "p": 2, "z": 6, "s": 7, "o": 11}
+
+
+class StopAt:
+    """An execute slot on one thread, which stops it at an address once its stack pointer is above `sp_above`.
+
+    Raises OSError (ENOSPC where no register is free).
+    """
+
+    def __init__(self, tid: int, address: int, sp_above: int = 0) -> None:
+        self.tid = tid
+        self.address = address
+        a = Assembler()
+        if sp_above:
+            a.load(2, 1, _SP).set(3, sp_above).jump_if_register(2, "<=", 3, "deeper")
+        a.set(1, signal.SIGURG).call(Helper.SEND_SIGNAL_THREAD)
+        a.label("deeper").leave(0)
+        program = load_program(ProgramType.PERF_EVENT, a, "hwbp_stop")
+        try:
+            attr = events.breakpoint_attributes(address, 1, "x", children=False, kernel=False, sampled=False)
+            attr.flags &= ~int(events.Flag.INHERIT | events.Flag.INHERIT_THREAD)
+            self._fd = events.open_event(attr, tid)
+            try:
+                events.set_program(self._fd, program)
+                events.enable(self._fd)
+            except BaseException:
+                os.close(self._fd)
+                raise
+        finally:
+            os.close(program)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the thread has come by, at whatever depth."""
+        return events.read_counts(self._fd, sampled=False).hits > 0
+
+    def close(self) -> None:
+        """Free the slot."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def following(
+    registers: Mapping[str, int], read: Callable[[int, int], bytes], *, over_calls: bool
+) -> tuple[int, int]:
+    """(address, stack pointer that it must be above) where the next instruction leads. Raises HwbpError."""
+    import iced_x86 as ic
+
+    ip, sp = registers["rip"], registers["rsp"]
+    code = b""
+    for size in (_LONGEST, -ip & 0xFFF):
+        try:
+            code = read(ip, size) if size else b""
+            break
+        except HwbpError:
+            continue
+    insn = next(iter(ic.Decoder(64, code, ip=ip)), None) if code else None
+    if insn is None or insn.is_invalid:
+        raise HwbpError(f"what stands at {ip:#x} is no instruction", errno="EFAULT")
+    after = ip + insn.len & _MASK
+    flow = insn.flow_control
+    kinds = ic.FlowControl
+    if flow == kinds.CONDITIONAL_BRANCH:
+        return (insn.near_branch_target if _taken(insn, registers) else after), 0
+    if flow == kinds.UNCONDITIONAL_BRANCH:
+        return insn.near_branch_target, 0
+    if (insn.is_call_near or insn.is_call_near_indirect) and over_calls:
+        return after, sp - 1
+    if insn.is_call_near:
+        return insn.near_branch_target, 0
+    if flow == kinds.RETURN:
+        return int.from_bytes(read(sp, 8), "little"), 0
+    if insn.is_jmp_near_indirect or insn.is_call_near_indirect:
+        return _indirect(insn, registers, read), 0
+    return after, 0
+
+
+def _taken(insn: Any, registers: Mapping[str, int]) -> bool:
+    import iced_x86 as ic
+
+    if insn.is_jcx_short:
+        return registers["rcx"] & ((1 << 32) - 1 if insn.mnemonic == ic.Mnemonic.JECXZ else _MASK) == 0
+    flags = registers["eflags"]
+    c, p, z, s, o = (bool(flags >> _FLAG[name] & 1) for name in "cpzso")
+    if insn.is_loop or insn.is_loopcc:
+        left = registers["rcx"] - 1 & _MASK
+        wanted = {ic.Mnemonic.LOOPE: z, ic.Mnemonic.LOOPNE: not z}.get(insn.mnemonic, True)
+        return bool(left) and wanted
+    code = ic.ConditionCode
+    return {
+        code.O: o, code.NO: not o, code.B: c, code.AE: not c, code.E: z, code.NE: not z, code.BE: c or z,
+        code.A: not (c or z), code.S: s, code.NS: not s, code.P: p, code.NP: not p, code.L: s != o, code.GE: s == o,
+        code.LE: z or s != o, code.G: not z and s == o,
+    }[insn.condition_code]  # fmt: skip
+
+
+def _indirect(insn: Any, registers: Mapping[str, int], read: Callable[[int, int], bytes]) -> int:
+    import iced_x86 as ic
+
+    names = {
+        getattr(ic.Register, name.upper()): name for name in registers if hasattr(ic.Register, name.upper())
+    }
+    if insn.op0_kind == ic.OpKind.REGISTER:
+        return registers[names[insn.op0_register]]
+    address = insn.memory_displacement
+    if not insn.is_ip_rel_memory_operand:
+        if insn.memory_base in names:
+            address += registers[names[insn.memory_base]]
+        if insn.memory_index in names:
+            address += registers[names[insn.memory_index]] * insn.memory_index_scale
+    segment = {ic.Register.FS: "fs_base", ic.Register.GS: "gs_base"}.get(insn.memory_segment)
+    if segment is not None:
+        address += registers[segment]
+    return int.from_bytes(read(address & _MASK, 8), "little")

@@ -1,0 +1,261 @@
+"""Stopping and stepping a live program, and what is left of it when we are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends.base import Attach, HwbpError, Launch
+from backends.client import ClientBackend, start
+from backends.model import BreakpointRequest, MachineView
+from backends.perf import events
+from backends.ring_reader import RingReader
+from symbols.elf import ElfImage
+from symbols.table import SymbolTable
+from tests.live.bpf_here import needs_bpf
+from tests.live.tracing import build, needs_breakpoints
+
+pytestmark = [pytest.mark.live, pytest.mark.root, needs_bpf, needs_breakpoints]
+
+SOURCE = r"""
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+volatile long counter, urgent, other;
+__attribute__((noinline)) void bump(void) { counter++; }
+__attribute__((noinline)) long outer(long n) { bump(); return n + 1; }
+static void note(int s, siginfo_t *i, void *c) { (void)s; (void)i; (void)c; urgent++; }
+static void *loop(void *n) { for (;;) bump(); return n; }
+int main(int argc, char **argv) {
+    struct sigaction how = { .sa_sigaction = note, .sa_flags = SA_SIGINFO };
+    if (!strcmp(argv[1], "urgent")) sigaction(SIGURG, &how, 0);
+    if (!strcmp(argv[1], "flat")) for (;;) bump();
+    if (!strcmp(argv[1], "threads")) {
+        pthread_t t;
+        for (int i = 0; i < 3; i++) pthread_create(&t, 0, loop, 0);
+        for (;;) bump();
+    }
+    for (long i = 0; i < 1000000; i++) { other = outer(i); if (!strcmp(argv[1], "urgent")) raise(SIGURG); usleep(500); }
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build(tmp_path_factory.mktemp("control"), "control", SOURCE, "-no-pie"))
+
+
+@pytest.fixture(scope="module")
+def symbols(program: str) -> dict[str, int]:
+    table = SymbolTable(ElfImage.open(program))
+    return {name: table.find(name)[0].value for name in ("counter", "urgent", "other", "bump", "outer")}
+
+
+@pytest.fixture
+def backend() -> Iterator[ClientBackend]:
+    client = start("perf", 1 << 12)
+    yield client
+    pids = {task.pid for task in client.view().tasks}
+    client.close()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def watch(address: int, *, stop: bool, type: str = "w") -> BreakpointRequest:  # noqa: A002
+    return BreakpointRequest(address, 8 if type == "w" else 1, type, stop=stop)  # type: ignore[arg-type]
+
+
+def until_still(backend: ClientBackend, patience: float = 10) -> MachineView:
+    ring = RingReader(backend.ring_fd)
+    until = time.monotonic() + patience
+    while ring.state == "running":
+        assert time.monotonic() < until, "it runs on and on"
+        time.sleep(0.001)
+    return backend.view()
+
+
+def word(pid: int, address: int) -> int:
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        memory.seek(address)
+        return int.from_bytes(memory.read(8), "little")
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "RS"
+    except OSError:
+        return False
+
+
+def free_slots(pid: int) -> int:
+    attr = events.breakpoint_attributes(0x1000, 8, "w", children=False, kernel=False, sampled=False)
+    fds = []
+    try:
+        for _ in range(4):
+            fds.append(events.open_event(attr, pid))
+    except OSError:
+        pass
+    for fd in fds:
+        os.close(fd)
+    return len(fds)
+
+
+def test_each_hit_stops_right_behind_its_store(
+    backend: ClientBackend, program: str, symbols: dict[str, int]
+) -> None:
+    view = backend.launch(Launch(program, ("slow",)))
+    backend.arm((watch(symbols["counter"], stop=True),))
+    for expected in range(1, 30):
+        backend.resume()
+        view = until_still(backend)
+        assert view.stop.reason == "hit"
+        assert view.stop.hit == expected - 1
+        assert word(view.tasks[0].pid, symbols["counter"]) == expected
+        assert symbols["bump"] < (view.tasks[0].pc or 0) < symbols["bump"] + 32
+        registers = {row.name: row.value for row in backend.registers(None)}
+        assert registers["rip"] == view.tasks[0].pc
+    assert view.hits == 29
+
+
+def test_an_execute_watch_stops_before_its_instruction(
+    backend: ClientBackend, program: str, symbols: dict[str, int]
+) -> None:
+    backend.launch(Launch(program, ("slow",)))
+    backend.arm((watch(symbols["bump"], stop=True, type="x"),))
+    for expected in range(5):
+        backend.resume()
+        view = until_still(backend)
+        assert view.tasks[0].pc == symbols["bump"]
+        assert word(view.tasks[0].pid, symbols["counter"]) == expected
+
+
+def test_steps_lead_through_a_function_and_out_of_it(
+    backend: ClientBackend, program: str, symbols: dict[str, int]
+) -> None:
+    backend.launch(Launch(program, ("slow",)))
+    (made,) = backend.arm((watch(symbols["outer"], stop=True, type="x"),))
+    backend.resume()
+    assert until_still(backend).tasks[0].pc == symbols["outer"]
+    backend.disarm((made.id,))
+    seen = set()
+    for _ in range(40):
+        view = backend.step(1, False)
+        assert view.stop.reason == "step"
+        seen.add(view.tasks[0].pc)
+    assert symbols["bump"] in seen
+    assert word(view.tasks[0].pid, symbols["counter"]) == 1
+
+
+def test_finish_stops_in_the_caller(backend: ClientBackend, program: str, symbols: dict[str, int]) -> None:
+    backend.launch(Launch(program, ("slow",)))
+    (made,) = backend.arm((watch(symbols["bump"], stop=True, type="x"),))
+    backend.resume()
+    until_still(backend)
+    backend.disarm((made.id,))
+    view = backend.finish()
+    assert view.stop.reason == "step"
+    assert symbols["outer"] < (view.tasks[0].pc or 0) < symbols["outer"] + 64
+    assert word(view.tasks[0].pid, symbols["counter"]) == 1
+
+
+def test_a_step_without_a_free_slot_is_refused_before_anything_runs(
+    backend: ClientBackend, program: str, symbols: dict[str, int]
+) -> None:
+    view = backend.launch(Launch(program, ("slow",)))
+    backend.arm(tuple(watch(symbols["counter"], stop=False) for _ in range(4)))
+    at = view.tasks[0].pc
+    with pytest.raises(HwbpError) as caught:
+        backend.step(1, False)
+    assert caught.value.errno == "ENOSPC"
+    assert len(caught.value.holders) == 4
+    assert backend.view().tasks[0].pc == at
+
+
+def test_the_programs_own_signals_of_that_number_reach_it(
+    backend: ClientBackend, program: str, symbols: dict[str, int]
+) -> None:
+    view = backend.launch(Launch(program, ("urgent",)))
+    backend.arm((watch(symbols["other"], stop=True),))
+    for expected in range(10):
+        backend.resume()
+        view = until_still(backend)
+        assert view.stop.reason == "hit"
+        assert word(view.tasks[0].pid, symbols["urgent"]) == expected
+
+
+def test_a_process_that_stands_stands_with_all_its_threads_and_goes_on(
+    program: str, symbols: dict[str, int], backend: ClientBackend
+) -> None:
+    process = subprocess.Popen([program, "threads"])
+    try:
+        while len(os.listdir(f"/proc/{process.pid}/task")) < 4:
+            time.sleep(0.001)
+        backend.attach(Attach(process.pid))
+        assert backend.stop().state == "stopped"
+        before = word(process.pid, symbols["counter"])
+        time.sleep(0.02)
+        assert word(process.pid, symbols["counter"]) == before
+        assert {task.pc is not None for task in backend.view().tasks} == {True}
+        backend.resume()
+        time.sleep(0.02)
+        assert word(process.pid, symbols["counter"]) > before
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["watching", "stopping", "standing", "launched"])
+def test_killed_at_any_moment_we_leave_a_program_that_runs_and_four_free_slots(
+    program: str, symbols: dict[str, int], how: str
+) -> None:
+    rounds = int(os.environ.get("HWBP_TUI_KILLS", "2"))
+    chance = random.Random(how)
+    for _ in range(rounds):
+        process = None
+        client = start("perf", 1 << 12)
+        if how == "launched":
+            pid = client.launch(Launch(program, ("flat",))).tasks[0].pid
+        else:
+            process = subprocess.Popen([program, "flat" if chance.random() < 0.5 else "threads"])
+            pid = process.pid
+            client.attach(Attach(pid))
+        client.arm((watch(symbols["counter"], stop=how == "stopping"),))
+        if how == "launched":
+            client.resume()
+        until = time.monotonic() + chance.random() * 0.05
+        while time.monotonic() < until:
+            if how == "stopping" and client.view().state == "stopped":
+                client.resume()
+            elif how == "standing":
+                client.stop()
+                client.resume()
+        os.kill(client.pid, signal.SIGKILL)
+        os.waitpid(client.pid, 0)
+        deadline = time.monotonic() + 1
+        while free_slots(pid) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert free_slots(pid) == 4
+        before = word(pid, symbols["counter"])
+        while word(pid, symbols["counter"]) == before and time.monotonic() < deadline + 1:
+            time.sleep(0.001)
+        assert runs(pid)
+        assert word(pid, symbols["counter"]) != before
+        with contextlib.suppress(HwbpError, OSError):
+            client.close()
+        os.kill(pid, signal.SIGKILL)
+        if process is not None:
+            process.wait()
