@@ -31,6 +31,7 @@ REGISTER_NAMES = {
 }
 _M = ic.Mnemonic
 _FXSAVES = {_M.FXSAVE, _M.FXSAVE64, _M.FXRSTOR, _M.FXRSTOR64}
+_INSTRUCTION_POINTERS = (ic.Register.RIP, ic.Register.EIP)
 _FXSAVE_TOUCHES = 416
 """Bytes of the 512-byte image: the reserved end of it was found untouched on an AMD Zen 5."""
 _BIT_TESTS = {_M.BT, _M.BTS, _M.BTR, _M.BTC}
@@ -141,12 +142,13 @@ def _operand(instruction: ic.Instruction, memory: Any) -> tuple[str, int, int]:
     elif memory.segment == ic.Register.GS:
         terms.append("R('GS_OFFSET')")
     inner = []
-    if memory.base not in (ic.Register.NONE, ic.Register.RIP, ic.Register.EIP):
+    if memory.base not in (ic.Register.NONE, *_INSTRUCTION_POINTERS):
         inner.append(f"R('{REGISTER_NAMES[memory.base]}')")
     if memory.index != ic.Register.NONE:
         inner.append(f"R('{REGISTER_NAMES[memory.index]}')*{memory.scale}")
     displacement = memory.displacement & 0xFFFF_FFFF_FFFF_FFFF
-    explicit = instruction.memory_base == memory.base and instruction.memory_index == memory.index
+    base = instruction.memory_base if instruction.memory_base not in _INSTRUCTION_POINTERS else ic.Register.NONE
+    explicit = base == memory.base and instruction.memory_index == memory.index
     if explicit and instruction.mnemonic in _BIT_TESTS and instruction.op1_kind == ic.OpKind.REGISTER:
         bits = size * 8
         register = REGISTER_NAMES[instruction.op1_register]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
@@ -46,28 +47,25 @@ def qemu_output(program: Path, folder: Path, seconds: float = 60) -> str:
     image.write_bytes(disk(program))
     assert QEMU is not None
     printed = folder / "qemu.txt"
-    subprocess.run(
-        [
-            *(
-                QEMU,
-                "-accel",
-                "tcg",
-                "-cpu",
-                "qemu64",
-                "-m",
-                "32",
-                "-display",
-                "none",
-                "-nodefaults",
-                "-no-reboot",
-            ),
-            *("-drive", f"file={image},format=raw,if=ide", "-debugcon", f"file:{printed}"),
-            *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=seconds,
-    )
+    command = [
+        *(
+            QEMU,
+            "-accel",
+            "tcg",
+            "-cpu",
+            "qemu64",
+            "-m",
+            "32",
+            "-display",
+            "none",
+            "-nodefaults",
+            "-no-reboot",
+        ),
+        *("-drive", f"file={image},format=raw,if=ide", "-debugcon", f"file:{printed}"),
+        *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+    ]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
     return printed.read_text()
 
 

@@ -16,11 +16,15 @@ from tests.machine.pc import BOCHS, QEMU, bochs_output, qemu_output
 def printed(emulator: str, program: str) -> list[dict[str, list[str]]]:
     run = {"qemu": qemu_output, "bochs": bochs_output}[emulator]
     with tempfile.TemporaryDirectory() as folder:
-        return cases_of(run(FOLDER / program, Path(folder)))
+        return cases_of(run(FOLDER / program, Path(folder), 5 if "qemu_ends" in ROWS[program] else 60))
 
 
 def check(emulator: str, program: str, case: str) -> None:
     row = ROWS[program]["rows"][case]
+    if emulator == "qemu" and "qemu_ends" in ROWS[program]:
+        assert len(printed(emulator, program)) < 2, "QEMU has learnt this: its row can be compared now"
+        assert emulator not in row["confirmed_by"]
+        return
     differs = row.get(emulator)
     expected = differs["lines"] if differs else row["expect"]
     found = printed(emulator, program)

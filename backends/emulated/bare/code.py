@@ -152,7 +152,7 @@ class CodeCache:
                 raise GuestFault(
                     PF, 0x10, address=pc + len(data), why=f"nothing is mapped at {pc + len(data):#x}"
                 )
-            too_long = len(data) == 15 and _unfinished(data, pc)
+            too_long = found.length == 15  # the decoder gives up there
             found.fault = (
                 GuestFault(GP, 0, why="longer than 15 bytes") if too_long else GuestFault(UD, why="undefined")
             )

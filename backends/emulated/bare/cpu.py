@@ -187,6 +187,8 @@ class BareCpu:
 
     def write_msr(self, number: int, value: int) -> None:
         """WRMSR; #GP for one that this CPU has not, and for bits it has not."""
+        if number in at.ADDRESSES and value >> 47 not in _CANONICAL:
+            raise GuestFault(GP, 0, why=f"{value:#x} is not canonical")
         if number in (at.FS_BASE, at.GS_BASE):
             self.engine.set("FS_BASE" if number == at.FS_BASE else "GS_BASE", value)
             return

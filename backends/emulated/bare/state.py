@@ -29,6 +29,8 @@ BOOT_GDT: Final = (0, 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF)
 """Selector 8 is 64-bit code, 16 is data, both of level 0 (SDM 3A 3.4.5)."""
 EFER, STAR, LSTAR, FMASK = 0xC000_0080, 0xC000_0081, 0xC000_0082, 0xC000_0084
 FS_BASE, GS_BASE, KERNEL_GS_BASE = 0xC000_0100, 0xC000_0101, 0xC000_0102
+ADDRESSES: Final = frozenset({LSTAR, FS_BASE, GS_BASE, KERNEL_GS_BASE})
+"""MSRs that take canonical addresses only."""
 TSC, APIC_BASE, DEBUGCTL = 0x10, 0x1B, 0x1D9
 DEBUGCTL_BTF: Final = 2
 general_registers: Final = (
