@@ -37,7 +37,10 @@ def check(emulator: str, program: str, case: str) -> None:
 
 
 @pytest.mark.skipif(QEMU is None, reason="no qemu-system-x86_64: apt-get install qemu-system-x86 seabios")
-@pytest.mark.parametrize(("program", "case"), row_ids())
+@pytest.mark.parametrize(
+    ("program", "case"),
+    [pytest.param(*row, marks=pytest.mark.slow) if "qemu_ends" in ROWS[row[0]] else row for row in row_ids()],
+)
 def test_qemu_agrees_or_its_error_is_listed(program: str, case: str) -> None:
     check("qemu", program, case)
 

@@ -222,6 +222,14 @@ o_rep_step:
     push rax
     popfq
 
+    CASE rf_between_elements
+    WATCH 0, block, W4
+    lea rdi, [rip + block + 1]
+    mov ecx, 2
+o_rf_between_elements:
+    rep stosb
+    DISARM
+
     CASE step_int3                      # INT clears TF: no step at its handler, none after it
     SET_TF
     nop
