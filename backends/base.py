@@ -180,6 +180,10 @@ class Backend(ABC):
             errno="EOPNOTSUPP",
         )
 
+    def show_disabled(self, on: bool) -> MachineView:
+        """Let DR6 also show slots that match and are not enabled, as a CPU may (SDM 3B 17.2.3); EOPNOTSUPP elsewhere."""
+        raise HwbpError("only a bare machine (--bare) has this switch", errno="EOPNOTSUPP")
+
     @abstractmethod
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         """What the program printed, as (stream, bytes) from byte `first` of all output on, at most 64 KiB a call."""

@@ -200,6 +200,9 @@ class ClientBackend(Backend):
     def debug_exceptions(self, first: int) -> tuple[DebugException, ...]:
         return self._call("debug_exceptions", first)  # type: ignore[no-any-return]
 
+    def show_disabled(self, on: bool) -> MachineView:
+        return self._call("show_disabled", on)  # type: ignore[no-any-return]
+
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         return self._call("output", first)  # type: ignore[no-any-return]
 

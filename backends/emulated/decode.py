@@ -147,7 +147,9 @@ def _operand(instruction: ic.Instruction, memory: Any) -> tuple[str, int, int]:
     if memory.index != ic.Register.NONE:
         inner.append(f"R('{REGISTER_NAMES[memory.index]}')*{memory.scale}")
     displacement = memory.displacement & 0xFFFF_FFFF_FFFF_FFFF
-    base = instruction.memory_base if instruction.memory_base not in _INSTRUCTION_POINTERS else ic.Register.NONE
+    base = (
+        instruction.memory_base if instruction.memory_base not in _INSTRUCTION_POINTERS else ic.Register.NONE
+    )
     explicit = base == memory.base and instruction.memory_index == memory.index
     if explicit and instruction.mnemonic in _BIT_TESTS and instruction.op1_kind == ic.OpKind.REGISTER:
         bits = size * 8

@@ -18,7 +18,7 @@ from tui.text.output import ClosedOutputError, Output, ProgramOutput
 
 __all__ = ["read_script", "run_script"]
 
-_ERRNOS: Final = frozenset(errno.errorcode.values())
+_ERRNOS: Final = frozenset(name for name in dir(errno) if name.startswith("E"))
 
 
 def read_script(path: str) -> tuple[str, ...]:

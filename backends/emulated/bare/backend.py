@@ -260,6 +260,12 @@ class BareBackend(Backend):
         self._changed()
         return self.view()
 
+    def show_disabled(self, on: bool) -> MachineView:
+        self._need_program()
+        self.cpu.recorder.show_disabled = on
+        self._changed()
+        return self.view()
+
     def ptrace_peek(self, tid: int | None, register: int) -> int:
         raise HwbpError("there is no ptrace in bare mode: no kernel, no task", errno="EOPNOTSUPP")
 

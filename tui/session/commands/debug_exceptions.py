@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from backends.base import HwbpError
 from backends.dr import dr6_fields
 from backends.model import DebugException
 from tui.session.commands.table import answer
@@ -60,7 +61,17 @@ def _facts(session: Session, row: DebugException) -> dict[str, Any]:
 def debug_exceptions(session: Session, text: str) -> Answer:
     """`info db [N]`."""
     wanted = count(text, "info db [N]", 20, _MOST)
-    rows = last_debug_exceptions(session, wanted)
+    try:
+        rows = last_debug_exceptions(session, wanted)
+    except HwbpError as error:
+        if error.errno != "EOPNOTSUPP":
+            raise
+        lines = [
+            f"CPU {cpu.cpu}: {cpu.db_count} #DB, the last: {cpu.last_db or '-'}" for cpu in session.view.cpus
+        ]
+        return answer(
+            *lines, error.message, total=sum(cpu.db_count for cpu in session.view.cpus), exceptions=[]
+        )
     total = session.view.cpus[0].db_count
     lines = [db_line(session, row) for row in rows]
     if len(rows) < total:

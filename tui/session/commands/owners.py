@@ -159,6 +159,17 @@ def _dr7_toggle(session: Session, text: str) -> Answer:
     return answer(f"DR7 {old:#x} -> {new:#x} ({_changes(old, new)})", old=old, written=value, value=new)
 
 
+def _dr6_disabled(session: Session, text: str) -> Answer:
+    word = text.strip()
+    if word not in ("on", "off"):
+        raise UsageError("on or off?", "usage: dr6 disabled on|off")
+    session.took(session.backend.show_disabled(word == "on"))
+    return answer(
+        f"DR6 shows slots that match {'whether or not they are' if word == 'on' else 'only if they are'} enabled",
+        shown=word == "on",
+    )
+
+
 def _changes(old: int, new: int) -> str:
     """`G0 0 -> 1`, for every field that changed."""
     changed = [f"{f.name} {f.of(old)} -> {f.of(new)}" for f in dr7_fields() if f.of(old) != f.of(new)]
@@ -281,6 +292,16 @@ COMMANDS = (
         key="t",
         asks=True,
         complete=_bits,
+    ),
+    Command(
+        "dr6 disabled",
+        "owners",
+        "dr6 disabled on|off",
+        "whether DR6 also shows slots that match and are not enabled",
+        "The manual lets a CPU set Bn for those beside another cause of a #DB (SDM 3B 17.2.3), so a handler must look at DR7,\n"
+        "too. Bare mode only, off at first: turn it on to test a handler. Example: dr6 disabled on",
+        _dr6_disabled,
+        complete=lambda _session, _text: ["on", "off"],
     ),
     Command(
         "dr7",
