@@ -71,6 +71,7 @@ def memory_operand(i: ic.Instruction, size: int, memory: bytes) -> Real:
 def arithmetic(u: Unit, i: ic.Instruction, size: int, memory: bytes) -> None:
     """FADD, FSUB, FMUL, FDIV and their reversed, popping and integer forms."""
     operation, reverse, pops = OPERATIONS[i.mnemonic]
+    second: Real | None
     u.clear_c1()
     if size:
         target, first, second = 0, u.get(0), memory_operand(i, size, memory)
