@@ -194,7 +194,7 @@ class EmulatedBackend(Backend):
     def stay_cold(self) -> None:
         """Let the programs that run now be interpreted, however long they are."""
         for mm in self._machine.address_spaces():
-            mm.hot_from = 1 << 62
+            mm.warmth = None
 
     def resume(self) -> None:
         self._need_stopped()

@@ -165,15 +165,17 @@ class Cpu:
         allowed = self.capture.allowance(_HITS_A_SLICE)
         self.blocked = allowed <= 0
         last_head = self.capture.head + allowed
-        deadline = engine.instructions_counted + budget
-        left = budget
+        end = self.instructions + budget
         try:
-            while self.stop is None and left > 0 and not self.yielding and self.capture.head < last_head:
+            while self.stop is None and not self.yielding and self.capture.head < last_head:
+                left = end - self.instructions  # by the clock, which counts what we run for the engine too
+                if left <= 0:
+                    break
                 if self.guest_tf:
                     self._trap_flag()
                     continue
                 engine.start()
-                kind = run_hot(self, left, deadline, last_head)
+                kind = run_hot(self, left, engine.instructions_counted + left, last_head)
                 if kind is EventKind.DENIED:
                     data_access(self, True)
                 elif kind is EventKind.BREAKPOINT:
@@ -181,7 +183,6 @@ class Cpu:
                 elif kind is not EventKind.LIMIT:
                     self.event(kind)
                 self.unit.forget_values()
-                left = deadline - engine.instructions_counted
         except (Unsupported, CodeRewritten, EngineError) as error:
             self._unsupported(error)
         return self.stop

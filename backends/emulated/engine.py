@@ -39,6 +39,7 @@ class EventKind(Enum):
     DIVIDE = auto()  # #DE
     INVALID = auto()  # the engine decodes no such instruction (#UD, or one it lacks)
     UNSUPPORTED = auto()  # decoded, but the engine cannot run it
+    GAVE_UP = auto()  # the translator could not translate what comes next; nothing of it has run
     REWRITTEN = auto()  # code that was already translated is being written
 
 

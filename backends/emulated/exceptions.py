@@ -12,6 +12,7 @@ from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind, 
 from backends.emulated.hits import after_element, report
 from backends.emulated.rep import run_in_bulk
 from backends.emulated.special import Privileged, UndefinedInstruction, run_special
+from backends.emulated.x87.running import RUN_HERE, run_x87
 
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
@@ -36,6 +37,8 @@ def exception(cpu: Cpu, kind: EventKind) -> None:
         cpu.signal(SIGFPE, cpu.engine.pc, _FPE_INTDIV)
     elif kind is EventKind.INTERRUPT:
         _interrupt(cpu, cpu.engine.event().value)
+    elif kind is EventKind.GAVE_UP:
+        cpu.mm.translator_failed()
     else:
         _refused(cpu, kind)
 
@@ -103,6 +106,9 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
         return
     except UndefinedInstruction:
         cpu.signal(SIGILL, pc, _ILL_ILLOPN)
+        return
+    if decoded.mnemonic in RUN_HERE:
+        run_x87(cpu, pc, decoded)
         return
     if decoded.mnemonic in _PUSHES_FLAGS and _push_flags(cpu, pc, decoded):
         return

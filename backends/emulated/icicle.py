@@ -18,6 +18,7 @@ from typing import Any
 
 from backends.emulated.engine import READ, WRITE, Engine, EngineError, Event, EventKind
 from backends.emulated.paper import PaperVm
+from backends.emulated.x87.unit import Unit
 
 __all__ = ["IcicleEngine"]
 
@@ -43,8 +44,7 @@ _SAVED = (
     *_ALWAYS_SET,
     *("FS_OFFSET", "GS_OFFSET", "MXCSR"),
     *(f"XMM{n}_Q{half}" for n in range(16) for half in "ab"),
-    *(f"ST{n}" for n in range(8)),
-    *("FPUControlWord", "FPUStatusWord", "FPUTagWord", "C0", "C1", "C2", "C3"),
+    *(f"ST{n}" for n in range(8)),  # for MMX; the x87 unit is ours
 )
 _MEM_CAPACITY_PAGES = 600_000
 
@@ -73,9 +73,9 @@ class IcicleEngine(Engine):
         self._prot: tuple[Any, ...] = (None,) * 8
         self._errors: tuple[type[Exception], ...] = (OverflowError,)
         self.limit: Any = None
+        self.x87 = Unit()
         self._attach(PaperVm())
         self.set("MXCSR", 0x1F80)
-        self.set("FPUControlWord", 0x37F)
         for flag in _ALWAYS_SET:
             self.set(flag, 1)
 
@@ -240,6 +240,13 @@ class IcicleEngine(Engine):
         value = self.vm.exception_value
         return Event(self.event_kind(), address=value, write=code in self.native.WRITES, value=value)
 
+    def flags(self, value: int | None) -> int:
+        """RFLAGS: read with None, else written."""
+        if value is not None:
+            self.set("RFLAGS", value)
+            return value
+        return self.get("RFLAGS")
+
     def add_breakpoint(self, address: int, *, fresh: bool = False) -> None:
         """`fresh` says that no code at this address can have been translated yet."""
         if address in self._breakpoints:
@@ -257,7 +264,7 @@ class IcicleEngine(Engine):
     def save(self) -> list[int]:
         """Every register, pc first. Only at an instruction boundary."""
         read = self.vm.reg_read
-        return [self.vm.pc, *[read(name) for name in _SAVED]]
+        return [self.vm.pc, *[read(name) for name in _SAVED], *self.x87.words()]
 
     def after_syscall(self, *, result: int, stack: int, tls: int | None) -> list[int]:
         """Every register as a new task has them that begins where this one's system call (at pc) returns.
@@ -271,13 +278,16 @@ class IcicleEngine(Engine):
             changes["RSP"] = stack
         if tls is not None:
             changes["FS_OFFSET"] = tls
-        return [pc, *[changes.get(name, value) for name, value in zip(_SAVED, saved[1:], strict=True)]]
+        end = 1 + len(_SAVED)
+        registers = [changes.get(name, value) for name, value in zip(_SAVED, saved[1:end], strict=True)]
+        return [pc, *registers, *saved[end:]]
 
     def restore(self, saved: list[int]) -> None:
         """Put registers back that `save` gave, of this engine or of one like it."""
         write = self.vm.reg_write
-        for name, value in zip(_SAVED, saved[1:], strict=True):
+        for name, value in zip(_SAVED, saved[1:], strict=False):
             write(name, value)
+        self.x87.set_words(saved[1 + len(_SAVED) :])
         self.vm.pc = saved[0]
 
     def saved(self, saved: list[int], register: str) -> int:
@@ -290,6 +300,7 @@ class IcicleEngine(Engine):
         other._pages = dict(self._pages)
         other._breakpoints = set(self._breakpoints)
         other._carry(self.vm, jit=False)
+        other.x87.set_words(self.x87.words())
         other.counted_before = 0
         return other
 

@@ -54,6 +54,7 @@ KINDS = {
         (_EC.DivisionException, EventKind.DIVIDE),
         (_EC.InvalidInstruction, EventKind.INVALID),
         (_EC.SelfModifyingCode, EventKind.REWRITTEN),
+        (_EC.JitError, EventKind.GAVE_UP),
     )
 }
 """Event kinds by exception code."""

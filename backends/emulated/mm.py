@@ -10,15 +10,13 @@ from backends.emulated.memory import AddressSpace
 from backends.emulated.places import Places
 from backends.emulated.stacks import StackTable
 from backends.emulated.unwind import StackWalker
+from backends.emulated.warmth import SAMPLE_EVERY, Warmth
 
 if TYPE_CHECKING:
     from backends.emulated.debug_unit import DebugUnit
     from backends.emulated.decode import AccessList, Decoded
 
-__all__ = ["HOT_AFTER", "Mm", "Resident"]
-
-HOT_AFTER = 1_000_000
-"""Interpreted instructions after which a program is worth translating."""
+__all__ = ["Mm", "Resident"]
 
 
 class Resident(Protocol):
@@ -31,8 +29,8 @@ class Mm:
     """An engine, its mappings, and what is known of its code.
 
     `decoded` are instructions by address, `quick` those with one plain operand, for the per-hit path. `resident` is the
-    task whose registers the engine holds, `unit` the debug unit of the CPU that ran here last. `hot_from` is the
-    engine's count from which its code is worth translating.
+    task whose registers the engine holds, `unit` the debug unit of the CPU that ran here last. `warmth` says when its
+    code is worth translating, None for never.
     """
 
     def __init__(self, engine: IcicleEngine, space: AddressSpace, stacks: StackTable | None = None) -> None:
@@ -45,7 +43,8 @@ class Mm:
         self.stacks = stacks.beside(engine.raw_read) if stacks is not None else StackTable(engine.raw_read)
         self.resident: Resident | None = None
         self.unit: DebugUnit | None = None
-        self.hot_from = HOT_AFTER
+        self.warmth: Warmth | None = Warmth()
+        self._look_at = SAMPLE_EVERY
         self.on_change: Callable[[], None] = lambda: None
         engine.set_on_move(self._moved)
         space.on_exec = self._code_appeared
@@ -101,13 +100,28 @@ class Mm:
             self.unit = None
 
     def warm_up(self) -> None:
-        """Let the translator have the program once it has turned out to be long. Only at an instruction boundary."""
-        if not self.engine.jit and self.engine.instructions_counted > self.hot_from:
-            self.engine.move(jit=True)
+        """Let the translator have the program once that pays. Only at an instruction boundary."""
+        engine = self.engine
+        if engine.jit or self.warmth is None or engine.instructions_counted < self._look_at:
+            return
+        self._look_at = engine.instructions_counted + SAMPLE_EVERY
+        if self.warmth.look(engine.pc):
+            engine.move(jit=True)
+
+    @property
+    def most_at_once(self) -> int:
+        """Instructions until `warm_up` wants to look again."""
+        return 1 << 62 if self.engine.jit or self.warmth is None else SAMPLE_EVERY
+
+    def translator_failed(self) -> None:
+        """It could not translate what comes next (it runs out of room): go on in the interpreter, from the same place."""
+        if self.warmth is not None:
+            self.warmth.failed()
+        self.engine.move(jit=False)
 
     def _moved(self) -> None:
-        if not self.engine.jit:
-            self.hot_from = self.engine.instructions_counted + HOT_AFTER
+        if not self.engine.jit and self.warmth is not None:
+            self.warmth.cool()
         self.decoded.clear()
         self.quick.clear()
         self.stacks.set_read(self.engine.raw_read)

@@ -26,9 +26,11 @@ def _marks(*values: int) -> bytes:
 _ONE_BYTE: Final = _marks(
     *(0xE4, 0xE5, 0xE6, 0xE7, 0xEC, 0xED, 0xEE, 0xEF, 0x6C, 0x6D, 0x6E, 0x6F),  # in, out, ins, outs
     *(0xF4, 0xFA, 0xFB, 0x9C, 0x9D, 0xCF, 0xAD),  # hlt, cli, sti, pushf, popf, iret, lodsd
+    *range(0xD8, 0xE0),  # x87
 )
 _SEQUENCES: Final = (
     *(b"\x0f\x20", b"\x0f\x21", b"\x0f\x22", b"\x0f\x23"),  # mov from and to control and debug registers
+    b"\x0f\xae",  # fxsave and fxrstor, and a few that the engine runs
     *(b"\x0f\xa2", b"\x0f\x31", b"\x0f\x01\xd0", b"\x0f\x01\xf9"),  # cpuid, rdtsc, xgetbv, rdtscp
 )
 _UNSEEN: Final = (
@@ -45,10 +47,6 @@ _STRING: Final = frozenset([*range(0xA4, 0xA8), *range(0xAA, 0xB0)])
 _DIVIDE: Final = _marks(0xF6, 0xF7)
 _CLEARS_DX: Final = (b"\x31\xd2", b"\x33\xd2")
 """xor edx, edx: what compilers put in front of an unsigned division, which then cannot overflow."""
-_M80: Final = frozenset(modrm for modrm in range(0xC0) if modrm >> 3 & 7 in (5, 7))
-"""ModRM bytes of DB /5 and DB /7 with a memory operand: fld and fstp of 80 bits."""
-_M64: Final = frozenset(modrm for modrm in range(0xC0) if modrm >> 3 & 7 == 5)
-"""ModRM bytes of DF /5 with a memory operand: fild of 64 bits."""
 
 
 def _find(code: bytes, what: bytes) -> Iterator[int]:
@@ -71,12 +69,6 @@ def _special(code: bytes) -> Iterator[int]:
     yield from _find(code.translate(_ONE_BYTE), b"\1")
     for sequence in _SEQUENCES:
         yield from _find(code, sequence)
-    for at in _find(code, b"\xdb"):
-        if code[at + 1 : at + 2] and code[at + 1] in _M80:
-            yield at
-    for at in _find(code, b"\xdf"):
-        if code[at + 1 : at + 2] and code[at + 1] in _M64:
-            yield at
     for at in _find(code.translate(_DIVIDE), b"\1"):
         if code[at + 1 : at + 2] and code[at + 1] >> 3 & 7 in (6, 7) and not _cannot_overflow(code, at):
             yield at

@@ -11,7 +11,7 @@ from typing import Final
 import iced_x86 as ic
 
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
-from backends.emulated.engine import Engine, EngineError, Unsupported
+from backends.emulated.engine import Engine, Unsupported
 
 __all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "run_special"]
 
@@ -40,7 +40,6 @@ _LEAVES: Final[dict[int, tuple[int, int, int, int]]] = {
     0x8000_0008: (0x3030, 0, 0, 0),
 }
 _M = ic.Mnemonic
-_M80 = {_M.FLD, _M.FSTP}
 
 
 class Privileged(Exception):
@@ -49,16 +48,6 @@ class Privileged(Exception):
 
 class UndefinedInstruction(Exception):
     """#UD: SIGILL under Linux."""
-
-
-def _beyond_a_double(engine: Engine, decoded: Decoded) -> bool:
-    """Whether the 64-bit integer that fild would load has more bits than a double's 53."""
-    address, size, _ = decoded.accesses()[0]
-    try:
-        value = int.from_bytes(engine.read(address, size), "little", signed=True)
-    except EngineError:
-        return False
-    return int(float(value)) != value
 
 
 def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
@@ -80,10 +69,6 @@ def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
             engine.set("RCX", 0)
     elif mnemonic == _M.XGETBV:
         raise UndefinedInstruction  # CR4.OSXSAVE is clear, as CPUID says
-    elif mnemonic in _M80 and ic.MemorySizeExt.size(decoded.instruction.memory_size) == 10:
-        raise Unsupported("the engine keeps 80-bit x87 values as doubles")
-    elif mnemonic == _M.FILD and _beyond_a_double(engine, decoded):
-        raise Unsupported("the engine keeps 80-bit x87 values as doubles, and this integer does not fit one")
     elif mnemonic in (_M.IRETQ, _M.IRETD, _M.IRET):
         raise Unsupported("returning by iret in user mode is not emulated")
     elif mnemonic in IN_USER_FAULTS or decoded.touches_system_register:

@@ -243,10 +243,10 @@ def test_a_division_that_fits_runs(tmp_path: Path, code: str) -> None:
     assert run([program(tmp_path / "p", bytes.fromhex(code))], []).view.exit_status == 0
 
 
-def test_an_80_bit_load_stops_the_task_with_its_name_address_and_bytes(tmp_path: Path) -> None:
-    view = run([program(tmp_path / "p", bytes.fromhex("db2b"))], []).view
+def test_what_cannot_be_run_rightly_stops_the_task_with_its_name_address_and_bytes(tmp_path: Path) -> None:
+    view = run([program(tmp_path / "p", bytes.fromhex("d9fe"))], []).view
     assert view.state == "failed"
-    assert f"{START:#x}: fld tbyte ptr [rbx] (db 2b)" in view.stop.text
+    assert f"{START:#x}: fsin (d9 fe)" in view.stop.text
 
 
 def test_the_machine_stays_open_after_an_unsupported_instruction(tmp_path: Path) -> None:

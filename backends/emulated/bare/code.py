@@ -15,6 +15,7 @@ from backends.emulated.bare.faults import GP, PF, UD, GuestFault
 from backends.emulated.decode import Decoded, decode
 from backends.emulated.division import DIVISIONS
 from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError
+from backends.emulated.x87.instructions import MNEMONICS
 
 __all__ = ["CodeCache", "Stretch"]
 
@@ -36,7 +37,6 @@ _FAR: Final = {
     if name.startswith(("JMP_PTR", "CALL_PTR", "JMP_M16", "CALL_M16"))
     and isinstance(code := getattr(ic.Code, name), int)
 }
-_X87_WIDE: Final = {_M.FLD, _M.FSTP, _M.FILD}
 _ENDS: Final = {
     ic.FlowControl.UNCONDITIONAL_BRANCH,
     ic.FlowControl.CONDITIONAL_BRANCH,
@@ -78,7 +78,7 @@ class Instruction(Decoded):
             or _touches_segment(instruction)
             or instruction.code in _FAR
             or self.is_string
-            or (self.mnemonic in _X87_WIDE and ic.MemorySizeExt.size(instruction.memory_size) in (8, 10))
+            or self.mnemonic in MNEMONICS
             or (self.mnemonic == _M.POP and instruction.op0_kind == ic.OpKind.MEMORY)
             or instruction.encoding != ic.EncodingKind.LEGACY
         )

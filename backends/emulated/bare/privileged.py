@@ -23,6 +23,8 @@ from backends.emulated.decode import REGISTER_NAMES
 from backends.emulated.division import DIVISIONS, overflows
 from backends.emulated.engine import Unsupported
 from backends.emulated.special import UndefinedInstruction, run_special
+from backends.emulated.x87.instructions import MNEMONICS, STORES
+from backends.emulated.x87.instructions import run as run_x87
 
 if TYPE_CHECKING:
     from backends.emulated.bare.cpu import BareCpu
@@ -390,7 +392,7 @@ def _not_permitted(cpu: BareCpu, decoded: Instruction) -> None:
 
 
 def _as_in_user_mode(cpu: BareCpu, decoded: Instruction) -> None:
-    """CPUID, RDTSC and x87 operands of 80 bits."""
+    """CPUID and RDTSC."""
     leaf = cpu.engine.get("RAX") & _MASK32
     try:
         if not run_special(cpu.engine, decoded, cpu.instructions):
@@ -400,6 +402,20 @@ def _as_in_user_mode(cpu: BareCpu, decoded: Instruction) -> None:
         raise GuestFault(UD, why="undefined") from error
     if decoded.mnemonic == _M.CPUID and leaf == 1:
         cpu.engine.set("RDX", cpu.engine.get("RDX") | _DE_AND_FRIENDS)
+
+
+def _x87(cpu: BareCpu, decoded: Instruction) -> None:
+    instruction = decoded.instruction
+    in_memory = instruction.op_count > 0 and instruction.op0_kind == ic.OpKind.MEMORY
+    address, size, _ = decoded.accesses()[0] if in_memory else (0, 0, 0)
+    stores = in_memory and decoded.mnemonic in STORES
+    memory = cpu.load(address, size).to_bytes(size, "little") if in_memory and not stores else b""
+    out = run_x87(cpu.engine.x87, instruction, size, memory, cpu.engine.flags)
+    if out is not None and in_memory:
+        cpu.store(address, size, int.from_bytes(out, "little"))
+    elif out is not None:  # fnstsw ax
+        cpu.engine.set("RAX", cpu.engine.get("RAX") & ~0xFFFF | int.from_bytes(out, "little"))
+    _next(cpu, decoded)
 
 
 def _divide(cpu: BareCpu, decoded: Instruction) -> None:
@@ -442,6 +458,7 @@ _TABLE: Final[dict[int, Callable[[BareCpu, Instruction], None]]] = {
          _M.MWAIT, _M.INTO, _M.RSM, _M.GETSEC, _M.VMCALL, _M.VMMCALL, _M.CLAC, _M.STAC, _M.INVPCID),
         _undefined,
     ),
-    **dict.fromkeys((_M.CPUID, _M.RDTSC, _M.RDTSCP, _M.XGETBV, _M.FLD, _M.FSTP, _M.FILD), _as_in_user_mode),
+    **dict.fromkeys((_M.CPUID, _M.RDTSC, _M.RDTSCP, _M.XGETBV), _as_in_user_mode),
+    **dict.fromkeys(MNEMONICS, _x87),
     **dict.fromkeys(DIVISIONS, _divide),
 }  # fmt: skip

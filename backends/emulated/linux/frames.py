@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from backends.emulated.icicle import IcicleEngine
 from backends.emulated.linux.state import Handler, Task
+from backends.emulated.x87.image import FXSAVE_SIZE, fxrstor, fxsave
 
 __all__ = ["HANDLERS", "enter_handler", "rt_sigreturn"]
 
@@ -26,38 +26,13 @@ _SEGMENTS = 0x33 | 0x2B << 48  # cs, gs, fs, ss
 _CONTEXT = struct.Struct("<QQQixxxxQ")  # uc_flags, uc_link, uc_stack
 _CONTEXT_AT, _INFO_AT, _FRAME_SIZE = 8, 312, 440
 _REGISTERS = struct.Struct("<18Q Q 4Q Q 64x Q")  # registers, segments, err trapno oldmask cr2, fpstate, mask
-_FPSTATE = 512
+_FPSTATE = FXSAVE_SIZE
+_MXCSR = 0x1F80
 
 
 def _on_stack(task: Task, sp: int) -> bool:
     base, flags, size = task.altstack
     return not flags & 2 and base < sp <= base + size
-
-
-def _fxsave(engine: IcicleEngine) -> bytes:
-    """The 512-byte image; x87 registers are doubles here, and travel beside it (`_X87_AT`)."""
-    get = engine.get
-    control, status, tag = get("FPUControlWord"), get("FPUStatusWord"), get("FPUTagWord")
-    head = struct.pack(
-        "<HHHHQQII", control & 0xFFFF, status & 0xFFFF, tag & 0xFFFF, 0, 0, 0, get("MXCSR"), 0xFFFF
-    )
-    st = b"".join(get(f"ST{n}").to_bytes(8, "little").ljust(16, b"\0") for n in range(8))
-    xmm = b"".join(get(f"XMM{n}").to_bytes(16, "little") for n in range(16))
-    flags = bytes(get(f"C{n}") & 1 for n in range(4))
-    return (head + st + xmm).ljust(416, b"\0") + flags.ljust(96, b"\0")
-
-
-def _fxrstor(engine: IcicleEngine, image: bytes) -> None:
-    control, status, tag, _, _, _, mxcsr, _ = struct.unpack_from("<HHHHQQII", image)
-    for name, value in (("FPUControlWord", control), ("FPUStatusWord", status), ("FPUTagWord", tag)):
-        engine.set(name, value)
-    engine.set("MXCSR", mxcsr & 0xFFFF)
-    for n in range(8):
-        engine.set(f"ST{n}", int.from_bytes(image[32 + 16 * n : 40 + 16 * n], "little"))
-    for n in range(16):
-        engine.set(f"XMM{n}", int.from_bytes(image[160 + 16 * n : 176 + 16 * n], "little"))
-    for n in range(4):
-        engine.set(f"C{n}", image[416 + n])
 
 
 def enter_handler(task: Task, number: int, info: bytes, action: bytes) -> bool:
@@ -80,10 +55,12 @@ def enter_handler(task: Task, number: int, info: bytes, action: bytes) -> bool:
     stack = _CONTEXT.pack(0, 0, task.altstack[0], task.altstack[1], task.altstack[2])
     data = struct.pack("<Q", restorer) + stack + registers
     try:
-        task.space.copy_in(fpstate, _fxsave(engine))
+        task.space.copy_in(fpstate, fxsave(engine))
         task.space.copy_in(frame, data.ljust(_INFO_AT, b"\0") + info)
     except OSError:
         return False
+    engine.x87.reset()  # a handler begins with a fresh FPU (arch/x86/kernel/fpu/signal.c, fpu__clear_user_states)
+    engine.set("MXCSR", _MXCSR)
     task.saved_mask = None
     task.rf_pc = task.rep_pc = -1
     task.guest_tf = False
@@ -113,7 +90,7 @@ def rt_sigreturn(task: Task, *_: int) -> None:
         engine.set(name, value)
     engine.set("RFLAGS", rflags)
     if image is not None:
-        _fxrstor(engine, image)
+        fxrstor(engine, image)
     task.altstack = (base, stack_flags, size)
     task.blocked = mask & ~(1 << 8 | 1 << 18)  # SIGKILL and SIGSTOP
     task.rf_pc = pc if rflags & _RF else -1

@@ -25,7 +25,7 @@ from backends.emulated.x87.arithmetic import (
 from backends.emulated.x87.numbers import Real
 from backends.emulated.x87.unit import C0, C1, C2, C3, STACK_FAULT, Unit
 
-__all__ = ["MNEMONICS", "run"]
+__all__ = ["MNEMONICS", "STORES", "run"]
 
 Flags = Callable[[int | None], int]
 """EFLAGS: read with None, else written."""
@@ -289,3 +289,7 @@ _RUN: Final[dict[int, Run]] = {
 _LAST_BITS: Final = (_M.F2XM1, _M.FYL2X, _M.FYL2XP1, _M.FPTAN, _M.FPATAN, _M.FSIN, _M.FCOS, _M.FSINCOS)
 MNEMONICS: Final = frozenset((*_RUN, *_LAST_BITS))
 """Every instruction of the unit, the refused ones included."""
+STORES: Final = frozenset((
+    _M.FST, _M.FSTP, _M.FIST, _M.FISTP, _M.FISTTP, _M.FBSTP, _M.FNSTCW, _M.FNSTSW, _M.FNSTENV, _M.FNSAVE,
+))  # fmt: skip
+"""Those that write their memory operand; the others read it."""

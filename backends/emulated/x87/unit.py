@@ -40,6 +40,14 @@ class Unit:
         """FNINIT."""
         self.control, self.status, self.top, self.used = 0x37F, 0, 0, 0
 
+    def words(self) -> list[int]:
+        """Everything, as integers."""
+        return [self.control, self.status, self.top, self.used, *self.registers]
+
+    def set_words(self, words: list[int]) -> None:
+        """Back again."""
+        self.control, self.status, self.top, self.used, *self.registers = words
+
     def status_word(self) -> int:
         """FSW with TOP, ES and B."""
         pending = self.status & ~self.control & 0x3F

@@ -1,0 +1,82 @@
+"""An x87 instruction, FXSAVE or FXRSTOR of a running program: its memory, what it hits, and the next instruction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import iced_x86 as ic
+
+from backends.emulated.decode import Decoded
+from backends.emulated.engine import READ, WRITE
+from backends.emulated.hits import report
+from backends.emulated.x87.image import FXSAVE_SIZE, fxrstor, fxsave
+from backends.emulated.x87.instructions import MNEMONICS, STORES, run
+
+if TYPE_CHECKING:
+    from backends.emulated.cpu import Cpu
+
+__all__ = ["RUN_HERE", "run_x87"]
+
+_M = ic.Mnemonic
+_SAVES: Final = {_M.FXSAVE, _M.FXSAVE64}
+_RESTORES: Final = {_M.FXRSTOR, _M.FXRSTOR64}
+RUN_HERE: Final = MNEMONICS | _SAVES | _RESTORES
+"""The mnemonics that `run_x87` runs."""
+_SIGSEGV, _SEGV_MAPERR, _SEGV_ACCERR, _SI_KERNEL = 11, 1, 2, 0x80
+
+
+def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
+    """Run the instruction at pc. Raises Unsupported before anything has changed."""
+    engine, instruction = cpu.engine, decoded.instruction
+    in_memory = instruction.op_count > 0 and instruction.op0_kind == ic.OpKind.MEMORY
+    address, size, _ = decoded.accesses()[0] if in_memory else (0, 0, 0)
+    stores = decoded.mnemonic in _SAVES or (in_memory and decoded.mnemonic in STORES)
+    saves, restores = decoded.mnemonic in _SAVES, decoded.mnemonic in _RESTORES
+    if in_memory and not _accessible(cpu, address, FXSAVE_SIZE if saves or restores else size, stores):
+        return
+    if (saves or restores) and address & 15:
+        cpu.signal(_SIGSEGV, 0, _SI_KERNEL)
+        return
+    touched = [
+        (slot, 2 if stores else 1, slot.current(engine.raw_read))
+        for slot in (cpu.unit.touched(address, address + size) if in_memory else ())
+    ]
+    stack = cpu.stack(pc) if touched else 0
+    out: bytes | None
+    if saves:
+        out = fxsave(engine)[:size]
+    elif restores:
+        out = None
+        fxrstor(engine, engine.read(address, FXSAVE_SIZE))
+    else:
+        memory = engine.read(address, size) if in_memory and not stores else b""
+        out = run(engine.x87, instruction, size, memory, engine.flags)
+    if out is not None and in_memory:
+        engine.write(address, out)
+    elif out is not None:  # fnstsw ax
+        engine.set("RAX", engine.get("RAX") & ~0xFFFF | int.from_bytes(out, "little"))
+    engine.pc += decoded.length
+    cpu.surplus -= 1
+    cpu.rf_pc = -1
+    report(cpu, pc, touched, stack)
+
+
+def _accessible(cpu: Cpu, address: int, size: int, stores: bool) -> bool:
+    """Whether the operand may be accessed; where not, the fault is delivered, and nothing has happened."""
+    space = cpu.space
+    try:
+        space.check(address, size, WRITE if stores else READ)
+    except OSError:
+        at = address if not space.mapped(address) or size < 2 else _first_bad(cpu, address, size, stores)
+        cpu.signal(_SIGSEGV, at, _SEGV_ACCERR if space.mapped(at) else _SEGV_MAPERR)
+        return False
+    return True
+
+
+def _first_bad(cpu: Cpu, address: int, size: int, stores: bool) -> int:
+    """The first byte that may not be accessed: of the operand, or of its next page."""
+    try:
+        cpu.space.check(address, 1, WRITE if stores else READ)
+    except OSError:
+        return address
+    return (address + size - 1) & -4096
