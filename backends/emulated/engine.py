@@ -9,6 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backends.emulated.x87.unit import Unit
 
 __all__ = ["EXEC", "READ", "WRITE", "Engine", "EngineError", "Event", "EventKind", "Unsupported"]
 
@@ -63,6 +67,8 @@ class Engine(ABC):
     """Any general register by its name, parts of one too (EAX, AL); FS_OFFSET and GS_OFFSET are the segment bases."""
     raw_read: Callable[[int, int], bytes]
     """`read` that raises the engine's own error."""
+    x87: Unit
+    """The x87 unit: ours, no engine's."""
 
     @abstractmethod
     def map(self, address: int, size: int, prot: int) -> None:
@@ -95,6 +101,13 @@ class Engine(ABC):
     @abstractmethod
     def set(self, register: str, value: int) -> None:
         """Set a register."""
+
+    def flags(self, value: int | None) -> int:
+        """RFLAGS: read with None, else written."""
+        if value is not None:
+            self.set("RFLAGS", value)
+            return value
+        return self.get("RFLAGS")
 
     @abstractmethod
     def run(self, budget: int) -> EventKind:

@@ -240,13 +240,6 @@ class IcicleEngine(Engine):
         value = self.vm.exception_value
         return Event(self.event_kind(), address=value, write=code in self.native.WRITES, value=value)
 
-    def flags(self, value: int | None) -> int:
-        """RFLAGS: read with None, else written."""
-        if value is not None:
-            self.set("RFLAGS", value)
-            return value
-        return self.get("RFLAGS")
-
     def add_breakpoint(self, address: int, *, fresh: bool = False) -> None:
         """`fresh` says that no code at this address can have been translated yet."""
         if address in self._breakpoints:
