@@ -30,6 +30,7 @@ _ONE_BYTE: Final = _marks(
 )
 _SEQUENCES: Final = (
     *(b"\x0f\x20", b"\x0f\x21", b"\x0f\x22", b"\x0f\x23"),  # mov from and to control and debug registers
+    *(b"\x0f\xbc", b"\x0f\xbd"),  # bsf, bsr
     b"\x0f\xae",  # fxsave and fxrstor, and a few that the engine runs
     *(b"\x0f\xa2", b"\x0f\x31", b"\x0f\x01\xd0", b"\x0f\x01\xf9"),  # cpuid, rdtsc, xgetbv, rdtscp
 )

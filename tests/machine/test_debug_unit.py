@@ -243,6 +243,14 @@ def test_a_division_that_fits_runs(tmp_path: Path, code: str) -> None:
     assert run([program(tmp_path / "p", bytes.fromhex(code))], []).view.exit_status == 0
 
 
+@pytest.mark.parametrize("scan", ["0fbdc1", "0fbcc1", "480fbdc1", "660fbcc1"])  # bsr, bsf, 64 and 16 bits
+def test_a_bit_scan_of_zero_leaves_its_destination_alone(tmp_path: Path, scan: str) -> None:
+    # mov rax, 0x1122334455667788; xor ecx, ecx; bsr eax, ecx; mov [rbx], rax
+    code = bytes.fromhex("48b88877665544332211" + "31c9" + scan + "488903")
+    result = run([program(tmp_path / "p", code)], [])
+    assert result.backend.read(DATA, 8) == bytes.fromhex("8877665544332211")
+
+
 def test_what_cannot_be_run_rightly_stops_the_task_with_its_name_address_and_bytes(tmp_path: Path) -> None:
     view = run([program(tmp_path / "p", bytes.fromhex("d9fe"))], []).view
     assert view.state == "failed"
