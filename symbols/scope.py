@@ -96,6 +96,18 @@ class ProgramScope:
 
     # The frame
 
+    def locals(self) -> list[str]:
+        """The names that the frame of the pc has of its own, innermost block first."""
+        try:
+            pc = self.register("rip")
+        except ExpressionError:
+            return []
+        module = self._space.module_at(pc)
+        if module is None or module.names is None or not module.names.debug:
+            return []
+        entries = module.names.debug.in_scope((pc - module.bias) & MASK)
+        return list(dict.fromkeys(entry.name for entry in entries))
+
     def _local(self, name: Name) -> Value | None:
         try:
             pc = self.register("rip")

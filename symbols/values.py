@@ -17,18 +17,13 @@ TEXT_LIMIT: Final = 4000
 REPEATS: Final = 10  # gdb's `print repeats`
 STRING_LIMIT: Final = 200
 Read = Callable[[int, int], bytes]
-_ESCAPES: Final = {
-    7: "\\a",
-    8: "\\b",
-    9: "\\t",
-    10: "\\n",
-    11: "\\v",
-    12: "\\f",
-    13: "\\r",
-    27: "\\e",
-    34: '\\"',
-    92: "\\\\",
-}
+
+
+def _spelled(data: bytes) -> str:
+    """Bytes as text: printable ASCII as it is, a backslash doubled, the rest as \\xNN."""
+    return "".join(
+        chr(b) if 32 <= b < 127 and b != 92 else "\\\\" if b == 92 else f"\\x{b:02x}" for b in data
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,8 @@ class Style:
     """How to write. `letter` is one of gdb's x, d, u, c, t, o, s, a, or None for the type's own.
 
     `name` gives `<symbol+4>` for an address, None where nothing lies there; `read` lets `char *` show its string.
-    `pretty` puts each member on a line of its own. `safe` makes names of the program fit to show.
+    `pretty` puts each member on a line of its own. `safe` makes names of the program fit to show, `text` its
+    strings.
     """
 
     letter: str | None = None
@@ -44,6 +40,7 @@ class Style:
     read: Read | None = None
     pretty: bool = False
     safe: Callable[[str], str] = str
+    text: Callable[[bytes], str] = _spelled
 
 
 def spell_value(
@@ -191,7 +188,9 @@ class _Speller:
         if plain.kind == "bool" and number in (0, 1):
             return "true" if number else "false"
         if plain.kind == "char":
-            return f"{number} {_quoted(number & 0xFF)}" if len(data) == 1 else _wide(number)
+            return (
+                f"{number} '{self.style.text(bytes([number & 0xFF]))}'" if len(data) == 1 else _wide(number)
+            )
         if plain.kind == "enum":
             return self.style.safe(_enumerator(number, plain))
         return str(number)
@@ -203,7 +202,7 @@ class _Speller:
         if name:
             text += f" <{self.style.safe(name)}>"
         read = self.style.read if target.kind == "char" and target.size == 1 and number else None
-        string = _string_at(number, read) if read is not None else None
+        string = _string_at(number, read, self.style) if read is not None else None
         return f"{text} {string}" if string is not None else text
 
     def _array(self, data: bytes, plain: Type, depth: int) -> str:
@@ -213,7 +212,7 @@ class _Speller:
             return "<unknown>"
         count = len(data) // size if count is None else count
         if _is_text(plain) and self.style.letter in (None, "s"):
-            return _text(data[:count])
+            return _text(data[:count], self.style)
         parts: list[str] = []
         index = 0
         while index < count and index < ELEMENTS_LIMIT and self.left > 0:
@@ -302,7 +301,7 @@ def _formatted(number: int | float, letter: str, width: int, style: Style) -> st
         return f"{unsigned:#0{2 + width // 4}x}"
     if letter == "c":
         low = unsigned & 0xFF
-        return f"{low - 256 if low > 127 else low} {_quoted(low)}"
+        return f"{low - 256 if low > 127 else low} '{style.text(bytes([low]))}'"
     if letter == "a":
         name = style.name(unsigned) if style.name is not None else None
         return f"{unsigned:#x} <{style.safe(name)}>" if name else f"{unsigned:#x}"
@@ -335,34 +334,20 @@ def _enumerator(number: int, plain: Type) -> str:
     return str(number)
 
 
-def _letter(byte: int, quote: str) -> str:
-    if byte in _ESCAPES and not (byte == 34 and quote == "'"):
-        return _ESCAPES[byte]
-    if byte == 39 and quote == "'":
-        return "\\'"
-    return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
-
-
-def _quoted(byte: int) -> str:
-    return f"'{_letter(byte, chr(39))}'"
-
-
 def _wide(number: int) -> str:
     code = number & 0xFFFFFFFF
     shown = chr(code) if 32 <= code < 0xD800 and chr(code).isprintable() else f"\\x{code:x}"
     return f"{number} '{shown}'"
 
 
-def _text(data: bytes) -> str:
+def _text(data: bytes, style: Style) -> str:
     """An array of characters: up to its zero bytes at the end, as gdb shows it."""
     body = data.rstrip(b"\0")
-    full = len(body) == len(data)
-    shown = "".join(_letter(byte, '"') for byte in body[:STRING_LIMIT])
     tail = "..." if len(body) > STRING_LIMIT else ""
-    return f'"{shown}"{tail}' if body or not full else '""'
+    return f'"{style.text(body[:STRING_LIMIT])}"{tail}'
 
 
-def _string_at(address: int, read: Read) -> str | None:
+def _string_at(address: int, read: Read, style: Style) -> str | None:
     for size in (STRING_LIMIT + 1, 4096 - address % 4096, 1):
         if size > STRING_LIMIT + 1:
             continue
@@ -372,6 +357,6 @@ def _string_at(address: int, read: Read) -> str | None:
             continue
         if data:
             text, end, _ = data.partition(b"\0")
-            shown = "".join(_letter(byte, '"') for byte in text[:STRING_LIMIT])
+            shown = style.text(text[:STRING_LIMIT])
             return f'"{shown}"{"" if end and len(text) <= STRING_LIMIT else "..."}'
     return None

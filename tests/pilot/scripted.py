@@ -30,6 +30,8 @@ from backends.model import (
 )
 from backends.ring import ACCESS_CODES, FROM_CODES, HEADER, RECORD, RUN_STATES, RingMemory, create_memfd
 from backends.ring_reader import RingReader
+from symbols.evaluate import Value
+from symbols.scope import Context
 from tui.app.app import HwbpApp
 from tui.session.session import Session
 
@@ -73,6 +75,8 @@ class Target:
     size: int | None
     kind: str
     type_name: str | None
+    also: tuple[int, ...] = ()
+    frame: int | None = None
 
 
 class FakeSpace:
@@ -102,7 +106,18 @@ class FakeSpace:
         found = self._symbol(address)
         return (self.rename.get(found[0], found[0]) + (f"+{found[1]}" if found[1] else "")) if found else None
 
-    def resolve(self, expr: str, read: object = None, *, typed: bool = True) -> Target:
+    def evaluate(self, expr: str, context: Context) -> tuple[Value, None, None]:
+        found = self.resolve(expr)
+        return Value(None, address=found.address, size=found.size, code=found.kind == "code"), None, None
+
+    def resolve(
+        self,
+        expr: str,
+        read: object = None,
+        *,
+        typed: bool = True,
+        context: Context | None = None,
+    ) -> Target:
         if expr in SYMBOLS:
             start, size, kind = SYMBOLS[expr]
             return Target(start, size, kind, None)

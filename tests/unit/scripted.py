@@ -31,6 +31,9 @@ from backends.model import (
 )
 from backends.ring import ACCESS_CODES, FROM_CODES, HEADER, RECORD, RUN_STATES, RingMemory, create_memfd
 from backends.ring_reader import RingReader
+from symbols.ctype import BUILTIN, Type
+from symbols.evaluate import Value
+from symbols.scope import Context
 from symbols.target import ExpressionError
 from tui.session.session import Session
 
@@ -82,6 +85,8 @@ class FakeObject:
     size: int | None
     kind: str
     type_name: str | None
+    also: tuple[int, ...] = ()
+    frame: int | None = None
 
 
 class FakeSpace:
@@ -119,7 +124,33 @@ class FakeSpace:
             return None
         return f"{found[0]}+{found[1]}" if found[1] else found[0]
 
-    def resolve(self, expr: str, read: object = None, *, typed: bool = True) -> FakeObject:
+    def evaluate(self, expr: str, context: Context) -> tuple[Value, None, None]:
+        if expr.startswith("$"):
+            try:
+                assert context.registers is not None
+                return Value(BUILTIN["unsigned long"], number=context.registers(expr[1:])), None, None
+            except KeyError:
+                raise ExpressionError(f"there is no register {expr}", (), (0, len(expr))) from None
+        found = self.resolve(expr)
+        name, _, count = (found.type_name or "").partition(" [")
+        kind = BUILTIN.get(name)
+        if kind is not None and count:
+            element = kind
+            kind = Type("array", counts=(int(count[:-1]),), refers=lambda: element)
+        return Value(kind, address=found.address, size=found.size, code=found.kind == "code"), None, None
+
+    def resolve(
+        self,
+        expr: str,
+        read: object = None,
+        *,
+        typed: bool = True,
+        context: Context | None = None,
+    ) -> FakeObject:
+        if expr.startswith("$") and context is not None:
+            number = self.evaluate(expr, context)[0].number
+            assert isinstance(number, int)
+            return FakeObject(number, None, "data", None)
         if expr in SYMBOLS:
             return FakeObject(*SYMBOLS[expr])
         name, plus, offset = expr.partition("+")

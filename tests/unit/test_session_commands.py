@@ -67,7 +67,7 @@ def test_an_unaligned_watch_takes_several_slots() -> None:
         ("x/9z counter", "EINVAL", "format letter 'z'"),
         ("x/4xg 0x10", "EFAULT", "cannot read"),
         ("print nosuch", None, "no symbol"),
-        ("print $nosuch", "EINVAL", "no register"),
+        ("print $nosuch", None, "no register"),
         ("finish", "EINVAL", "not known exactly"),
         ("stepi 0", "EINVAL", "a count from 1"),
         ("wait for ever", "EINVAL", "cannot wait for"),

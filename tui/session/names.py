@@ -14,14 +14,28 @@ from backends.model import Mapping
 from tui.session.escape import escape
 
 if TYPE_CHECKING:
+    from symbols.ctype import Type
     from symbols.disasm import Instruction
+    from symbols.evaluate import Value
+    from symbols.expression import TypeName
+    from symbols.lines import Frame
+    from symbols.scope import Context
     from symbols.space import AddressSpace
 
-__all__ = ["Names", "Place", "Space", "open_space"]
+__all__ = ["ExpressionRefused", "Names", "Place", "Space", "open_space"]
 
 Read = Callable[[int, int], bytes]
 
 _LONGEST_INSTRUCTION = 15
+
+
+class ExpressionRefused(HwbpError):
+    """An expression that means nothing here. `span` is the part of `expr` that is at fault, None for all of it."""
+
+    def __init__(self, message: str, expr: str, span: tuple[int, int] | None) -> None:
+        super().__init__(message)
+        self.expr = expr
+        self.span = span
 
 
 class Place(Protocol):
@@ -52,6 +66,10 @@ class Object(Protocol):
     def kind(self) -> str: ...
     @property
     def type_name(self) -> str | None: ...
+    @property
+    def also(self) -> tuple[int, ...]: ...
+    @property
+    def frame(self) -> int | None: ...
 
 
 class Space(Protocol):
@@ -60,7 +78,10 @@ class Space(Protocol):
     def lookup(self, address: int) -> Place: ...
     def name(self, address: int) -> str: ...
     def data_name(self, address: int) -> str | None: ...
-    def resolve(self, expr: str, read: Read | None = None, *, typed: bool = True) -> Object: ...
+    def resolve(
+        self, expr: str, read: Read | None = None, *, typed: bool = True, context: Context | None = None
+    ) -> Object: ...
+    def evaluate(self, expr: str, context: Context) -> tuple[Value, Any, Any]: ...
     @property
     def modules(self) -> Sequence[Any]: ...
     def update(self, mappings: Sequence[Mapping]) -> None: ...
@@ -82,6 +103,9 @@ class Names:
         self._program = program
         self._read = read
         self._open = space
+        self.thread: Callable[[], Context] | None = None
+        """What is known of the stopped thread, for registers, locals and thread-local variables."""
+        self._types: dict[str, Type | None] = {}
         self._space: Space | None = None
         self._mappings: tuple[Mapping, ...] = ()
         self._places: dict[int, Place] = {}
@@ -104,6 +128,7 @@ class Names:
         self._names.clear()
         self._data_names.clear()
         self._insns.clear()
+        self._types.clear()
         if self._space is not None:
             self._space.update(mappings)
 
@@ -168,14 +193,84 @@ class Names:
 
         return tuple(around(cast("AddressSpace", self.space), self._read, address, before, after))
 
+    def frames(self, address: int) -> tuple[Frame, ...]:
+        """The source's call stack at an address, inlined calls first; () where no line is known."""
+        return cast("AddressSpace", self.space).frames(address)
+
     def resolve(self, expr: str, *, typed: bool = True) -> Object:
-        """What an expression means now. Raises HwbpError, with near misses in its message.
+        """The place that an expression means now. Raises HwbpError, with near misses in its message.
 
         With `typed` false its type may be left out, which is quicker.
         """
         from symbols.target import ExpressionError
 
         try:
-            return self.space.resolve(expr, self._read, typed=typed)
+            if not typed and expr.strip().isidentifier() and not self._has_frame():
+                return self.space.resolve(expr, self._read, typed=False)
+            return self.space.resolve(expr, self._read, typed=typed, context=self._context())
         except ExpressionError as error:
-            raise HwbpError(escape(" ".join(str(error).split()))) from error
+            raise _refused(error, expr) from error
+
+    def value(self, expr: str) -> Value:
+        """What an expression is by C's rules. Raises HwbpError."""
+        from symbols.target import ExpressionError
+
+        try:
+            return self.space.evaluate(expr, self._context())[0]
+        except ExpressionError as error:
+            raise _refused(error, expr) from error
+
+    def type_named(self, named: TypeName) -> Type:
+        """The type that a name means. Raises HwbpError."""
+        from symbols.evaluate import type_of
+        from symbols.scope import ProgramScope
+        from symbols.target import ExpressionError
+
+        try:
+            return type_of(named, ProgramScope(cast("AddressSpace", self.space), self._context()))
+        except ExpressionError as error:
+            raise HwbpError(escape(str(error))) from error
+
+    def type_of(self, expr: str) -> Type | None:
+        """The type of the place that an expression means, kept; None where it has none, or means nothing now."""
+        if expr not in self._types:
+            try:
+                found = self.resolve(expr)
+            except HwbpError:
+                found = None
+            self._types[expr] = getattr(found, "type", None)
+        return self._types[expr]
+
+    def members(self, expr: str) -> list[str]:
+        """The members that may follow `expr.` or `expr->`, escaped."""
+        try:
+            kind = self.value(expr).type
+        except HwbpError:
+            return []
+        plain = kind.plain if kind is not None else None
+        if plain is not None and plain.kind in ("pointer", "reference"):
+            plain = plain.target.plain
+        return [escape(name) for name in plain.member_names()] if plain is not None else []
+
+    def locals(self) -> list[str]:
+        """The names of the parameters and variables of the stopped thread's function, innermost block first."""
+        from symbols.scope import ProgramScope
+
+        context = self._context()
+        if not context.frame:
+            return []
+        return ProgramScope(cast("AddressSpace", self.space), context).locals()
+
+    def _has_frame(self) -> bool:
+        return self.thread is not None and self._context().frame
+
+    def _context(self) -> Context:
+        if self.thread is not None:
+            return self.thread()
+        from symbols.scope import Context
+
+        return Context(self._read)
+
+
+def _refused(error: Any, expr: str) -> ExpressionRefused:
+    return ExpressionRefused(escape(" ".join(str(error).split())), expr, error.span)

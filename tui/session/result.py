@@ -7,8 +7,9 @@ from typing import Any
 
 from backends.base import HwbpError
 from symbols.dataclass import dataclass
+from tui.session.escape import escape
 
-__all__ = ["Answer", "Result", "UsageError"]
+__all__ = ["Answer", "Result", "UsageError", "pointer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,21 @@ class Result:
     error: str = ""
     holders: tuple[str, ...] = ()
     remedy: str = ""
+    pointer: tuple[str, ...] = ()
+    """The line as it was given, and a line with carets under the part that is at fault; () where that is not known."""
+
+
+def pointer(error: HwbpError, line: str) -> tuple[str, ...]:
+    """The two lines that show which word of a command is at fault, where the error knows."""
+    expr, span = getattr(error, "expr", None), getattr(error, "span", None)
+    text = escape(line.strip())
+    if not isinstance(expr, str) or not expr.strip() or span is None:
+        return ()
+    at = text.find(escape(expr))
+    if at < 0:
+        return ()
+    before, fault = escape(expr[: span[0]]), escape(expr[span[0] : span[1]])
+    return text, " " * (at + len(before)) + "^" * max(1, len(fault))
 
 
 class UsageError(HwbpError):

@@ -20,12 +20,13 @@ from tui.session.entry import entry_point
 from tui.session.escape import escape, one_line
 from tui.session.goal import Goal
 from tui.session.names import Names, Space, open_space
-from tui.session.result import Result
+from tui.session.result import Result, pointer
 from tui.session.watch import Watch
 from tui.session.watches import ArmedWatch, WatchBook
 
 if TYPE_CHECKING:
     from symbols.disasm import Instruction
+    from symbols.scope import Context
     from tui.session.hits import HitView
 
 __all__ = ["Session"]
@@ -63,7 +64,29 @@ class Session:
         self._interrupted = threading.Event()
         self.view: MachineView = backend.view()
         self.names = Names(self.view.program, backend.read, space)
+        self.names.thread = self._thread
         self._take(self.view)
+
+    def _thread(self) -> Context:
+        """What expressions may ask of the stopped task, each part when it is asked for."""
+        from symbols.scope import Context
+
+        known: dict[str, int] = {}
+
+        def register(name: str) -> int:
+            if not known:
+                known.update((each.name, each.value) for each in self.backend.registers(None))
+            return known[name]
+
+        def threads() -> tuple[int, ...]:
+            bases = []
+            for number, task in enumerate(self.view.tasks):
+                rows = self.backend.registers(None if number == 0 else task.tid)
+                bases += [each.value for each in rows if each.name == "fs_base" and each.value]
+            return tuple(dict.fromkeys(bases))
+
+        stands = self.view.state == "stopped" and bool(self.view.tasks)
+        return Context(self.backend.read, register, stands, threads)
 
     # The state
 
@@ -124,6 +147,7 @@ class Session:
                 error=one_line(error.message),
                 holders=tuple(one_line(holder) for holder in error.holders),
                 remedy=one_line(error.remedy),
+                pointer=pointer(error, line),
             )
         else:
             result = Result(True, word, answer.lines, answer.data)

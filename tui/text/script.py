@@ -132,6 +132,8 @@ def _text(number: int, command: str, facts: dict[str, Any], result: Result) -> I
         return
     mark = "refused as expected" if facts.get("expected") else "refused"
     yield f"      {mark}: {f'{result.errno}: ' if result.errno else ''}{result.error}"
+    for shown in result.pointer:
+        yield f"        {shown}"
     for holder in result.holders:
         yield f"        held by {holder}"
     if result.remedy:

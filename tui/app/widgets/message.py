@@ -25,6 +25,7 @@ class Note(NamedTuple):
     holders: tuple[str, ...] = ()
     remedy: str = ""
     more: int = 0
+    pointer: tuple[str, ...] = ()
 
 
 def note_of(line: str, result: Result) -> Note:
@@ -38,6 +39,7 @@ def note_of(line: str, result: Result) -> Note:
         f"{shown(line.strip())}: {errno}{result.error}".replace("\x7f", "\\x7f"),
         result.holders,
         result.remedy,
+        pointer=tuple(shown(text) for text in result.pointer),
     )
 
 
@@ -85,9 +87,11 @@ class MessagePanel(Panel):
 
     def _wrapped(self, width: int) -> list[tuple[str, Style, str]]:
         out = []
-        for text, style, sign in self._pieces():
+        for place, (text, style, sign) in enumerate(self._pieces()):
             for number, part in enumerate(wrap(text, max(20, width - 4))):
                 out.append((part, style, sign if number == 0 else " "))
+            if not place:  # not wrapped: the carets stand under the word at fault
+                out += [(line[: max(20, width - 4)], self.ink.accent, " ") for line in self.note.pointer]
         return out
 
     def lines(self, width: int, height: int) -> list[Strip]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tui.session.commands import info, looking, owners, running, watching
+from tui.session.commands import info, looking, owners, places, running, watching
 from tui.session.commands.table import Command, Group, answer
 from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
@@ -57,6 +57,7 @@ COMMANDS: Final = (
     *running.COMMANDS,
     *looking.COMMANDS,
     *info.COMMANDS,
+    *places.COMMANDS,
     *owners.COMMANDS,
     Command(
         "help",

@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from backends.base import HwbpError
+from symbols.ctype import basic
 from tui.session.commands.table import Command, answer
-from tui.session.commands.words import evaluate, symbols
+from tui.session.commands.words import symbols
 from tui.session.escape import escape, escape_bytes
 from tui.session.result import Answer, UsageError
 
@@ -18,12 +19,15 @@ __all__ = ["COMMANDS"]
 
 _SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 _FORMATS: Final = "xducsi"
+_PRINT_FORMATS: Final = "xduotcafsz"
 _MOST_UNITS: Final = 4096
 _LONGEST_STRING: Final = 4096
 _PRINTED_BYTES: Final = 64
+_PLAIN: Final = {size: basic("int", "", size, True) for size in (1, 2, 4, 8)}
+"""What a symbol without a type is shown as."""
 
 
-def _format(text: str, grammar: str) -> tuple[int, str | None, int | None, str]:
+def _format(text: str, grammar: str, formats: str = _FORMATS) -> tuple[int, str | None, int | None, str]:
     """Read `/FMT EXPR`: count, format letter, unit size and EXPR, as far as each is given."""
     match = re.match(r"/([0-9]*)([a-z]*)(?:\s+|$)(.*)", text, re.DOTALL)
     if not match:
@@ -35,11 +39,11 @@ def _format(text: str, grammar: str) -> tuple[int, str | None, int | None, str]:
     for char in match[2]:
         if char in _SIZES and size is None:
             size = _SIZES[char]
-        elif char in _FORMATS and letter is None:
+        elif char in formats and letter is None:
             letter = char
         else:
             raise UsageError(
-                f"format letter {char!r} is not one of {_FORMATS}, {''.join(_SIZES)}", f"usage: {grammar}"
+                f"format letter {char!r} is not one of {formats}, {''.join(_SIZES)}", f"usage: {grammar}"
             )
     if not 1 <= count <= _MOST_UNITS:
         raise UsageError(f"a count from 1 to {_MOST_UNITS} expected", f"usage: {grammar}")
@@ -63,7 +67,7 @@ def _x(session: Session, text: str) -> Answer:
     count, letter, size, expr = _format(text, grammar)
     if not expr:
         raise UsageError("which address?", f"usage: {grammar}")
-    address = session.names.resolve(evaluate(session, expr)).address
+    address = session.names.resolve(expr).address
     if letter == "i":
         return _instructions(session, address, count)
     if letter == "s":
@@ -110,45 +114,63 @@ def _strings(session: Session, address: int, count: int) -> Answer:
 
 
 def _print(session: Session, text: str) -> Answer:
-    grammar = "print[/x|/d|/u|/c|/s] EXPR"
-    _count, letter, size, expr = _format(text, grammar)
+    from symbols.values import spell_value
+    from tui.session.typed import look, style
+
+    grammar = "print[/x|/d|/u|/o|/t|/c|/a|/f|/s] EXPR"
+    _count, letter, _size, expr = _format(text, grammar, _PRINT_FORMATS)
     if not expr:
         raise UsageError("print what?", f"usage: {grammar}")
-    shown = escape(expr)
-    register = re.fullmatch(r"\$[A-Za-z]\w*", expr)
-    if register:
-        value = int(evaluate(session, expr), 16)
-        spelled = _spell(value, letter if letter in ("x", "d", "u") else "x", 8)
-        return answer(f"{shown} = {spelled}", expr=shown, value=value)
-    target = session.names.resolve(evaluate(session, expr))
-    where = (
-        session.describe(target.address)
-        if target.kind == "code"
-        else session.names.describe_data(target.address)
-    )
-    if target.kind == "code" or (not target.size and size is None):
-        return answer(f"{shown} is at {target.address:#x} <{where}>", expr=shown, address=target.address)
-    length = size or target.size or 8
-    data = session.backend.read(
-        target.address, min(length, _PRINTED_BYTES if letter != "s" else _LONGEST_STRING)
-    )
+    found = look(session, expr)
+    shown, address = found.expr, found.address
+    if found.data is None or (found.type is None and not found.length):
+        if address is None:
+            raise HwbpError(f"{shown} has no value")
+        where = session.describe(address) if found.code else session.names.describe_data(address)
+        return answer(f"{shown} is at {address:#x} <{where}>", expr=shown, address=address)
     base = {
         "expr": shown,
-        "address": target.address,
-        "length": length,
-        "type": escape(target.type_name or "") or None,
+        "address": address,
+        "length": found.length,
+        "type": escape(str(found.type)) if found.type is not None else None,
     }
-    name = target.type_name or ""
-    if letter == "s" or (letter is None and length > 1 and "char" in name and "[" in name):
+    data = found.data
+    if letter == "s" and (found.type is None or found.type.plain.kind not in ("pointer", "array")):
         string = escape_bytes(data.partition(b"\0")[0])
         return answer(f'{shown} = "{string}"', **base, string=string)
-    if length in (1, 2, 4, 8):
-        value = int.from_bytes(data, "little")
-        unsigned = name.startswith(("unsigned", "uint", "size_t", "u8", "u16", "u32", "u64", "_Bool", "bool"))
-        letter = letter or ("x" if name.endswith("*") else "u" if unsigned else "d")
-        return answer(f"{shown} = {_spell(value, letter, length)}", **base, value=value)
-    more = "..." if length > len(data) else ""
-    return answer(f"{shown} = {length} bytes: {data.hex(' ')}{more}", **base, bytes=data.hex())
+    if found.type is None and found.length not in (1, 2, 4, 8):
+        more = "..." if (found.length or 0) > _PRINTED_BYTES else ""
+        return answer(
+            f"{shown} = {found.length} bytes: {data[:_PRINTED_BYTES].hex(' ')}{more}",
+            **base,
+            bytes=data.hex(),
+        )
+    kind = found.type or _PLAIN[len(data)]
+    number = found.number if found.type is not None else int.from_bytes(data, "little")
+    if letter is None and "$" in expr and re.fullmatch(r"\$\w+", expr.strip()):
+        letter = "x"  # registers hold addresses more often than counts
+    spelled = spell_value(data, kind, style(session, letter), found.bits)
+    if number is not None:
+        return answer(f"{shown} = {spelled}", **base, value=number, text=spelled)
+    return answer(f"{shown} = {spelled}", **base, text=spelled, bytes=data[:_PRINTED_BYTES].hex())
+
+
+def _ptype(session: Session, text: str) -> Answer:
+    from tui.session.typed import type_lines
+
+    if not text.strip():
+        raise UsageError("which type?", "usage: ptype EXPR | TYPE")
+    name, lines = type_lines(session, text.strip())
+    return answer(*lines, type=name)
+
+
+def _whatis(session: Session, text: str) -> Answer:
+    from tui.session.typed import type_lines
+
+    if not text.strip():
+        raise UsageError("the type of what?", "usage: whatis EXPR")
+    name, _lines = type_lines(session, text.strip())
+    return answer(f"{escape(text.strip())} is {name}", type=name)
 
 
 COMMANDS = (
@@ -166,13 +188,34 @@ COMMANDS = (
     Command(
         "print",
         "looking",
-        "print[/x|/d|/u|/c|/s] EXPR",
-        "the value of a variable",
-        "Reads as many bytes as the object has. Example: print cfg.limits[3]   p/x lock",
+        "print[/x|/d|/u|/o|/t|/c|/a|/f|/s] EXPR",
+        "the value of an expression, as its type is written",
+        "C expressions: members, elements, pointers, casts, arithmetic, sizeof, registers, array@COUNT. Structs are\n"
+        "printed by member, enumerators by name, pointers with the symbol they point to.\n"
+        "Example: print cfg.limits[3]   p/x lock   print *head->next   print (unsigned char)counter + 1",
         _print,
         aliases=("p", "inspect"),
         key="p",
         asks=True,
+        complete=symbols,
+    ),
+    Command(
+        "ptype",
+        "looking",
+        "ptype EXPR | TYPE",
+        "the definition of a type, with offsets and sizes",
+        "Each member has its offset and size in bytes in front, so it shows what a window covers.\n"
+        "Example: ptype cfg   ptype struct node",
+        _ptype,
+        complete=symbols,
+    ),
+    Command(
+        "whatis",
+        "looking",
+        "whatis EXPR",
+        "the type of an expression, by name",
+        "Example: whatis cfg.limits",
+        _whatis,
         complete=symbols,
     ),
 )

@@ -10,7 +10,7 @@ from backends.dr import DR7_BITS, dr7_fields
 from tui.session.arming import Planned, event_number, free_slots, holders, no_space, plan, record
 from tui.session.commands.table import Command, answer
 from tui.session.commands.watching import arm_text, armed_answer
-from tui.session.commands.words import evaluate, none, number, number_or_none, perf_event, symbols
+from tui.session.commands.words import none, number, number_or_none, perf_event, symbols
 from tui.session.result import Answer, UsageError
 from tui.session.watch import Watch
 
@@ -56,7 +56,7 @@ def _value(session: Session, text: str) -> int:
     """A number, or the address that an expression means."""
     if (value := number_or_none(text)) is not None:
         return value & _MASK64
-    return session.names.resolve(evaluate(session, text)).address
+    return session.names.resolve(text).address
 
 
 def _register(text: str, grammar: str, allowed: Iterable[int]) -> int:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "count",
     "ended",
-    "evaluate",
     "none",
     "number",
     "number_or_none",
@@ -29,7 +28,8 @@ __all__ = [
     "watch_of",
 ]
 
-_REGISTER = re.compile(r"\$([A-Za-z]\w*)")
+_LAST_NAME = re.compile(r"[^\W\d][\w$.]*(?:::[\w$~]*)*$|$")
+_MEMBER = re.compile(r"(?P<of>.*[\w\])])(?P<dot>\.|->)(?P<part>\w*)$")
 
 
 def none(text: str, grammar: str) -> None:
@@ -102,25 +102,18 @@ def perf_event(session: Session, text: str, grammar: str) -> Breakpoint:
     return events[wanted]
 
 
-def evaluate(session: Session, text: str) -> str:
-    """The expression with `$rip` and other registers replaced by their values."""
-    if "$" not in text:
-        return text
-    registers = {register.name: register.value for register in session.backend.registers(None)}
-    registers.setdefault("pc", registers.get("rip", 0))
-    registers.setdefault("sp", registers.get("rsp", 0))
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in registers:
-            raise HwbpError(f"there is no register ${match[1]}", errno="EINVAL", remedy="see info registers")
-        return hex(registers[match[1]])
-
-    return _REGISTER.sub(value, text)
-
-
 def symbols(session: Session, text: str) -> Iterable[str]:
-    """Symbols that begin with the last word."""
-    return session.names.starting_with(text.split()[-1]) if text.split() and not text.endswith(" ") else ()
+    """What the last word may become: symbols that begin like its last name, or the members of what stands before."""
+    if not text.split() or text.endswith(" "):
+        return ()
+    word = text.split()[-1]
+    if (match := _MEMBER.search(word)) and (names := session.names.members(match["of"].lstrip("*&("))):
+        return [f"{match['of']}{match['dot']}{name}" for name in names if name.startswith(match["part"])]
+    name = _LAST_NAME.search(word)
+    start = name.start() if name else 0
+    if start == len(word):
+        return ()
+    return [word[:start] + each for each in session.names.starting_with(word[start:])]
 
 
 def watch_numbers(session: Session, _text: str) -> Iterable[str]:
