@@ -162,6 +162,16 @@ class DebugInfo:
         unit = self.sections.unit(entry.unit)
         return "::".join((_file(unit).rpartition("/")[2], *(entry.scope if entry.local else ()), entry.name))
 
+    def inlined_everywhere(self, name: str) -> str | None:
+        """`file.c:12` where a function is defined that has no code of its own; None where there is none of the name."""
+        self._left = LOOKUP_LIMIT
+        for unit in self._units(name):
+            for entry in self._unit(unit).functions:
+                die = self._die(entry) if entry.name == name and not entry.declared else None
+                if die is not None and die.number(AT.inline) in (1, 3):
+                    return f"{_file(die.unit).rpartition('/')[2]}:{die.number(AT.decl_line) or '?'}"
+        return None
+
     # Variables by address
 
     def variable_at(self, vaddr: int) -> tuple[str, int] | None:

@@ -391,6 +391,10 @@ class AddressSpace:
         for module in modules:
             assert module.names is not None
             if module is modules[0] and not path.scope and module.names.debug:
+                if place := module.names.debug.inlined_everywhere(path.name):
+                    return ExpressionError(
+                        f"{name} was inlined everywhere and has no code of its own: use its lines, from {place} on"
+                    )
                 candidates += module.names.debug.statics(path.name)
             candidates += module.names.table.near(path.name)
         likely = tuple(dict.fromkeys(candidates))[:3]

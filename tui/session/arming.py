@@ -30,7 +30,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A watch that has an address: its windows are (address, length)."""
+    """A watch that has an address: its windows are (address, length), for a thread-local variable of every thread.
+
+    `frame`: for a variable of a stopped function, the stack pointer at which that function has returned.
+    """
 
     watch: Watch
     label: str
@@ -38,6 +41,7 @@ class Planned:
     address: int
     length: int
     windows: tuple[tuple[int, int], ...]
+    frame: int | None = None
 
 
 def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Planned:
@@ -54,8 +58,9 @@ def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Pl
             errno="EINVAL",
             remedy=f"say how long: {label}/1, {label}/2 or {label}/4",
         )
+    places = (target.address, *target.also)
     try:
-        needed = slots_needed(target.address, length, kind)
+        needed = sum(slots_needed(place, length, kind) for place in places)
     except ValueError as error:
         raise HwbpError(f"{label}: {error}", errno="EINVAL") from error
     if needed > SLOTS:
@@ -65,7 +70,8 @@ def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Pl
             holders=holders(session),
             remedy="watch a part of it: EXPR/LEN",
         )
-    return Planned(watch, label, kind, target.address, length, tuple(windows(target.address, length, kind)))
+    covered = tuple(window for place in places for window in windows(place, length, kind))
+    return Planned(watch, label, kind, target.address, length, covered, target.frame)
 
 
 def arm(
@@ -118,6 +124,7 @@ def record(
         breakpoints=ids,
         owner=owner,
         stop=stop,
+        frame=planned.frame,
     )
     session.watches.add(watch, first_hit=session.ring.head)
     return watch

@@ -34,6 +34,7 @@ __all__ = ["Session"]
 _JOURNAL: Final = 1000
 _LOOK_EVERY: Final = 0.25
 _MOMENT: Final = 0.25
+_STACK: Final = 8 << 20  # bytes: a stack pointer farther away is on another stack
 _STEPS_AT_ONCE: Final = 10_000
 """Steps that one call asks for: it is not answered before they are done."""
 
@@ -123,7 +124,29 @@ class Session:
         self.view = view
         self.watches.follow(view.breakpoints)
         self.names.update(view.mappings)
+        self._leave_frames(view)
         return True
+
+    def _leave_frames(self, view: MachineView) -> None:
+        """Remove the watches of local variables whose function has returned, as gdb does."""
+        sp = view.tasks[0].sp if view.tasks and view.state != "running" else None
+        dead = [
+            watch
+            for watch in self.watches.armed
+            if watch.frame is not None and (sp is None or 0 <= sp - watch.frame < _STACK)
+        ]
+        if not dead or view.state == "running":
+            return
+        for watch in dead:
+            self.watches.remove(watch.index)
+        left = {bp.id for bp in view.breakpoints}
+        ids = tuple(bp_id for watch in dead for bp_id in watch.breakpoints if bp_id in left)
+        if ids:
+            self.backend.disarm(ids)
+            self._take(self.backend.view())
+        for watch in dead:
+            text = f"watch {watch.index} is gone: the function of {watch.label} has returned"
+            self.journal.append((f"delete {watch.index}", Result(True, "delete", (text,))))
 
     # Commands
 

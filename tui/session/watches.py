@@ -16,7 +16,10 @@ __all__ = ["ArmedWatch", "WatchBook"]
 
 @dataclass(frozen=True, slots=True)
 class ArmedWatch:
-    """A watch that was armed. `windows` are (address, length) and `breakpoints` their ids, in the same order."""
+    """A watch that was armed. `windows` are (address, length) and `breakpoints` their ids, in the same order.
+
+    `frame`: the stack pointer at which the function that the variable belongs to has returned, None for other ones.
+    """
 
     index: int
     watch: Watch
@@ -29,6 +32,7 @@ class ArmedWatch:
     owner: OwnerKind
     stop: bool = False
     removed: bool = False
+    frame: int | None = None
 
 
 class WatchBook:

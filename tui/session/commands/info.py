@@ -26,12 +26,14 @@ _OUTPUT_A_CALL: Final = 65536
 _SHOWN_SITES: Final = 100
 
 
-def hit_line(hit: HitView) -> str:
-    """One hit in one line. People count hits from 1."""
+def hit_line(hit: HitView, typed: str | None = None) -> str:
+    """One hit in one line. People count hits from 1. `typed` says what changed by its type."""
     slot = "?" if hit.slot is None else hit.slot
     change = ""
     if hit.value is not None:
         change = f"  {hit.value}" if hit.old is None or hit.access == "r" else f"  {hit.old} -> {hit.value}"
+    if typed is not None:
+        change = f"  {typed}"
     source = f"  {hit.source}" if hit.source else ""
     return f"{hit.seq + 1}  DR{slot}  tid {hit.tid}  {hit.access}  {hit.label}{change}  {hit.symbol}{source}"
 
@@ -172,6 +174,16 @@ def _hit_data(hit: HitView) -> dict[str, Any]:
     return {"hit": hit.seq + 1, **data}
 
 
+def _typed(session: Session, hit: HitView) -> str | None:
+    """What a hit changed, as the watched variable's type writes it; None where plain numbers say it."""
+    from tui.session.typed import changed
+
+    watch = session.watches.get(hit.watch) if hit.watch is not None else None
+    if watch is None or hit.window is None or hit.value is None:
+        return None
+    return changed(session, watch, hit.window, hit.value, hit.old if hit.access != "r" else None)
+
+
 def _hits(session: Session, text: str) -> Answer:
     session.look()
     wanted = count(text, "info hits [N]", 10, 10_000)
@@ -179,7 +191,9 @@ def _hits(session: Session, text: str) -> Answer:
     rows = session.ring.read(head - wanted, wanted)
     hits = [session.hit_of(row) for row in rows]
     return answer(
-        *([hit_line(hit) for hit in hits] or ["no hits yet"]), total=head, hits=[_hit_data(h) for h in hits]
+        *([hit_line(hit, _typed(session, hit)) for hit in hits] or ["no hits yet"]),
+        total=head,
+        hits=[_hit_data(h) for h in hits],
     )
 
 
