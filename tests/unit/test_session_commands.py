@@ -353,5 +353,6 @@ def test_every_info_topic_answers() -> None:
     done(session, "watch counter")
     done(session, "continue")
     for command in COMMANDS:
-        if command.word.startswith("info "):
+        # These three ask for bare mode, and for the lines and symbols of a real program.
+        if command.word.startswith("info ") and command.word not in ("info db", "info line", "info symbol"):
             assert done(session, command.word).lines

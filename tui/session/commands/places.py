@@ -8,7 +8,7 @@ from backends.base import HwbpError
 from tui.session.commands.table import Command, answer
 from tui.session.commands.words import symbols
 from tui.session.escape import escape
-from tui.session.result import Answer, UsageError
+from tui.session.result import Answer
 
 if TYPE_CHECKING:
     from tui.session.session import Session
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS"]
 
 
-def _address(session: Session, text: str, grammar: str) -> int:
-    if not text.strip():
-        raise UsageError("which place?", f"usage: {grammar}")
-    address = session.names.resolve(text.strip()).address
+def _address(session: Session, text: str) -> int:
+    """The place that is asked about: without words, where the program stands."""
+    address = session.names.resolve(text.strip() or "$rip").address
     session.locate(address)
     return address
 
 
 def _line(session: Session, text: str) -> Answer:
-    address = _address(session, text, "info line EXPR | FILE:LINE")
+    address = _address(session, text)
     frames = session.names.frames(address)
     if not frames:
         raise HwbpError(
@@ -50,7 +49,7 @@ def _line(session: Session, text: str) -> Answer:
 
 
 def _symbol(session: Session, text: str) -> Answer:
-    address = _address(session, text, "info symbol EXPR")
+    address = _address(session, text)
     place = session.names.place(address)
     if place.symbol is None:
         where = f" of {escape(place.module)}" if place.module else ""
@@ -99,7 +98,7 @@ COMMANDS = (
     Command(
         "info line",
         "looking",
-        "info line EXPR | FILE:LINE",
+        "info line [EXPR | FILE:LINE]",
         "the source line of a place, and what was inlined there",
         "Innermost call first. Example: info line add_limit   info line $rip   info line counter.c:42",
         _line,
@@ -108,7 +107,7 @@ COMMANDS = (
     Command(
         "info symbol",
         "looking",
-        "info symbol EXPR",
+        "info symbol [EXPR]",
         "the symbol and the variable at an address",
         "Example: info symbol $rip   info symbol &cfg.limits[3]",
         _symbol,
