@@ -108,6 +108,13 @@ class DebugSections:
         place = bisect_right(starts, vaddr) - 1
         return self.unit(units[place]) if place >= 0 and vaddr < ends[place] else None
 
+    def unit_end(self, vaddr: int) -> int:
+        """Where the range of `unit_at` around an address ends."""
+        starts, ends, _ = self._covers
+        place = bisect_right(starts, vaddr) - 1
+        following = starts[place + 1] if place + 1 < len(starts) else ends[place]
+        return min(ends[place], following)
+
     @cached_property
     def _covers(self) -> tuple[list[int], list[int], list[int]]:
         ranges = list(self._aranges())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from symbols.arrays import np
 from symbols.dataclass import dataclass
@@ -14,7 +15,13 @@ from symbols.functions import Functions
 from symbols.line_program import END, IS_STMT, LineUnit, read_files, read_unit
 from symbols.table import SymbolTable
 
+if TYPE_CHECKING:
+    from symbols.whole_lines import WholeLines
+
 __all__ = ["Frame", "LineTable"]
+
+MANY = 256  # addresses
+LARGE = 1 << 20  # bytes of .debug_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,61 @@ class LineTable:
                 file = files[call.file] if call.file < len(files) else ""
                 line, column = call.line, call.column
         return tuple(frames)
+
+    def at_many(self, vaddrs: Any) -> tuple[list[str], Any, Any]:
+        """(files, number of each address's file in them or -1, line or 0) for an array of file addresses.
+
+        For very many addresses of a large program the whole table is read by symbolic and kept in the cache on disk;
+        that one has no lines for the padding between functions.
+        """
+        wanted = np.asarray(vaddrs, np.uint64)
+        if (
+            len(wanted) >= MANY
+            and len(self._sections["line"]) >= LARGE
+            and (whole := self._whole) is not None
+        ):
+            numbers, lines = whole.at_many(wanted)
+            used = np.unique(numbers[numbers >= 0])
+            place = np.searchsorted(used, numbers)
+            return [whole.file(int(each)) for each in used], np.where(numbers >= 0, place, -1), lines
+        files: dict[str, int] = {}
+        numbers, lines = np.full(len(wanted), -1, np.int64), np.zeros(len(wanted), np.uint32)
+        order = np.argsort(wanted, kind="stable")
+        at = 0
+        while at < len(order):
+            first = int(wanted[order[at]])
+            unit = self._sections.unit_at(first)
+            offset = self._statements(unit.offset) if unit is not None else None
+            end = self._sections.unit_end(first) if unit is not None else first + 1
+            stop = int(np.searchsorted(wanted[order], np.uint64(min(end, (1 << 64) - 1)), "left"))
+            stop = max(stop, at + 1)
+            here = order[at:stop]
+            at = stop
+            rows = self._unit(offset) if offset is not None else None
+            if rows is None:
+                for each in here.tolist():
+                    if found := self.row(int(wanted[each])):
+                        numbers[each] = files.setdefault(found[0], len(files))
+                        lines[each] = found[1]
+                continue
+            row = np.searchsorted(rows.address, wanted[here], "right") - 1
+            good = row >= 0
+            row = np.where(good, row, 0)
+            if not len(rows.address):
+                continue
+            good &= ((rows.flags[row] & END) == 0) & (rows.line[row] > 0) & (rows.file[row] < len(rows.files))
+            for number in np.unique(rows.file[row][good]).tolist():
+                if name := rows.files[number]:
+                    mine = good & (rows.file[row] == number)
+                    numbers[here[mine]] = files.setdefault(name, len(files))
+                    lines[here[mine]] = rows.line[row][mine]
+        return list(files), numbers, lines
+
+    @cached_property
+    def _whole(self) -> WholeLines | None:
+        from symbols.whole_lines import whole_lines
+
+        return whole_lines(self._sections.image)
 
     def addresses(self, file: str, line: int) -> list[int]:
         """Where `file:line` begins, once for each function: the first statement of that line there.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from symbols.arrays import np
 from symbols.dataclass import dataclass
 from symbols.demangle import demangle
 from symbols.elf import PAGE, PF_X, PT_LOAD, ElfError, ElfImage
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from symbols.lines import Frame, LineTable
     from symbols.scope import Context, ProgramScope
 
-__all__ = ["AddressSpace", "Location", "Module", "Names"]
+__all__ = ["AddressSpace", "Located", "Location", "Module", "Names"]
 
 Read = Callable[[int, int], bytes]
 CACHE_LIMIT = 1 << 17
@@ -105,6 +106,20 @@ class Location:
     line: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Many addresses at once. `symbol` and `file` are numbers into `symbols` and `files`, -1 where none is known;
+    `offset` is the address's in its symbol, `line` counts from 1, 0 where unknown. All arrays have a place for each
+    address."""
+
+    symbols: list[str]
+    symbol: Any
+    offset: Any
+    files: list[str]
+    file: Any
+    line: Any
+
+
 class AddressSpace:
     """The modules of a program by its mappings: rows (start, end, perms, offset, path), tuples or objects.
 
@@ -154,6 +169,41 @@ class AddressSpace:
                 self._locations.clear()
             found = self._locations[address] = self._look(address)
         return found
+
+    def lookup_many(self, addresses: Any) -> Located:
+        """Symbols and lines of an array of addresses at once: numbers into the lists that come with them."""
+        wanted = np.asarray(addresses, np.uint64)
+        symbols: dict[str, int] = {}
+        files: dict[str, int] = {}
+        found = Located(
+            [],
+            np.full(len(wanted), -1, np.int64),
+            np.zeros(len(wanted), np.uint64),
+            [],
+            np.full(len(wanted), -1, np.int64),
+            np.zeros(len(wanted), np.uint32),
+        )
+        for module in self.modules:
+            mine = np.flatnonzero((wanted >= np.uint64(module.start)) & (wanted < np.uint64(module.end)))
+            if module.names is None or not len(mine):
+                continue
+            vaddrs = wanted[mine] - np.uint64(module.bias)
+            table = module.names.table
+            places = table.at_many(vaddrs)
+            known = places >= 0
+            used, back = np.unique(places[known], return_inverse=True)
+            numbers = [
+                symbols.setdefault(demangle(table.symbol_of(int(place)).name), len(symbols)) for place in used
+            ]
+            found.symbol[mine[known]] = np.asarray(numbers, np.int64)[back]
+            found.offset[mine[known]] = vaddrs[known] - table.start_of(places[known])
+            names, file, line = module.names.lines.at_many(vaddrs)
+            numbers = [files.setdefault(name, len(files)) for name in names]
+            placed = file >= 0
+            if numbers:
+                found.file[mine[placed]] = np.asarray(numbers, np.int64)[file[placed]]
+                found.line[mine[placed]] = line[placed]
+        return Located(list(symbols), found.symbol, found.offset, list(files), found.file, found.line)
 
     def frames(self, address: int) -> tuple[Frame, ...]:
         """The source's call stack at an address, inlined calls first; () where no line is known."""
