@@ -7,7 +7,7 @@ milliseconds. Every loop moves forward in the section, and what an abbreviation 
 from __future__ import annotations
 
 import struct
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -191,12 +191,12 @@ class Unit:
         start: int,
         want: Container[int],
         into: Container[int] | None = None,
-        having: frozenset[int] | None = None,
+        having: Mapping[int, frozenset[int]] | None = None,
     ) -> Iterator[tuple[int, Die]]:
         """(depth, entry) for entries with a tag in `want`, from the first child at `start` to the end of that list.
 
-        Depth 0 is that list itself. Only entries with a tag in `into` are entered; None: all of them. With `having`
-        only entries with one of these attributes count.
+        Depth 0 is that list itself. Only entries with a tag in `into` are entered; None: all of them. `having`
+        gives for a tag the attributes of which an entry must have one to count.
         """
         data, end, depth, at = self.data, self.end, 0, start
         abbreviations = self.abbreviations
@@ -216,7 +216,11 @@ class Unit:
             if entry is None:
                 raise ValueError("an unknown abbreviation")
             shown = depth
-            if entry.tag in want and (having is None or not having.isdisjoint(entry.attributes)):
+            if entry.tag in want and (
+                having is None
+                or entry.tag not in having
+                or not having[entry.tag].isdisjoint(entry.attributes)
+            ):
                 die = self.die(begin)
                 assert die is not None
                 at = die.end

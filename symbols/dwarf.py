@@ -47,8 +47,14 @@ _KEYWORDS: Final = {
     "union": (TAG.union_type,),
     "enum": (TAG.enumeration_type,),
 }
-_WANT: Final = _TYPES | {TAG.variable, TAG.namespace, TAG.module, TAG.subprogram}
-_INTO: Final = frozenset((TAG.namespace, TAG.module))
+_WANT: Final = _TYPES | {TAG.variable, TAG.member, TAG.namespace, TAG.module, TAG.subprogram}
+_RECORDS: Final = frozenset((TAG.structure_type, TAG.union_type, TAG.class_type))
+_INTO: Final = _RECORDS | {TAG.namespace, TAG.module}
+_STATIC: Final = {
+    TAG.member: frozenset((AT.external,)),
+    TAG.subprogram: frozenset((AT.name, AT.low_pc, AT.ranges)),
+}
+_INLINED: Final = {TAG.inlined_subroutine: frozenset((AT.low_pc, AT.ranges))}
 _LOCALS: Final = frozenset((TAG.variable, TAG.formal_parameter))
 _BLOCKS: Final = frozenset((TAG.lexical_block,))
 
@@ -236,9 +242,7 @@ class DebugInfo:
             if die is not None and any(low <= vaddr < high for low, high in die.ranges()):
                 inner = [
                     each.offset
-                    for _, each in unit.walk(
-                        die.end, (TAG.inlined_subroutine,), None, frozenset((AT.low_pc, AT.ranges))
-                    )
+                    for _, each in unit.walk(die.end, (TAG.inlined_subroutine,), None, _INLINED)
                     if any(low <= vaddr < high for low, high in each.ranges())
                 ]
                 # Only the innermost frame's names are in scope, as in the source.
@@ -334,20 +338,26 @@ class DebugInfo:
 
     def _collect(self, unit: Unit, into: _Unit) -> None:
         around: list[tuple[int, str]] = []
+        declared: dict[int, tuple[str, ...]] = {}  # the scopes of what is defined elsewhere in the unit
         seen = 0
-        for depth, die in unit.walk(unit.top.end, _WANT, _INTO):
+        for depth, die in unit.walk(unit.top.end, _WANT, _INTO, _STATIC):
             seen += 1
             if seen > ENTRIES_LIMIT:
                 return
             while around and around[-1][0] >= depth:
                 around.pop()
             name = die.name
+            scope = tuple(text for _, text in around if text)
             if die.tag in _INTO:
                 around.append((depth, name))
+            if not name or die.tag in (TAG.namespace, TAG.module):
                 continue
-            if not name:
-                continue
-            scope = tuple(text for _, text in around if text)
+            if AT.declaration in die.attributes or die.tag == TAG.member:
+                declared[die.offset] = scope
+            elif (
+                AT.specification in die.attributes and (origin := die.reference(AT.specification)) is not None
+            ):
+                scope = declared.get(origin.offset, scope)
             entry = Entry(
                 name,
                 scope,
@@ -360,7 +370,7 @@ class DebugInfo:
             if die.tag == TAG.subprogram:
                 into.functions.append(entry)
             else:
-                names = into.variables if die.tag == TAG.variable else into.types
+                names = into.types if die.tag in _TYPES else into.variables
                 names.setdefault(name, []).append(entry)
 
     def _die(self, entry: Entry) -> Die | None:

@@ -21,7 +21,7 @@ DEPTH_LIMIT = 256
 _AROUND = frozenset(
     (TAG.namespace, TAG.module, TAG.class_type, TAG.structure_type, TAG.union_type, TAG.lexical_block)
 )
-_CODE = frozenset((AT.low_pc, AT.ranges))
+_CODE = dict.fromkeys((TAG.subprogram, TAG.inlined_subroutine), frozenset((AT.low_pc, AT.ranges)))
 _NESTED = frozenset((TAG.inlined_subroutine, TAG.lexical_block))
 
 
