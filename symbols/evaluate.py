@@ -85,6 +85,8 @@ def place(node: Node, resolver: Resolver) -> Target:
     offset, base, right = 0, node, None
     while isinstance(base, Binary) and base.operator == "+" and _is_constant(base.right):
         offset, right, base = offset + _whole(base.right, resolver), base.right, base.left
+    if right is None and isinstance(base, Binary) and (hit := _object_plus(base, resolver)):
+        raise hit
     value = evaluate(base, resolver)
     if right is not None and value.address is None:
         return _target(evaluate(node, resolver), node)
@@ -92,8 +94,6 @@ def place(node: Node, resolver: Resolver) -> Target:
         raise ExpressionError(
             f"{offset:#x} is not an address or an offset in {spell(node)!r}", span=right.span
         )
-    if right is None and isinstance(base, Binary) and (hit := _object_plus(base, resolver)):
-        raise hit
     target = _target(value, base)
     if right is None:
         return target

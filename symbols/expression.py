@@ -136,7 +136,7 @@ _LINE = re.compile(r"(?P<place>'[^']+'|[^':?][^':?()\[\]]*(?:\([^:]*\))?|\w+(?::
 _PLAIN_SCOPE = re.compile(r"(~?[^\W\d][\w$]*(?:<[^<>()]*(?:<[^<>]*>[^<>()]*)*>)?)::(?!:)")
 _FILE_SCOPE = re.compile(r"([^:\s\[\]()*&+'<>,=!|^%?@$]*[./][^:\s\[\]()*&+'<>,=!|^%?@$]*)::(?!:)")
 _QUOTED = re.compile(r"'([^']+)'")
-_VERSION = r"@@?(?=[A-Za-z_])[\w.]+|\.[0-9]+|\.(?:constprop|isra|part|cold|lto_priv|llvm)(?:\.[0-9]+)?"
+_VERSION = r"@@?(?=[A-Za-z_])[\w.]+|\.[0-9]+|\.(?:constprop|isra|part|lto_priv|llvm)\.[0-9]+"
 _NAME = re.compile(rf"~?[^\W\d](?:[\w$]|\$)*(?:{_VERSION})*")
 _REGISTER = re.compile(r"\$([A-Za-z]\w*)")
 _WORD = re.compile(r"~?[^\W\d][\w$]*")
