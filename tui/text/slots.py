@@ -142,7 +142,9 @@ def _shown(holding: Holding, row: tuple[str, str, str, str], widths: list[int]) 
     if 2 + 3 + sum(widths) + 2 * len(widths) <= _WIDTH:
         found = [f"  {name}  {what}  {who}  {where}  {state}".rstrip()]
     else:
-        found = [f"  {name}  {what}  {row[1]}".rstrip(), f"       {where}  {state}".rstrip()]
+        found = [f"  {name}  {what}  {row[1]}"]
+        below = [f"{row[2]}  {row[3]}"] if 7 + len(row[2]) + 2 + len(row[3]) <= _WIDTH else row[2:]
+        found += [f"       {line}".rstrip() for line in below]
     if holding.orphan:
         found += [f"         {line}" for line in _orphan(holding)]
     return found
