@@ -42,7 +42,7 @@ class Launch:
 
     For a live program: `env` is all of its environment, `children` follows the processes that it begins, `kernel` reports
     hits in kernel mode too. Its `output` is captured (`Backend.output`), or both streams go to our standard error, or they
-    are its own: ours.
+    are its own: ours. In a `scene` it ends with us, and other owners of registers may be brought in (`Backend.owner`, ptrace).
     `cpus` (1 to 64) and `quantum` (instructions a task runs before another that waits has its turn) are an emulated
     machine's.
     """
@@ -59,6 +59,7 @@ class Launch:
     children: bool = False
     kernel: bool = False
     output: Literal["captured", "error", "own"] = "captured"
+    scene: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,15 @@ class Backend(ABC):
     @abstractmethod
     def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
         """PTRACE_POKEUSER of u_debugreg[register] (EIO, EINVAL, ENOSPC)."""
+
+    def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        """One word of an owner's, or about a task, with its arguments; the answer in lines.
+
+        Only a machine that has these owners inside can: EOPNOTSUPP elsewhere.
+        """
+        raise HwbpError(
+            f"{owner} {verb}: only the emulated machine has this owner inside", errno="EOPNOTSUPP"
+        )
 
     @abstractmethod
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:

@@ -23,6 +23,7 @@ from backends.model import (
     TaskView,
 )
 from backends.perf import ptrace
+from backends.perf.actors import Actors
 from backends.perf.arming import Arming
 from backends.perf.capture import Capture, Carrier
 from backends.perf.control import Control
@@ -85,6 +86,7 @@ class PerfBackend(Backend):
         self._births: dict[int, Started] = {}
         self._refusals: list[Refusal] = []
         self._refused = 0
+        self._actors = Actors()
         self._last_stop: dict[int, tuple[int, int]] = {}
 
     # Opening
@@ -506,15 +508,33 @@ class PerfBackend(Backend):
             "the debug registers of a live machine cannot be written from user space", errno="EOPNOTSUPP"
         )
 
+    # Other owners: processes of our own, made for a scene
+
     def ptrace_peek(self, tid: int | None, register: int) -> int:
-        raise self._no_ptrace()
+        return self._stage().peek(register, self._need_alive().pid)
 
     def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
-        raise self._no_ptrace()
+        self._stage().poke(register, value, self._need_alive().pid)
+        self._changed()
 
-    @staticmethod
-    def _no_ptrace() -> HwbpError:
-        return HwbpError("a live program's ptrace registers are its debugger's affair", errno="EOPNOTSUPP")
+    def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return self._stage().play(owner, verb, arguments, self._open_target.pid)
+        finally:
+            self._changed()
+
+    @property
+    def _is_scene(self) -> bool:
+        return isinstance(self._asked, Launch) and self._asked.scene
+
+    def _stage(self) -> Actors:
+        if not self._is_scene:
+            raise HwbpError(
+                "a live program's ptrace registers are its debugger's affair",
+                errno="EOPNOTSUPP",
+                remedy="in a demo there are other owners: hwbp-tui demo contention --backend perf",
+            )
+        return self._actors
 
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
         self._need_open()
@@ -532,10 +552,11 @@ class PerfBackend(Backend):
         target = self._target
         if target is None:
             return
+        self._actors.close()
         if self._state not in ("exited", "detached"):
             self._control.close()
             self._arming.drop_all()
-            if self._state == "loaded" and target.child:
+            if target.child and (self._state == "loaded" or self._is_scene):
                 target.kill()
             else:
                 target.tracer.let_go()
@@ -611,7 +632,7 @@ class PerfBackend(Backend):
             comms=tuple(self._recorder.comms),
             can=Abilities(
                 writes_dr=False,
-                ptrace=False,
+                ptrace=self._is_scene,
                 why_not="nobody in user space can write a live machine's debug registers by hand",
             ),
         )

@@ -26,6 +26,7 @@ __all__ = [
     "cont",
     "debug_register",
     "detach",
+    "die_with_parent",
     "interrupt",
     "listen",
     "registers",
@@ -77,6 +78,14 @@ def _ptrace(request: _Request, tid: int, address: int = 0, data: int = 0) -> int
     if result == -1 and (number := ctypes.get_errno()):
         raise OSError(number, f"ptrace {request.name.lower()}: {os.strerror(number)}")
     return result
+
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with_parent() -> None:
+    """Have this process killed when the one that began it ends (PR_SET_PDEATHSIG; kept over exec)."""
+    _libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def seize(tid: int, options: int = 0) -> None:

@@ -152,6 +152,8 @@ def launch(asked: Launch, output: tuple[int, int]) -> Target:
     try:
         pid = os.fork()
         if not pid:
+            if asked.scene:
+                ptrace.die_with_parent()
             _become(program, (asked.program, *asked.argv), environment, (stdin, *output), go_read, said_write)
     finally:
         os.close(stdin)
