@@ -191,6 +191,9 @@ class ClientBackend(Backend):
     def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
         self._call("ptrace_poke", tid, register, value)
 
+    def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        return self._call("owner", owner, verb, arguments)  # type: ignore[no-any-return]
+
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
         return self._call("stacks", first)  # type: ignore[no-any-return]
 

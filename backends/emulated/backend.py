@@ -17,6 +17,7 @@ from backends.emulated.kernel.slots import SLOTS, bp_len, bp_type
 from backends.emulated.kernel.tasks import Task as Tracked
 from backends.emulated.linux import Process, Task
 from backends.emulated.machine import Machine
+from backends.emulated.owner_words import OwnerWords
 from backends.emulated.scheduler import MOST_CPUS
 from backends.emulated.views import breakpoint_view, cpu_view
 from backends.model import (
@@ -70,6 +71,7 @@ class EmulatedBackend(Backend):
         self._breakpoints: Breakpoints
         self._kernel: Kernel
         self._opener: Tracked
+        self._owners: OwnerWords
         self._waited_for: Task | None = None
 
     def _changed(self) -> None:
@@ -98,6 +100,7 @@ class EmulatedBackend(Backend):
             raise HwbpError("the program has ended", errno="ESRCH")
         if self._state == "failed":
             raise HwbpError(f"the task cannot go on: {self._stop.text}", errno="ENOSYS")
+        self._breakpoints.reclaim()
 
     # -- launching
 
@@ -116,6 +119,9 @@ class EmulatedBackend(Backend):
         first = machine.load(launch)
         self._breakpoints.begin(first)
         machine.place(first)
+        self._owners = OwnerWords(
+            self._kernel, self._opener, lambda: self._breakpoints.tracked(self._task(None).tid)
+        )
         self._launch = launch
         if launch.lossless:
             self._capture.header(flow=1)
@@ -386,6 +392,20 @@ class EmulatedBackend(Backend):
         )
         self._breakpoints.refresh()
         self._changed()
+
+    def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        self._need_program()
+        if self._state == "running":
+            raise HwbpError("the machine runs", errno="EBUSY", remedy="stop it first")
+        try:
+            lines = self._owners.do(owner, verb, arguments)
+        except HwbpError as error:
+            self._breakpoints.refresh()
+            raise self._refusal(error, f"{owner} {verb} {' '.join(arguments)}".rstrip()) from error
+        self._execute_ids.update(event.id for event in self._kernel.layer.events if event.type == "x")
+        self._breakpoints.refresh()
+        self._changed()
+        return lines
 
     # -- looking
 

@@ -86,6 +86,30 @@ class Breakpoints:
         """A context switch."""
         self.kernel.switch(cpu.number, None if task is None else self.tracked(task.tid))
 
+    def reclaim(self) -> None:
+        """The programs run on: no CPU stands in kgdb or in a guest, and each has the machine's own task again (EBUSY)."""
+        kernel = self.kernel
+        if kernel.kgdb.stopped is not None:
+            raise HwbpError("the machine stands in kgdb", errno="EBUSY", remedy="`kgdb continue` goes on")
+        for cpu in self._machine.cpus:
+            if (vcpu := kernel.kvm.guest_on(cpu.number)) is not None:
+                raise HwbpError(
+                    f"CPU {cpu.number} runs the guest {vcpu.name}",
+                    errno="EBUSY",
+                    remedy=f"`kvm exit {vcpu.name}`",
+                )
+            if kernel.in_nmi(cpu.number):
+                raise HwbpError(
+                    f"CPU {cpu.number} is in an NMI", errno="EBUSY", remedy=f"`nmi end {cpu.number}`"
+                )
+        for cpu in self._machine.cpus:
+            task = self._machine.on_cpu(cpu.number)
+            wanted = None if task is None else kernel.tasks.get(task.tid)
+            if kernel.current(cpu.number) is not wanted:
+                if wanted is not None and wanted.cpu not in (None, cpu.number):
+                    kernel.switch(wanted.cpu, None)
+                kernel.switch(cpu.number, wanted)
+
     # -- registers
 
     def installed(self, registers: CpuRegisters) -> None:
@@ -135,6 +159,8 @@ class Breakpoints:
         result = self.kernel.debug_exception(number, dr6, cpu.engine.pc, user=user)
         for task, signal in result.signals:
             self._signal(task, signal)
+        if result.kgdb:
+            cpu.stop = Stop("user", "the machine stands in kgdb")
         recorded = sum(1 << fired.slot for fired in result.fired)
         recorded |= sum(1 << ignored.slot for ignored in result.ignored if ignored.why == "no owner" and user)
         for fired in result.fired:

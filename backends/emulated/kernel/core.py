@@ -92,6 +92,17 @@ class Kernel:
         self.ksym = KsymTracer(self, self.symbols.get)
         self.wprobe = Wprobes(self, self.symbols.get)
 
+    def configure(self, config: KernelConfig) -> None:
+        """Be another kernel (EBUSY while anybody holds a slot or kgdb is set up: books cannot change hands)."""
+        if self.layer.events or self.kgdb.connected:
+            raise HwbpError(
+                "the kernel's version can change only while nobody holds a slot",
+                errno="EBUSY",
+                holders=self.layer.holders(),
+            )
+        self.config = config
+        self.layer = HwBreakpointLayer(config, len(self.cpus))
+
     def new_id(self) -> int:
         """A number for a new event. Never used twice."""
         self._ids += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tui.session.commands import info, looking, owners, places, running, watching
+from tui.session.commands import info, kernel, looking, owners, places, running, watching
 from tui.session.commands.table import Command, Group, answer
 from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
@@ -59,6 +59,7 @@ COMMANDS: Final = (
     *info.COMMANDS,
     *places.COMMANDS,
     *owners.COMMANDS,
+    *kernel.COMMANDS,
     Command(
         "help",
         "session",

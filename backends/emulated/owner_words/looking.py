@@ -1,0 +1,64 @@
+"""Words that look: who counts where, what was written, who sat where; and which kernel this is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from backends.base import HwbpError
+from backends.emulated.kernel.journal import CAUSES
+from backends.emulated.kernel.slots import SLOTS
+from backends.emulated.owner_words.reading import ROWS, Lines, Reading
+
+__all__ = ["InfoWords"]
+
+
+class InfoWords(Reading):
+    """The books."""
+
+    def do_accounting(self) -> Lines:
+        """Who counts where, and what each CPU has left."""
+        layer = self._kernel.layer
+        for registers in self._kernel.cpus:
+            budget = layer.accounting.budget(registers.cpu, None)
+            yield f"{budget} of {SLOTS}; a CPU-wide request would get {SLOTS - budget.used}"
+        yield from layer.holders() or ("nobody holds a slot",)
+
+    def do_writes(self) -> Lines:
+        journal = self._kernel.journal
+        for registers in self._kernel.cpus:
+            causes = [
+                f"{cause} {count}" for cause in CAUSES if (count := journal.written(registers.cpu, cause))
+            ]
+            yield f"CPU {registers.cpu}: {registers.writes} register writes{': ' if causes else ''}{', '.join(causes)}"
+
+    def do_timeline(self, cpu: str = "") -> Lines:
+        wanted = None if not cpu else self._cpu(cpu)
+        rows = [row for row in self._kernel.journal.occupancies if wanted in (None, row.cpu)]
+        for row in rows[-ROWS:]:
+            end = "now" if row.end_ns is None else row.end_ns
+            yield f"CPU {row.cpu} DR{row.slot}  {row.start_ns:>12} to {end:>12}  {row.owner} breakpoint {row.event}"
+        if not rows:
+            yield "no breakpoint has been in a register yet"
+
+
+class KernelWords(Reading):
+    """The kernel's version."""
+
+    def do_version(self, text: str = "") -> Lines:
+        if text:
+            if not re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\d{1,4})?", text):
+                raise HwbpError(f"{text!r} is no version: 6.18 or 6.1.180, for example", errno="EINVAL")
+            parts = [int(part) for part in text.split(".")]
+            version = (parts[0], parts[1], parts[2] if len(parts) > 2 else 0)
+            self._kernel.configure(replace(self._kernel.config, version=version))
+        config = self._kernel.config
+        yield f"Linux {'.'.join(map(str, config.version))}: " + ", ".join(
+            (
+                f"accounting under {self._kernel.layer.lock}",
+                "perf_swevent_event checks the event's state"
+                if config.swevent_checks_state
+                else "kgdb's hits are seen",
+                "ftrace has ksym_tracer" if config.has_ksym_tracer else "ftrace has wprobe events",
+            )
+        )
