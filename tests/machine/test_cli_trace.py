@@ -392,5 +392,5 @@ def test_demos_are_listed_and_contention_plays_as_a_script() -> None:
         [sys.executable, "-m", "tui", "script", "-"],
         cwd=ROOT, input="\n".join(contention.script()), capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.count("refused as expected: ENOSPC") == 3
+    assert done.stdout.count("refused as expected: ENOSPC") == 5
     assert done.stderr == ""

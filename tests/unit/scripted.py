@@ -184,6 +184,7 @@ class ScriptedBackend(Backend):
         endless: bool = False,
         capacity: int = 4096,
     ) -> None:
+        self.owner_calls: list[tuple[str, str, tuple[str, ...]]] = []
         self.script = list(script)
         self.exit_status = exit_status
         self.endless = endless
@@ -419,6 +420,10 @@ class ScriptedBackend(Backend):
         if register == 7:
             return self.ptrace_dr7
         return next((bp.address for bp in self.points.values() if bp.index == register), 0)
+
+    def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        self.owner_calls.append((owner, verb, arguments))
+        return (f"{owner} {verb}: done",)
 
     def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
         if register in (4, 5):

@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[2]
         (["serve"], 1, "serve is not built yet"),
         (["slots", "4194304"], 1, "there is no process 4194304"),
         (["slots", "0"], 2, "no process id"),
-        (["demo", "nosuch"], 1, "there is no demo 'nosuch' (there is contention)"),
+        (["demo", "nosuch"], 1, "there is no demo 'nosuch' (there is contention, starve"),
         (["run", "--", "x"], 1, "run needs a terminal"),
         (["demo"], 1, "demo needs a terminal"),
         ([], 1, "hwbp-tui trace"),

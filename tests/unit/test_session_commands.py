@@ -356,3 +356,24 @@ def test_every_info_topic_answers() -> None:
         # These three ask for bare mode, and for the lines and symbols of a real program.
         if command.word.startswith("info ") and command.word not in ("info db", "info line", "info symbol"):
             assert done(session, command.word).lines
+
+
+def test_a_word_of_an_owners_reaches_the_machine_with_names_as_addresses() -> None:
+    session = session_with(Access(0x404000))
+    done(session, "perf event counter:w -C 1 pinned")
+    done(session, "kgdb watch jiffies/4")
+    done(session, "task access 0 0x10/4:r kernel")
+    backend = session.backend
+    assert isinstance(backend, ScriptedBackend)
+    address = f"{session.names.resolve('counter').address:#x}"
+    (first, *rest) = backend.owner_calls
+    assert first[:2] == ("perf", "event")
+    assert first[2][0].startswith(address)
+    assert first[2][0].endswith(":w")
+    assert first[2][1:] == ("-C", "1", "pinned")
+    assert rest == [("kgdb", "watch", ("jiffies/4",)), ("task", "access", ("0", "0x10/4:r", "kernel"))]
+
+
+def test_a_word_without_its_arguments_shows_its_usage() -> None:
+    session = session_with()
+    assert "usage: kgdb watch" in session.execute("kgdb watch").remedy

@@ -140,8 +140,9 @@ def test_a_demo_plays_as_a_script_with_the_same_commands(demo: object) -> None:
     objects = [json.loads(line) for line in done.stdout.splitlines()[1:]]
     assert all(obj["ok"] for obj in objects)
     refused = [obj for obj in objects if obj.get("expected")]
-    assert refused
-    assert all(obj["errno"] == "ENOSPC" and len(obj["holders"]) == 4 for obj in refused)
+    wanted = [step.expect_errno for step in demo.steps if step.expect_errno]  # type: ignore[attr-defined]
+    assert [obj["errno"] for obj in refused] == wanted
+    assert all(len(obj["holders"]) >= 4 for obj in refused if demo.name == "contention")  # type: ignore[attr-defined]
 
 
 def test_a_script_runs_the_program_to_its_next_stop() -> None:

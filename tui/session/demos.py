@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Final
 
 from backends.base import HwbpError
 from tui.session.escape import escape
 
-__all__ = ["DEMOS", "Demo", "Step", "find_demo"]
+__all__ = ["DEMOS", "Demo", "Step", "find_demo", "read_scene"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +48,43 @@ class Demo:
         return tuple(lines)
 
 
-DEMOS: Final = (
-    Demo(
-        "contention",
-        "five wishes and four registers: who gets ENOSPC, and why",
-        ("emulated",),
-        "counter",
-        (
-            Step("An x86 CPU has four debug registers. This machine's are all free.", "info slots"),
-            Step("A profiler opens a perf event on a counter. It takes one slot.", "perf open counter"),
-            Step(
-                "And another one. The kernel picks the register, not the profiler.",
-                "perf open total:rw",
-            ),
-            Step(
-                "A debugger comes: ptrace writes the task's u_debugreg, and takes a slot as well.",
-                "ptrace watch cfg.limits[2]",
-            ),
-            Step("One more, and all four are held.", "ptrace watch seed"),
-            Step("Four slots, two owners.", "info owners"),
-            Step(
-                "The fifth wish is refused: ENOSPC. The kernel says no more than that; here you see who holds the slots.",
-                "perf open cfg.limits[3]",
-                expect_errno="ENOSPC",
-            ),
-            Step("Disabling an event does not help: a disabled event still holds its slot.", "disable 0"),
-            Step("So it is refused again.", "perf open cfg.limits[3]", expect_errno="ENOSPC"),
-            Step(
-                "ptrace cannot give a slot back before the task execs or exits, whatever is written to DR7.",
-                "ptrace clear",
-            ),
-            Step("Still full.", "perf open cfg.limits[3]", expect_errno="ENOSPC"),
-            Step("Closing a perf event frees its slot at once.", "delete 0"),
-            Step("And now the fifth wish fits.", "perf open cfg.limits[3]"),
-            Step("The same register has a new tenant.", "info slots"),
-        ),
-    ),
-)
+_ORDER: Final = ("contention", "starve", "moves", "free", "leak", "split", "kgdb", "guest")
+"""The scenes as they are listed: files of `scenes/`, each a script with its narration as comments."""
+
+
+def read_scene(name: str, text: str) -> Demo:
+    """A scene from its file: `# demo NAME: TITLE`, `# program NAME`, then steps, a blank line between two of them.
+
+    Comments are said; `! ERRNO COMMAND` must fail; `wait` belongs to the command before it. Raises ValueError.
+    """
+    lines = text.splitlines()
+    if not lines[0].startswith(f"# demo {name}: ") or not lines[1].startswith("# program "):
+        raise ValueError(f"{name}: a scene begins with its name, title and program")
+    steps: list[Step] = []
+    for block in "\n".join(lines[2:]).split("\n\n"):
+        say, command, wait, errno = [], "", None, None
+        for line in block.strip("\n").split("\n"):
+            if line.startswith("# "):
+                say.append(line[2:])
+            elif line.split()[:1] == ["wait"]:
+                wait = line[4:].strip()
+            elif line and not command:
+                command = line
+            elif line:
+                raise ValueError(f"{name}: two commands in one step: {line}")
+        if command.startswith("! "):
+            errno, command = command[2:].split(" ", 1)
+        if say:
+            steps.append(Step("\n".join(say), command, wait, errno))
+    return Demo(name, lines[0].partition(": ")[2], ("emulated",), lines[1].split()[2], tuple(steps))
+
+
+def _scenes() -> tuple[Demo, ...]:
+    folder = files("tui.session") / "scenes"
+    return tuple(read_scene(name, (folder / f"{name}.hwbp").read_text(encoding="utf-8")) for name in _ORDER)
+
+
+DEMOS: Final = _scenes()
 
 
 def find_demo(name: str) -> Demo:

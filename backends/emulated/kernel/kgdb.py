@@ -119,7 +119,9 @@ class Kgdb:
         if stopped and self.stopped is None:
             raise HwbpError("the machine does not stand in kgdb", errno="EAGAIN", remedy="`kgdb enter` first")
         if not stopped and self.stopped is not None:
-            raise HwbpError("the machine stands in kgdb already", errno="EBUSY", remedy="`kgdb c` goes on")
+            raise HwbpError(
+                "the machine stands in kgdb already", errno="EBUSY", remedy="`kgdb continue` goes on"
+            )
 
     # -- stopping and going on
 

@@ -137,7 +137,8 @@ class CpuRegisters:
             return
         self.bp_per_reg[slot] = None
         dr7 = self.cpu_dr7 & ~(0xF << 16 + 4 * slot | 2 << 2 * slot)
-        self.write(7, dr7, by=event.owner.kind)
+        cause: Cause = "uninstall" if self.cause == "install" else self.cause
+        self.write(7, dr7, cause, by=event.owner.kind)
         self.cpu_dr7 = dr7
         self.journal.stood_up(self.cpu, slot)
         self.on_change(self)

@@ -244,11 +244,11 @@ COMMANDS = (
         least=1,
     ),
     _command(
-        "kvm guest debug",
+        "kvm guest_debug",
         "NAME [CONTROL]... [DR0 DR1 DR2 DR3 DR7]",
         "KVM_SET_GUEST_DEBUG",
         "CONTROL is enable, singlestep, use_sw_bp, use_hw_bp, inject_db, inject_bp or blockirq. With use_hw_bp the host's five\n"
-        "values run the guest, and its own are kept for it. Example: kvm guest debug vcpu0 enable use_hw_bp 0x1000 0 0 0 0x402",
+        "values run the guest, and its own are kept for it. Example: kvm guest_debug vcpu0 enable use_hw_bp 0x1000 0 0 0 0x402",
         least=1,
     ),
     _command(
