@@ -260,7 +260,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class MachineView:
-    """The whole state of a machine at one moment. `generation` grows with every change worth a new picture."""
+    """The whole state of a machine at one moment. `generation` grows with every change worth a new picture.
+
+    `debug_exceptions` are the last few #DB of a bare machine, None where a kernel takes them.
+    """
 
     generation: int
     backend: str
@@ -282,4 +285,5 @@ class MachineView:
     refusals: tuple[Refusal, ...] = ()
     refused: int = 0
     comms: tuple[str, ...] = field(default=())
+    debug_exceptions: tuple[DebugException, ...] | None = None
     can: Abilities = Abilities()

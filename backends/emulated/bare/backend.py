@@ -15,6 +15,7 @@ from backends.emulated.engine import Engine, EngineError
 from backends.emulated.icicle import IcicleEngine
 from backends.emulated.linux.output import Output
 from backends.model import (
+    Abilities,
     Breakpoint,
     BreakpointRequest,
     CpuView,
@@ -42,6 +43,8 @@ _OUTPUT_LIMIT = 1 << 16
 _STEPS_LIMIT = 1_000_000
 _HITS_A_SLICE = 4096
 _TID = 0
+_SHOWN = 12
+"""#DB in each view, for the screen."""
 
 
 class BareBackend(Backend):
@@ -374,4 +377,6 @@ class BareBackend(Backend):
             breakpoints=breakpoints,
             mappings=image.mappings,
             comms=(self._comm,),
+            can=Abilities(ptrace=False, why_not="in bare mode there is no kernel, and so no ptrace"),
+            debug_exceptions=cpu.exceptions.journal.last(_SHOWN),
         )

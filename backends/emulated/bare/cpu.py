@@ -283,7 +283,11 @@ class BareCpu:
             self.instructions += count
             self.last_pc = stretch.addresses[count - 1]
             return count
-        done = stretch.addresses.index(engine.pc)
+        at_fault = engine.pc
+        if at_fault not in stretch.addresses:  # a branch out of the stretch was the last that ran
+            done = count
+        else:
+            done = stretch.addresses.index(at_fault)
         self.instructions += done
         self.last_pc = stretch.addresses[done - 1] if done else pc
         self._boundary()  # it faults again there, with everything known about it
@@ -423,7 +427,7 @@ class BareCpu:
         address = self.engine.event().address
         size = max([size for _, size, kinds in decoded.accesses() if kinds & 2] or [1])
         if self.code.overlaps(address, size):
-            raise Unsupported(f"code that has already run is being rewritten, at {address:#x}")
+            raise Unsupported("code that has already run is being rewritten")
         pages = self.code.open_pages(address, size)
         try:
             return self.engine.single()

@@ -25,10 +25,9 @@ class Journal:
         self._rows.append(row)
         self.total += 1
 
-    @property
-    def last(self) -> DebugException | None:
-        """The newest."""
-        return self._rows[-1] if self._rows else None
+    def last(self, count: int) -> tuple[DebugException, ...]:
+        """The newest few, oldest first."""
+        return tuple(self._rows[at] for at in range(max(0, len(self._rows) - count), len(self._rows)))
 
     def since(self, first: int) -> tuple[DebugException, ...]:
         """From number `first` on, or from the oldest kept, at most `A_CALL`."""

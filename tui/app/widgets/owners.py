@@ -10,6 +10,7 @@ from backends.model import Breakpoint, MachineView
 from tui.app.panel import Panel
 from tui.app.scene import books, owner_text
 from tui.app.shown import shown
+from tui.app.widgets.sequence import sequence_lines
 
 __all__ = ["OwnersPanel"]
 
@@ -27,6 +28,8 @@ class OwnersPanel(Panel):
     def lines(self, width: int, height: int) -> list[Strip]:
         """Two lines, or one for each owner and the books below."""
         view, cpu, ink = self.scene.view, self.scene.cpu, self.ink
+        if view is not None and view.debug_exceptions is not None:
+            return sequence_lines(self, view, width, height)
         sums = books(view, cpu) if view and cpu else ""
         refused = view.refused if view else 0
         style = ink.warn if refused else ink.muted
