@@ -237,6 +237,7 @@ def cli(*argv: str, lines: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_script_shows_the_sequence_of_db() -> None:
     done = cli(
         "script",
@@ -283,6 +284,7 @@ def test_bad_input_is_one_line(argv: list[str], code: int, said: str) -> None:
     assert said in last
 
 
+@pytest.mark.slow
 def test_trace_prints_the_programs_own_hits() -> None:
     done = cli("trace", "--bare", "--json", "--limit", "2")
     hits = [json.loads(line) for line in done.stdout.splitlines()[1:3]]

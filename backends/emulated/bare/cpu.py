@@ -283,11 +283,10 @@ class BareCpu:
             self.instructions += count
             self.last_pc = stretch.addresses[count - 1]
             return count
-        at_fault = engine.pc
-        if at_fault not in stretch.addresses:  # a branch out of the stretch was the last that ran
-            done = count
-        else:
-            done = stretch.addresses.index(at_fault)
+        at_fault, addresses = engine.pc, stretch.addresses
+        done = (
+            addresses.index(at_fault) if at_fault in addresses else count
+        )  # else a branch out of it ran last
         self.instructions += done
         self.last_pc = stretch.addresses[done - 1] if done else pc
         self._boundary()  # it faults again there, with everything known about it
