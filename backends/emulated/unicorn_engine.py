@@ -21,6 +21,7 @@ import unicorn
 from unicorn import x86_const
 
 from backends.emulated.engine import Engine, EngineError, Event, EventKind
+from backends.emulated.x87.unit import Unit
 
 __all__ = ["UnicornEngine"]
 
@@ -47,6 +48,7 @@ class UnicornEngine(Engine):
         self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
         self._event = Event(EventKind.LIMIT)
         self._numbers: dict[str, int] = {}
+        self.x87 = Unit()
         self._uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         self._uc.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
         self.read_register: Callable[[str], int] = self.get

@@ -33,6 +33,7 @@ def test_both_engines_take_the_same_exceptions(path: Path) -> None:
     "code",
     [
         "0f0b",  # #UD
+        "d9e8 d9eb dec9 db3b df2b df7b10 dfe0",  # x87, which is ours on both
         "31c9 f7f1",  # #DE by zero
         "ba01000000 31c0 b901000000 f7f1",  # #DE, the quotient does not fit
         "b800000050 ffe0",  # a jump into nothing

@@ -41,3 +41,10 @@ def test_every_row_names_its_source_and_an_opinion(program: str, case: str) -> N
         if emulator in row:
             assert emulator not in row["confirmed_by"]
             assert row[emulator]["why"]
+
+
+def test_the_document_names_every_row_that_no_opinion_confirms() -> None:
+    document = (FOLDER.parents[2] / "docs" / "bare.md").read_text()
+    unconfirmed = [row for program, row in row_ids() if not ROWS[program]["rows"][row]["confirmed_by"]]
+    assert unconfirmed
+    assert [row for row in unconfirmed if f"`{row}`" not in document] == []

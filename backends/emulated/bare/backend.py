@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from backends import dr
 from backends.base import Backend, HwbpError, Launch, Register
@@ -70,6 +71,10 @@ class BareBackend(Backend):
         self._ids: dict[tuple[int, int, int, str], int] = {}
         self._breakpoints: dict[int, Breakpoint] = {}
         self._in_slot: list[int | None] = [None] * 4
+
+    def output_to(self, listener: Callable[[int, bytes], None]) -> None:
+        """Call this with each piece of output as it is written: its stream, and the bytes."""
+        self._output.on_output = listener
 
     # -- launching
 

@@ -138,10 +138,10 @@ class BareCpu:
 
     def system_write(self, address: int, data: bytes) -> None:
         """Write without a hit. Raises Unsupported over code that has run."""
-        if self.code.overlaps(address, len(data)):
-            raise Unsupported(f"code that has already run is being rewritten, at {address:#x}")
         pages = self.code.open_pages(address, len(data))
         try:
+            if pages and self.code.overlaps(address, len(data)):
+                raise Unsupported(f"code that has already run is being rewritten, at {address:#x}")
             self.engine.write(address, data)
         except EngineError as error:
             raise Unsupported(f"code that has already run is being rewritten, at {address:#x}") from error

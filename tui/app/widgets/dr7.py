@@ -79,7 +79,9 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
             return self.rule(
                 width, self.title, after=after, right=self._about(width) if self.has_focus else ""
             )
-        after = f"{cpu.dr7:08x}  kernel's copy {cpu.cpu_dr7:08x}"
+        after = f"{cpu.dr7:08x}"
+        if self.scene.view is None or self.scene.view.debug_exceptions is None:  # else there is no kernel
+            after += f"  kernel's copy {cpu.cpu_dr7:08x}"
         ink = self.ink
         if cpu.cpu_dr7 | dr.DR7_BASE != cpu.dr7:
             after += f" {self.glyphs.refused} differs"

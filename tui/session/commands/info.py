@@ -88,12 +88,12 @@ def _dr(session: Session, _text: str) -> Answer:
                 f"{head}DR6, DR7: not readable from user space; the kernel's copy of DR7 {cpu.cpu_dr7:#010x}"
             )
             continue
+        bare = session.view.debug_exceptions is not None
+        copy = "" if bare else f"kernel's copy of DR7 {cpu.cpu_dr7:#010x}, "
         six = ", ".join(f"{field.name} {field.of(cpu.dr6)}" for field in dr6_fields())
         seven = ", ".join(f"{field.name} {field.of(cpu.dr7)}" for field in dr7_fields())
         lines += [f"{head}DR6 {cpu.dr6:#010x}  {six}", f"{head}DR7 {cpu.dr7:#010x}  {seven}"]
-        lines.append(
-            f"{head}kernel's copy of DR7 {cpu.cpu_dr7:#010x}, {cpu.db_count} #DB, {cpu.dr_writes} DR writes"
-        )
+        lines.append(f"{head}{copy}{cpu.db_count} #DB, {cpu.dr_writes} DR writes")
     rows = [
         {
             "cpu": cpu.cpu,
