@@ -147,10 +147,9 @@ class ElfImage:
         return cls(name, fd, len(data), (EM_X86_64,), False)
 
     @property
-    def identity(self) -> tuple[int, int]:
-        """Device and inode of the file, by which a mapping can be compared with it."""
-        found = os.fstat(self._fd)
-        return found.st_dev, found.st_ino
+    def inode(self) -> int:
+        """The file's inode, by which a mapping can be compared with it."""
+        return os.fstat(self._fd).st_ino
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes at a file offset; fewer at the end of the file, none where it cannot be read."""

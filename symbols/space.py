@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from symbols.dwarf import DebugInfo
     from symbols.evaluate import Value
     from symbols.expression import Name, Node, SourceLine
+    from symbols.kernel import KernelNames
     from symbols.lines import Frame, LineTable
+    from symbols.process import JitNames, ProcessFiles
     from symbols.scope import Context, ProgramScope
 
 __all__ = ["AddressSpace", "Located", "Location", "Module", "Names"]
@@ -31,6 +33,7 @@ __all__ = ["AddressSpace", "Located", "Location", "Module", "Names"]
 Read = Callable[[int, int], bytes]
 CACHE_LIMIT = 1 << 17
 MASK = (1 << 64) - 1
+VDSO_LIMIT = 1 << 20  # bytes
 
 
 class Names:
@@ -123,11 +126,24 @@ class Located:
 class AddressSpace:
     """The modules of a program by its mappings: rows (start, end, perms, offset, path), tuples or objects.
 
-    A file that cannot be opened costs its own names only. Only `resolve` raises.
+    A file that cannot be opened costs its own names only. Only `resolve` and `evaluate` raise. `files` opens the files
+    of a live process as it has them; `read` gives the vdso, which is no file; `kernel` names the kernel's addresses.
     """
 
-    def __init__(self, mappings: Iterable[Any], main_path: str | None = None) -> None:
+    def __init__(
+        self,
+        mappings: Iterable[Any],
+        main_path: str | None = None,
+        *,
+        files: ProcessFiles | None = None,
+        read: Read | None = None,
+        kernel: KernelNames | None = None,
+    ) -> None:
         self._main_path = main_path
+        self._files = files
+        self._read = read
+        self.kernel = kernel
+        self._jit: JitNames | None = None
         self._images: dict[str, Names | None] = {}
         self._locations: dict[int, Location] = {}
         self._data: dict[int, str | None] = {}
@@ -148,6 +164,8 @@ class AddressSpace:
         self.modules: tuple[Module, ...] = tuple(self._find_modules())
         self._starts = [module.start for module in self.modules]
         self._executable = [(start, end) for start, end, perms, _, _ in rows if "x" in perms]
+        if self._files is not None and any("x" in perms and not path for _, _, perms, _, path in rows):
+            self._follow_jit(self._files)
 
     def module_at(self, address: int) -> Module | None:
         """The module whose pages, .bss included, hold an address."""
@@ -317,6 +335,8 @@ class AddressSpace:
                 guess = tuple(_biases(names.image, start, offset)) if names else (start - offset,)
             elif path in ("[vdso]", "[vsyscall]"):
                 guess = (start,)
+                if path == "[vdso]":
+                    self._vdso(start, row[1])
             else:
                 continue
             guesses.append((row, guess))
@@ -336,10 +356,33 @@ class AddressSpace:
             modules.append(Module(path, start, end, bias, names))
         return sorted(modules, key=lambda module: module.start)
 
+    def _follow_jit(self, files: ProcessFiles) -> None:
+        if self._jit is None:
+            from symbols.process import JitNames
+
+            path = files.jit_path()
+            self._jit = JitNames(path, files.owner()) if path is not None else None
+        if self._jit is not None:
+            self._jit.refresh()
+
+    def _vdso(self, start: int, end: int) -> Names | None:
+        """The vdso as it lies in memory (Documentation/ABI/stable/vdso)."""
+        if "[vdso]" not in self._images and self._read is not None:
+            try:
+                data = bytes(self._read(start, min(end - start, VDSO_LIMIT)))
+                self._images["[vdso]"] = Names(ElfImage.of_bytes("[vdso]", data))
+            except Exception:  # whatever the reader's own error is, and ElfError
+                self._images["[vdso]"] = None
+        return self._images.get("[vdso]")
+
     def _open(self, path: str) -> Names | None:
         if path not in self._images:
             try:
-                self._images[path] = Names(ElfImage.open(path))
+                if self._files is not None:
+                    image = self._files.open(path)
+                    self._images[path] = Names(image) if image is not None else None
+                else:
+                    self._images[path] = Names(ElfImage.open(path))
             except ElfError:  # its own names are lost, and nothing else
                 self._images[path] = None
         return self._images[path]
@@ -359,6 +402,11 @@ class AddressSpace:
 
     def _look(self, address: int) -> Location:
         module = self.module_at(address)
+        if module is None and self.kernel is not None and (inside := self.kernel.at(address)) is not None:
+            symbol, behind = inside
+            return Location(symbol.module or "[kernel]", behind, symbol.name, behind, None, None)
+        if module is None and self._jit is not None and (made := self._jit.at(address)) is not None:
+            return Location(None, None, made[0], made[1], None, None)
         if module is None:
             return Location(None, None, None, 0, None, None)
         offset = (address - module.bias) & MASK

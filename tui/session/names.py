@@ -105,6 +105,8 @@ class Names:
         self._open = space
         self.thread: Callable[[], Context] | None = None
         """What is known of the stopped thread, for registers, locals and thread-local variables."""
+        self.process: int | None = None
+        """The live process that the names are of: its files are opened as it has them mapped."""
         self._types: dict[str, Type | None] = {}
         self._space: Space | None = None
         self._mappings: tuple[Mapping, ...] = ()
@@ -115,7 +117,13 @@ class Names:
 
     @property
     def space(self) -> Space:
-        if self._space is None:
+        if self._space is None and self.process is not None:
+            from symbols.process import ProcessFiles
+            from symbols.space import AddressSpace
+
+            files = ProcessFiles(self.process)
+            self._space = AddressSpace(self._mappings, self._program, files=files, read=self._read)
+        elif self._space is None:
             self._space = self._open(self._mappings, self._program)
         return self._space
 

@@ -66,6 +66,8 @@ class Session:
         self.view: MachineView = backend.view()
         self.names = Names(self.view.program, backend.read, space)
         self.names.thread = self._thread
+        if self.view.backend == "perf" and self.view.tasks:
+            self.names.process = self.view.tasks[0].pid
         self._take(self.view)
 
     def _thread(self) -> Context:
