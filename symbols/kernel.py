@@ -64,7 +64,7 @@ class KernelNames:
         for match in _LINE.finditer(kallsyms):
             if len(rows) >= SYMBOLS_LIMIT:
                 break
-            rows.append((int(match[1], 16), match[2].decode(), match[3], match[4] or b""))
+            rows.append((int(match[1], 16), match[2].decode("latin-1"), match[3], match[4] or b""))
         self.hidden = bool(rows) and not any(row[0] for row in rows[:1000])
         # Absolute symbols are numbers, not places; per-CPU ones are offsets in each CPU's area.
         rows = [row for row in rows if row[0] >= KERNEL_BASE and row[1] not in "aAuU"]

@@ -417,7 +417,7 @@ class AddressSpace:
         return Location(
             module.path,
             offset,
-            demangle(found[0].name) if found else None,
+            (demangle(found[0].name) or None) if found else None,
             found[1] if found else 0,
             source[0] if source else None,
             source[1] if source else None,
