@@ -19,6 +19,7 @@ __all__ = ["Watch", "WatchError"]
 _TYPE: Final = re.compile(r"(?<!:):\s*([^\W\d]\w*|)$")
 _LENGTH: Final = re.compile(r"/\s*([0-9]+)$")
 _BAD_LENGTH: Final = re.compile(r"/\s*(0[xXbBoO]\w*|[-+][0-9]+|[0-9]+\.[0-9]*|)$")
+_ONCE: Final = re.compile(r"\s*-l(?:ocation)?\s+")
 _LONGEST: Final = 19  # decimal digits of 2**63
 
 
@@ -63,8 +64,8 @@ class Watch:
 
     @classmethod
     def parse(cls, text: str) -> Watch:
-        """Read a watch. Raises WatchError."""
-        expr, length, kind = _split(text)
+        """Read a watch. Raises WatchError. gdb's `-l` says what is so anyway: the place is found once."""
+        expr, length, kind = _split(_ONCE.sub("", text, count=1) if _ONCE.match(text) else text)
         shown = escape(expr)
         if kind == "r":
             raise WatchError(
