@@ -31,6 +31,7 @@ from backends.perf.culprits import Culprits
 from backends.perf.loading import Loading
 from backends.perf.output import CapturedOutput
 from backends.perf.process import read_memory
+from backends.perf.registers import BookedRegisters, Registers
 from backends.perf.sideband import Mapped, Named, Sideband, Started
 from backends.perf.target import Target, attach, launch
 from backends.ring import RingMemory
@@ -87,6 +88,7 @@ class PerfBackend(Backend):
         self._refusals: list[Refusal] = []
         self._refused = 0
         self._actors = Actors()
+        self._registers = Registers()
         self._last_stop: dict[int, tuple[int, int]] = {}
 
     # Opening
@@ -449,7 +451,7 @@ class PerfBackend(Backend):
         self._arming.find(id).enable(on)
         self._changed()
 
-    def _breakpoint(self, carrier: Carrier) -> Breakpoint:
+    def _breakpoint(self, carrier: Carrier, slot: int | None = None) -> Breakpoint:
         request = carrier.request
         return Breakpoint(
             id=carrier.id,
@@ -460,7 +462,7 @@ class PerfBackend(Backend):
             enabled=carrier.enabled,
             tid=self._open_target.pid,
             cpu=None,
-            slot=None,
+            slot=slot,
             index=None,
             watch=request.watch,
             window=request.window,
@@ -563,10 +565,17 @@ class PerfBackend(Backend):
         self._sideband.close()
         self._capture.close()
         self._output.close()
+        self._registers.close()
         target.close()
         self._state = "exited"
 
     # The view
+
+    def _booked(self) -> BookedRegisters:
+        """The machine's registers, for somebody who looks at them: `trace` does not."""
+        if self._asked.lossless:
+            return BookedRegisters()
+        return self._registers.view(self._arming.carriers, self._recorder.seen)
 
     def _time(self) -> int:
         return time.monotonic_ns()
@@ -609,6 +618,9 @@ class PerfBackend(Backend):
     def view(self) -> MachineView:
         target = self._open_target
         self._publish()
+        booked = self._booked()
+        slots = dict(booked.slots)
+        mine = (self._breakpoint(carrier, slots.get(carrier.id)) for carrier in self._arming.carriers)
         return MachineView(
             generation=self._generation,
             backend="perf",
@@ -623,9 +635,9 @@ class PerfBackend(Backend):
             hits=self._writer.head,
             lost=self._lost(),
             engine=self._capture.name,
-            cpus=(),
+            cpus=booked.cpus,
             tasks=self._tasks(),
-            breakpoints=tuple(self._breakpoint(carrier) for carrier in self._arming.carriers),
+            breakpoints=(*mine, *booked.strangers),
             mappings=self._mappings,
             refusals=tuple(self._refusals),
             refused=self._refused,

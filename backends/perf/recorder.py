@@ -14,7 +14,7 @@ from backends.model import Frame, Site, WatchType
 from backends.perf.culprits import Culprits
 from backends.perf.program import FLAG_KERNEL_MODE, FLAG_VALUE
 from backends.perf.stacks import StackTable
-from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES
+from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, NO_SLOT
 from backends.ring_reader import record_dtype
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Recorder:
         self._armed: dict[int, Armed] = {}
         self.site_count = 0
         self.comms: list[str] = []
+        self.seen: dict[int, tuple[int, int]] = {}
         self._comm_numbers: dict[bytes, int] = {}
         self._value_from = _TRAP
 
@@ -96,7 +97,16 @@ class Recorder:
         if self.stacks.wanted:
             rows["stack"] = self.stacks.numbers(raw, rows["insn_ip"], self._culprits.space)
         self._count_sites(rows)
+        self._note_slots(rows)
         self._writer.append(rows)
+
+    def _note_slots(self, rows: Array) -> None:
+        """Where each breakpoint sat at its last hit; the newest comes last."""
+        last = rows[-1]
+        if last["slot"] != NO_SLOT:
+            id_ = int(last["breakpoint"])
+            self.seen.pop(id_, None)
+            self.seen[id_] = int(last["cpu"]), int(last["slot"])
 
     def _one(self, armed: Armed, rows: Array, raw: Array) -> None:
         """What depends on the breakpoint: length, culprit, access, and values that are not in memory's own word."""

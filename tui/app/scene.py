@@ -22,7 +22,9 @@ _TOTAL = -1
 
 
 class SlotRow(NamedTuple):
-    """One debug register as the screen shows it. `owned` is False for an enabled register that no books name."""
+    """One debug register as the screen shows it. `owned` is False for an enabled register that no books name.
+
+    `known` is False for a breakpoint of which nobody can say in which register it sits."""
 
     slot: Slot
     breakpoint: Breakpoint | None
@@ -31,6 +33,7 @@ class SlotRow(NamedTuple):
     rate: float | None
     history: tuple[int, ...]
     flash: bool
+    known: bool = True
 
     @property
     def enabled(self) -> bool:
@@ -146,8 +149,10 @@ class Scene:
     def slots(self) -> list[SlotRow]:
         """The four registers of the CPU."""
         cpu, view = self.cpu, self.view
-        if cpu is None or view is None:
+        if view is None:
             return []
+        if cpu is None:
+            return [self._unplaced(b, index) for index, b in enumerate(view.breakpoints[:4])]
         by_id = {b.id: b for b in view.breakpoints}
         rows = []
         found_slots = {slot.index: slot for slot in cpu.slots}
@@ -167,6 +172,19 @@ class Scene:
                 )
             )
         return rows
+
+    def _unplaced(self, bp: Breakpoint, index: int) -> SlotRow:
+        """A breakpoint of a machine that does not say which register holds it."""
+        return SlotRow(
+            slot=Slot(index, bp.address, bp.length, bp.type, False, bp.enabled, bp.id),
+            breakpoint=bp,
+            label=self.label(bp),
+            hits=bp.hits,
+            rate=self.meter.rate(bp.id),
+            history=tuple(self.meter.increments(bp.id)),
+            flash=not self.still and self.meter.moved(bp.id),
+            known=False,
+        )
 
     def label(self, bp: Breakpoint) -> str:
         """What a breakpoint watches, in the user's words where there are any."""

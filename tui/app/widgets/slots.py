@@ -102,7 +102,7 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
 
     def _row(self, line: Line, row: SlotRow, label: int, owner: int) -> None:
         ink, slot = self.ink, row.slot
-        line.add(f"{slot.index} ", ink.muted if row.free else ink.strong)
+        line.add(f"{slot.index if row.known else '?'} ", ink.muted if row.free else ink.strong)
         line.add(f" {numbers.address(slot.address)} ", ink.muted if row.free else ink.base)
         if row.free:
             line.add("free" if not slot.address else "free (the address is left over)", ink.muted, label + 1)
@@ -155,7 +155,8 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         )
         edge = ink.rule_focus if focused else ink.rule
         row = rows[number] if number < len(rows) else None
-        top = self.line(width).add(corners[0] + rule, edge).add(f" DR{number} ", ink.title)
+        name = f" DR{number} " if row is None or row.known else " DR? "
+        top = self.line(width).add(corners[0] + rule, edge).add(name, ink.title)
         if row and not row.free:
             text, style = self._owner(row)
             top.add(f"{clip(text, width - 18 + 4 * (width < 34), glyphs.ellipsis)} ", style)

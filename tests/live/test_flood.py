@@ -1,0 +1,108 @@
+"""A program that hits as fast as this machine lets it: nothing is lost, and three counts agree."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from backends.base import Launch
+from backends.client import start
+from backends.model import BreakpointRequest
+from backends.ring_reader import RingReader
+from symbols.elf import ElfImage
+from symbols.table import SymbolTable
+from tests.live.tracing import WAYS, build, needs_breakpoints, trace
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, needs_breakpoints]
+
+SOURCE = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+volatile long first, second;
+static double seconds;
+static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec * 1e-9; }
+static void *hit(void *of) {
+    volatile long *at = of;
+    double end = now() + seconds;
+    while (now() < end) for (int i = 0; i < 256; i++) ++*at;
+    return 0;
+}
+int main(int argc, char **argv) {
+    pthread_t other;
+    seconds = atof(argv[1]);
+    pthread_create(&other, 0, hit, (void *)&second);
+    hit((void *)&first);
+    pthread_join(other, 0);
+    FILE *note = fopen(argv[2], "w");
+    fprintf(note, "%ld %ld", first, second);
+    fclose(note);
+    return 0;
+}
+"""
+SECONDS = float(os.environ.get("HWBP_TUI_FLOOD", "2"))
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build(tmp_path_factory.mktemp("flood"), "flood", SOURCE, "-no-pie"))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("stacks", [False, True], ids=["plain", "stacks"])
+def test_both_cpus_at_the_ceiling_lose_nothing(program: str, stacks: bool, tmp_path: Path) -> None:
+    table = SymbolTable(ElfImage.open(program))
+    note = tmp_path / "note"
+    client = start("perf", 1 << 16)
+    try:
+        client.launch(Launch(program, (str(SECONDS), str(note)), stacks=stacks))
+        made = client.arm(
+            tuple(
+                BreakpointRequest(table.find(name)[0].value, 8, "w", watch=number)
+                for number, name in enumerate(("first", "second"))
+            )
+        )
+        client.resume()
+        ring = RingReader(client.ring_fd)
+        until = time.monotonic() + SECONDS + 30
+        while ring.state == "running" and time.monotonic() < until:
+            time.sleep(0.05)
+        view = client.view()
+        assert view.state == "exited"
+        said = [int(part) for part in note.read_text().split()]
+        sites = client.sites()
+        counted = [sum(site.count for site in sites if site.breakpoint == bp.id) for bp in made]
+        assert counted == said
+        assert view.hits == sum(said)
+        assert view.lost == 0
+        assert {site.breakpoint: site.value for site in sites} == {
+            bp.id: value for bp, value in zip(made, said, strict=True)
+        }
+        ring.close()
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_hit_of_a_flood_can_be_printed(program: str, way: str, tmp_path: Path) -> None:
+    note, out = tmp_path / "note", tmp_path / "out"
+    done = trace(
+        way,
+        ["first", "second"],
+        "-o",
+        str(out),
+        "--",
+        program,
+        str(min(SECONDS, 1.0)),
+        str(note),
+        timeout=120,
+    )
+    assert done.status == 0
+    said = sum(int(part) for part in note.read_text().split())
+    with out.open("rb") as file:
+        lines = sum(1 for _ in file)
+    assert lines == said + 2
