@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["PerfBackend"]
 
 _IDLE_PAUSE: Final = 0.015
-_FLOOD_PAUSE: Final = 0.040
+_FLOOD_PAUSE: Final = 0.100
 _FLOOD: Final = 500
 _SETTLE_NS: Final = 200_000
 _MOST_AT_ONCE: Final = 1 << 16
@@ -136,7 +136,7 @@ class PerfBackend(Backend):
         self._sideband.follow(target.threads())
         for tid in target.threads():
             self._capture.named(tid, target.comm(tid))
-        self._culprits = Culprits(self._code, target.program)
+        self._culprits = Culprits(self._code, target.program, self._capture.layout.registers)
         self._stacks = StackTable(asked.stacks)
         self._recorder = Recorder(self._writer, self._culprits, self._stacks)
         self._arming = Arming(target, self._capture, self._born, children=asked.children, kernel=asked.kernel)

@@ -23,9 +23,13 @@ _KINDS: Final[dict[WatchType, int]] = {"x": 0, "w": 1, "rw": 3}
 
 
 class Culprits:
-    """The watched process's code. `read(address, size)` may raise anything, or give less."""
+    """The watched process's code. `read(address, size)` may raise anything, or give less; `registers` are those that come
+    with a hit."""
 
-    def __init__(self, read: Callable[[int, int], bytes], program: str) -> None:
+    def __init__(
+        self, read: Callable[[int, int], bytes], program: str, registers: tuple[str, ...] = REGISTERS
+    ) -> None:
+        self._registers = registers
         self._read = read
         self._program = program
         self._mappings: tuple[Mapping, ...] = ()
@@ -64,6 +68,7 @@ class Culprits:
         registers = {
             "rflags" if name == "eflags" else name: raw["regs"][:, column]
             for column, name in enumerate(REGISTERS)
+            if name in self._registers
         }
         top = raw["top"][:, 0]
         return self._decoder.find(

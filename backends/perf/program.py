@@ -57,9 +57,10 @@ _RECORD_BUSY: Final = 8  # bytes of the ring's own header before each record
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The fixed layout of a record: each ring has one."""
+    """The fixed layout of a record: each ring has one. `registers` are those that a record brings; others are 0 in it."""
 
     stacks: bool
+    registers: tuple[str, ...] = REGISTERS
 
     @property
     def size(self) -> int:
@@ -168,9 +169,7 @@ class HitProgram:
         for number, where in enumerate(_PT_REGS):
             a.load(1, 6, where).store(9, layout.offset("regs") + 8 * number, 1)
         self._value(a)
-        words = TOP_WORDS if layout.stacks else 1
-        a.move(1, 9).alu(1, "+=", layout.offset("top")).set(2, 8 * words).load(3, 6, _SP)
-        a.call(Helper.PROBE_READ_USER)  # which leaves zeros where it cannot read
+        self._top(a)
         if layout.stacks:
             self._stack(a)
         a.move(1, 9).set(2, 1).call(Helper.RINGBUF_SUBMIT)  # 1: BPF_RB_NO_WAKEUP
@@ -196,6 +195,18 @@ class HitProgram:
         a.load(1, 6, _CS).alu(1, "&=", 3).jump_if(1, "!=", 0, "user")
         a.alu(2, "|=", FLAG_KERNEL_MODE).label("user")
         a.store(9, layout.offset("flags"), 2, 1)
+
+    def _top(self, a: Assembler) -> None:
+        """The words at rsp, zeros where they cannot be read. Without a stack only where the window reaches them: a call
+        has written there, and the word says which."""
+        top, words = self.layout.offset("top"), TOP_WORDS if self.layout.stacks else 1
+        a.load(3, 6, _SP)
+        if not self.layout.stacks:
+            a.store_value(9, top, 0).load(1, 6, _ADDRESS).move(2, 3).alu(2, "+=", 8)
+            a.jump_if_register(1, ">=", 2, "elsewhere").alu(1, "+=", self.length)
+            a.jump_if_register(1, "<=", 3, "elsewhere")
+        a.move(1, 9).alu(1, "+=", top).set(2, 8 * words).call(Helper.PROBE_READ_USER)
+        a.label("elsewhere")
 
     def _stack(self, a: Assembler) -> None:
         """The chain of frame pointers: rising, each frame (saved rbp, return address)."""

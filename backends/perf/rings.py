@@ -37,26 +37,31 @@ _BITS: Final = {
     "eflags": 9,
     **{f"r{number}": number + 8 for number in range(8, 16)},
 }
-_ORDER: Final = sorted(_BITS, key=lambda name: _BITS[name])
-_MASK: Final = sum(1 << bit for bit in _BITS.values())
-_REGISTER_COLUMNS: Final = [_ORDER.index(name) for name in REGISTERS]
-_ID, _IP, _TID, _TIME, _ADDR, _CPU = range(1, 7)  # 64-bit words of a sample, its header being word 0
-_AFTER_CPU: Final = 7
+_FEW: Final = ("rax", "rdx", "rdi")
+_MORE: Final = ("rax", "rcx", "rdx", "rsi", "rdi", "rsp", "eflags")
+"""The kernel copies registers into a perf record one by one, each at the cost of a good half per cent of a hit. So these come
+that most often hold what was stored, and what a `rep` has done; more where a stack costs more than all of them."""
+_ID, _IP, _TID, _TIME, _ADDR = range(1, 6)  # 64-bit words of a sample, its header being word 0
+_FIXED: Final = 6  # the CPU is that of the ring
 _USER_CONTEXT: Final = (1 << 64) - 512  # PERF_CONTEXT_USER; all markers lie above the last page
 _MARKERS: Final = (1 << 64) - 4095
 _EXCLUDE_CALLCHAIN_KERNEL: Final = 1 << 21
 
 
 class RingCapture(Capture):
-    """Values of a hit are not in its record: they stay unknown here."""
+    """What was stored is not in a record: the value is what a register still holds, or unknown."""
 
     sampled = True
 
     def __init__(self, *, stacks: bool, why: str) -> None:
-        self.layout = Layout(stacks)
+        names = _MORE if stacks else _FEW
+        self.layout = Layout(stacks, names)
+        self._order = sorted(names, key=lambda name: _BITS[name])
+        self._columns = [REGISTERS.index(name) for name in self._order]
         self.events_per_thread = len(online_cpus())
         self._rings = Rings(_PAGES)
         self._why = why
+        self._cpu = 0
         self._breakpoints: dict[int, int] = {}
         self._taken: dict[int, int] = {}
         self._reported: dict[int, int] = {}
@@ -76,10 +81,9 @@ class RingCapture(Capture):
             | SampleType.TID
             | SampleType.TIME
             | SampleType.ADDR
-            | SampleType.CPU
             | SampleType.REGS_USER
         )
-        attr.sample_regs_user = _MASK
+        attr.sample_regs_user = sum(1 << _BITS[name] for name in self._order)
         attr.wakeup = 1 << 30  # a timer reads the ring; nobody is to be woken
         if self.layout.stacks:
             attr.sample_type |= SampleType.CALLCHAIN | SampleType.STACK_USER
@@ -95,10 +99,10 @@ class RingCapture(Capture):
             self._breakpoints[events.event_id(fd)] = carrier.id
         kib = self._rings.pages * 4
         smaller = f", smaller than wanted ({_PAGES * 4} KiB)" if self._rings.pages < _PAGES else ""
-        self.name = f"perf rings of {kib} KiB a CPU{smaller}; no values, no slots: {self._why}"
+        self.name = f"perf rings of {kib} KiB a CPU{smaller}; values from registers, no slots: {self._why}"
 
     def waiting(self) -> int:
-        return sum(map(len, self._left)) + self._rings.waiting() // (8 * _AFTER_CPU)
+        return sum(map(len, self._left)) + self._rings.waiting() // (8 * _FIXED)
 
     def take(self, most: int) -> Array:
         """Everything in the rings (`most` only bounds what is handed on)."""
@@ -106,6 +110,7 @@ class RingCapture(Capture):
         self._left = []
         if sum(map(len, parts)) < most:
             for cpu in self._rings.cpus:
+                self._cpu = cpu
                 if data := self._rings.take(cpu):
                     parts += self._decode(np.frombuffer(data, np.uint64))
         rows = np.concatenate(parts) if parts else np.zeros(0, self.layout.dtype)
@@ -117,7 +122,7 @@ class RingCapture(Capture):
 
     def _decode(self, words: Array) -> list[Array]:
         """One ring's data as raw hits."""
-        fixed = 0 if self.layout.stacks else _AFTER_CPU + 1 + len(_ORDER)
+        fixed = 0 if self.layout.stacks else _FIXED + 1 + len(self._order)
         parts: list[Array] = []
         at = 0
         while at < len(words):
@@ -127,7 +132,7 @@ class RingCapture(Capture):
                 same = ((heads & np.uint64(0xFFFFFFFF)) == _SAMPLE) & (heads >> np.uint64(48) == 8 * fixed)
                 run = count if same.all() else int(np.argmin(same))
                 if run:
-                    parts.append(self._rows(table[:run], table[:run, _AFTER_CPU + 1 :]))
+                    parts.append(self._rows(table[:run], table[:run, _FIXED + 1 :]))
                     at += run * fixed
                     continue
             elif not fixed:
@@ -155,7 +160,7 @@ class RingCapture(Capture):
         rows["tid"] = table[:, _TID] >> np.uint64(32)
         rows["time"] = table[:, _TIME]
         rows["address"] = table[:, _ADDR]
-        rows["cpu"] = table[:, _CPU] & np.uint64(0xFFFF)
+        rows["cpu"] = self._cpu
         rows["slot"] = 0xFF
         misc = table[:, 0] >> np.uint64(32) & np.uint64(0xFFFF)
         rows["flags"] = np.where(misc & np.uint64(_MODE_MASK) == _MODE_USER, 0, FLAG_KERNEL_MODE)
@@ -165,7 +170,7 @@ class RingCapture(Capture):
         for carrier, count in zip(carriers, counts.tolist(), strict=True):
             self._taken[carrier] = self._taken.get(carrier, 0) + count
         if registers is not None:
-            rows["regs"] = registers[:, _REGISTER_COLUMNS]
+            rows["regs"][:, self._columns] = registers
         tids, inverse = np.unique(rows["tid"], return_inverse=True)
         pids = rows["pid"]
         names = [self._comm(int(pids[np.argmax(inverse == n)]), tid) for n, tid in enumerate(tids.tolist())]
@@ -203,13 +208,13 @@ class RingCapture(Capture):
         starts = starts[kinds == _SAMPLE]
         if not len(starts):
             return np.zeros(0, self.layout.dtype)
-        table = words[starts[:, None] + np.arange(_AFTER_CPU)]
-        lengths = words[starts + _AFTER_CPU].astype(np.intp)
-        chain = starts + _AFTER_CPU + 1
+        table = words[starts[:, None] + np.arange(_FIXED)]
+        lengths = words[starts + _FIXED].astype(np.intp)
+        chain = starts + _FIXED + 1
         registers_at = chain + lengths + 1  # the word before them is their ABI
-        top_at = registers_at + len(_ORDER) + 1
+        top_at = registers_at + len(self._order) + 1
         last = len(words) - 1
-        registers = words[np.minimum(registers_at[:, None] + np.arange(len(_ORDER)), last)]
+        registers = words[np.minimum(registers_at[:, None] + np.arange(len(self._order)), last)]
         rows = self._rows(table, registers)
         rows["top"] = words[np.minimum(top_at[:, None] + np.arange(TOP_WORDS), last)]
         rows["frames"] = _frames(words, chain, lengths)

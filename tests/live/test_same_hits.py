@@ -118,9 +118,8 @@ def test_both_machines_report_the_same(program: Path, watches: list[str], way: s
     assert live.summary["lost"] == 0
     assert emulated.hits
     assert not compared(emulated, live)
-    known = sum(hit["insn_ip"] is not None for hit in live.hits)
-    assert known == len(live.hits)
     if way == "bpf":
+        assert all(hit["insn_ip"] is not None for hit in live.hits)
         data = [hit for hit in live.hits if hit["access"] != "x"]
         assert all(hit["value"] is not None and hit["value_from"] == "trap" for hit in data)
         assert all(hit["slot"] in range(4) for hit in live.hits)

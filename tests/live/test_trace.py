@@ -150,11 +150,11 @@ def test_a_running_process_is_watched_and_left_as_it_was(waiting: subprocess.Pop
 @pytest.mark.parametrize("way", WAYS)
 def test_at_the_limit_a_launched_program_runs_on(program: str, way: str, tmp_path: Path) -> None:
     note = tmp_path / "note"
-    done = trace(way, ["counter"], "--limit", "3", "--", program, "slow", "300", "-", str(note))
+    done = trace(way, ["counter"], "--limit", "3", "--", program, "slow", "1500", "-", str(note))
     assert len(done.hits) == 3
     assert done.summary["exit_status"] is None
     assert gone(done.hits[0]["pid"])
-    assert note.read_text() == "300"
+    assert note.read_text() == "1500"
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,0 +1,218 @@
+"""A live program that hits without pause: its own time and the collector's, beside `perf record` of the same event."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from backends.base import Launch
+from backends.client import ClientBackend, connect
+from backends.model import BreakpointRequest
+from backends.ring_reader import RingReader
+from backends.spawn import spawn
+from symbols.elf import ElfImage
+from symbols.table import SymbolTable
+from tests.bench.programs import Built, Missing
+from tests.bench.report import Report, Row, Spread, skipped
+
+__all__ = ["bench"]
+
+_SOURCE = Path(__file__).parent / "programs" / "live.c"
+_TICK = os.sysconf("SC_CLK_TCK")
+_GDB_HITS = 2000
+
+Run = Callable[[], tuple[float, float]]
+"""One run: microseconds of the program's own time a hit, and of the collector's."""
+
+
+class _Target:
+    """The program, and how each collector runs it."""
+
+    def __init__(self, folder: str, hits: int) -> None:
+        if shutil.which("gcc") is None:
+            raise Missing("gcc is not installed")
+        self.path = str(Path(folder) / "live")
+        flags = ["-O1", "-g", "-fno-omit-frame-pointer", "-no-pie"]
+        subprocess.run(["gcc", *flags, "-o", self.path, str(_SOURCE)], check=True, capture_output=True)
+        self.address = SymbolTable(ElfImage.open(self.path)).find("hot")[0].value
+        self.hits = hits
+        self._data = str(Path(folder) / "perf.data")
+
+    def ours(self, *, stacks: bool, plain: bool = False) -> tuple[float, float]:
+        """Through the backend's process; `plain` without capabilities, so through perf's rings."""
+        client = _connect(plain)
+        try:
+            client.launch(Launch(self.path, (str(self.hits),), stacks=stacks))
+            client.arm((BreakpointRequest(self.address, 8, "w"),))
+            before = _cpu(client.pid)
+            client.resume()
+            ring = RingReader(client.ring_fd)
+            while ring.state == "running":
+                time.sleep(0.02)
+            ring.close()
+            collector = _cpu(client.pid) - before
+            view = client.view()
+            if view.hits != self.hits or view.lost:
+                raise RuntimeError(f"{view.hits} of {self.hits} hits, {view.lost} lost ({view.engine})")
+            text = b"".join(data for _, data in client.output(0)).split()
+            return float(text[0]) * 1e6 / self.hits, collector * 1e6 / self.hits
+        finally:
+            client.close()
+
+    def ours_beyond_its_start(self, *, stacks: bool, plain: bool = False) -> tuple[float, float]:
+        """The same, without what the first hit costs: names are looked up then."""
+        hits, self.hits = self.hits, 1
+        try:
+            first = self.ours(stacks=stacks, plain=plain)[1]
+        finally:
+            self.hits = hits
+        loop, collector = self.ours(stacks=stacks, plain=plain)
+        return loop, collector - first / hits
+
+    def perf(self, *options: str, hits: int | None = None) -> tuple[float, float]:
+        """`perf record` of the same event."""
+        hits = hits or self.hits
+        event = f"mem:{self.address:#x}/8:w"
+        command = ["perf", "record", "-q", "-o", self._data, *options, "-e", event, "-c", "1"]
+        process = subprocess.Popen(
+            [*command, self.path, str(hits)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        text = process.stdout.read().split()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode or len(text) < 2:
+            raise Missing("perf record of a breakpoint does not work here")
+        loop, all_ = (float(each) for each in text[:2])
+        collector = usage.ru_utime + usage.ru_stime - all_
+        return loop * 1e6 / hits, collector * 1e6 / hits
+
+    def perf_beyond_its_start(self, *options: str) -> tuple[float, float]:
+        """The same, without what perf spends for a run of a single hit."""
+        loop, collector = self.perf(*options)
+        return loop, collector - self.perf(*options, hits=1)[1] / self.hits
+
+    def gdb(self) -> float:
+        """Microseconds of wall time a stop of gdb's hardware watchpoint, its own start taken off."""
+        commands = ["-ex", "break main", "-ex", "run", "-ex", "delete 1", "-ex", "watch -l hot"]
+        script = Path(self.path + ".gdb")
+        script.write_text("commands\nsilent\ncontinue\nend\ncontinue\n")
+
+        def once(hits: int) -> float:
+            began = time.perf_counter()
+            subprocess.run(
+                ["gdb", "-nx", "-q", "-batch", *commands, "-x", str(script), "--args", self.path, str(hits)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=120,
+                check=True,
+            )
+            return time.perf_counter() - began
+
+        return (once(_GDB_HITS) - once(1)) * 1e6 / (_GDB_HITS - 1)
+
+
+def _connect(plain: bool) -> ClientBackend:
+    if not plain:
+        return connect(spawn("perf", 1 << 16))
+    import sys
+
+    prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
+    if prefix and shutil.which("setpriv") is None:
+        raise Missing("setpriv is not installed")
+    python = sys.executable
+    with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as script:
+        script.write(f'#!/bin/sh\nexec {" ".join(prefix)} {python} "$@"\n')
+    os.chmod(script.name, 0o755)
+    sys.executable = script.name
+    try:
+        return connect(spawn("perf", 1 << 16))
+    finally:
+        sys.executable = python
+        time.sleep(0.2)  # the shell has read it
+        os.unlink(script.name)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def bench(_built: Built, quick: bool) -> Report:
+    """Rounds in shuffled order, each collector once a round; ratios round by round."""
+    if shutil.which("perf") is None:
+        raise Missing("perf is not installed: apt-get install linux-perf")
+    rounds, hits = (3, 20_000) if quick else (9, 60_000)
+    with tempfile.TemporaryDirectory() as folder:
+        target = _Target(folder, hits)
+        runs: dict[str, Run] = {
+            "bpf": lambda: target.ours_beyond_its_start(stacks=False),
+            "bpf-stacks": lambda: target.ours_beyond_its_start(stacks=True),
+            "rings": lambda: target.ours_beyond_its_start(stacks=False, plain=True),
+            "rings-stacks": lambda: target.ours_beyond_its_start(stacks=True, plain=True),
+            "perf": lambda: target.perf_beyond_its_start(),
+            "perf-stacks": lambda: target.perf_beyond_its_start("-g"),
+        }
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+        order = list(runs)
+        for _ in range(rounds):
+            random.shuffle(order)
+            for name in order:
+                found[name].append(runs[name]())
+        report = _report(found)
+        return report + _against_gdb(target, found["bpf"])
+
+
+def _report(found: dict[str, list[tuple[float, float]]]) -> Report:
+    rows = Report(())
+    for what, ours, peer, goal in (
+        ("live: program's time a hit, values and slots", "bpf", "perf", 1.00),
+        ("live: the same with stacks", "bpf-stacks", "perf-stacks", 0.95),
+        ("live: program's time a hit, perf's rings", "rings", "perf", 1.05),
+        ("live: the same with stacks", "rings-stacks", "perf-stacks", 1.10),
+    ):
+        tool = "perf record -g" if peer.endswith("stacks") else "perf record"
+        mine, theirs = (Spread.of([run[0] for run in found[name]]) for name in (ours, peer))
+        ratio = mine.over(theirs)
+        row = Row(
+            what,
+            mine.text("us"),
+            theirs.text(f"us, {tool}"),
+            ratio.text("x"),
+            f"<= {goal:.2f}x",
+            ratio.middle <= goal,
+        )
+        rows += Report((row,))
+        mine, theirs = (Spread.of([max(run[1], 1e-3) for run in found[name]]) for name in (ours, peer))
+        ratio = mine.over(theirs)
+        row = Row(
+            "live: collector's time a hit", mine.text("us"), theirs.text(f"us, {tool}"), ratio.text("x"), "<= 1.0x",
+            ratio.middle <= 1.0,
+        )  # fmt: skip
+        rows += Report((row,))
+    return rows
+
+
+def _against_gdb(target: _Target, ours: list[tuple[float, float]]) -> Report:
+    if shutil.which("gdb") is None:
+        return skipped("live: gdb's hardware watchpoint", "gdb is not installed")
+    mine, theirs = Spread.of([run[0] for run in ours[:1]]), Spread.of([target.gdb()])
+    return Report(
+        (
+            Row(
+                "live: against gdb",
+                mine.text("us"),
+                theirs.text("us, gdb watch"),
+                mine.over(theirs).text("x"),
+            ),
+        )
+    )
