@@ -1,16 +1,13 @@
-"""Which instruction did it, when only the ip behind it is known: instruction boundaries of functions, kept."""
+"""Where functions begin, and their instructions."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable
 from functools import lru_cache
 
 from symbols.space import AddressSpace
 
-__all__ = ["boundaries", "function_at", "previous"]
+__all__ = ["FUNCTION_LIMIT", "LONGEST", "boundaries", "function_at"]
 
-Read = Callable[[int, int], bytes]
 FUNCTION_LIMIT = 1 << 20  # bytes
 LONGEST = 15  # bytes of one instruction (SDM 2A 2.3.11)
 
@@ -44,22 +41,3 @@ def function_at(space: AddressSpace, address: int) -> tuple[int, int] | None:
     if start is not None and 0 <= address - module.bias - start <= FUNCTION_LIMIT:
         return start + module.bias, address - module.bias - start + LONGEST
     return None
-
-
-def previous(space: AddressSpace, read: Read, ip: int) -> int | None:
-    """The instruction that ends at `ip` within its function; None where there is none, or it cannot be known.
-
-    At a function's first instruction, and behind a jump, what ran before is elsewhere: None for the first, and the
-    instruction before it in memory for the other.
-    """
-    function = function_at(space, ip - 1)
-    if function is None:
-        return None
-    start, size = function
-    try:
-        code = read(start, size)
-    except Exception:  # whatever the reader's own error is
-        return None
-    starts = boundaries(bytes(code), start)
-    place = bisect_left(starts, ip)
-    return starts[place - 1] if 0 < place < len(starts) and starts[place] == ip else None

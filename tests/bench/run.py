@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.bench import bare, first_picture, front_end, hits, live, memory, quiet
+from tests.bench import bare, culprits, first_picture, front_end, hits, live, memory, quiet
 from tests.bench.programs import Built, Missing, building
 from tests.bench.report import Report, machine, print_table, skipped
 
@@ -21,6 +21,7 @@ _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
     "hits": hits.bench,
     "bare": bare.bench,
     "live": live.bench,
+    "culprits": culprits.bench,
     "first-picture": first_picture.bench,
     "keys": front_end.bench,
     "memory": memory.bench,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from symbols.boundaries import boundaries, previous
+from symbols.boundaries import boundaries, function_at
+from symbols.code import Code
 from symbols.disasm import around, disassemble, one
 from symbols.space import AddressSpace
 from tests.unit.symbols_data.builds import build, need, run, space_of
@@ -59,6 +62,12 @@ def test_one_instruction_has_a_text_or_none() -> None:
     assert one(b"\x06", 0x1000) == ""
     assert one(b"", 0x1000) == ""
     assert one(b"\x48\x83", 0x1000) == ""  # cut off
+
+
+def previous(space: AddressSpace, read: Callable[[int, int], bytes], ip: int) -> int | None:
+    """The instruction that ends at an address within its function."""
+    function = Code(read, partial(function_at, space)).function(ip - 1)
+    return function.before(ip) if function is not None else None
 
 
 def objdump(path: Path, name: str) -> list[int]:
