@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick fidelity-kernel fuzz lint format bench screenshots programs wheel clean FORCE
+.PHONY: help demo test test-quick fidelity-kernel fidelity-culprits fuzz lint format bench screenshots programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -43,8 +43,12 @@ test-quick: $(VENV)/dev.stamp ## the tests that take less than a second each
 fidelity-kernel: $(VENV)/dev.stamp ## this kernel against the model of it: random requests for SECONDS (60), as root also unprivileged and CPU-wide
 	@$(BIN)/python -m tests.live.fidelity --seconds $(or $(SECONDS),60)
 
-fuzz: $(VENV)/dev.stamp ## nonsense into the parsers for SECONDS (60)
+fidelity-culprits: $(VENV)/dev.stamp ## five programs on this machine's debug registers: culprits and values, each accused instruction stepped alone
+	@$(BIN)/python -m tests.live.culprit_programs
+
+fuzz: $(VENV)/dev.stamp ## nonsense into the parsers and decoders, each for SECONDS (60)
 	@$(BIN)/python -m tests.fuzz.names --seconds $(or $(SECONDS),60)
+	@$(BIN)/python -m tests.fuzz.culprit --seconds $(or $(SECONDS),60)
 
 lint: $(VENV)/dev.stamp ## ruff, formatting, mypy --strict (tests too), import contracts
 	@$(BIN)/ruff check

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symbols.culprit import EXECUTE, READ_WRITE, REGISTERS, WRITE, Culprits, Found
+from tests.fuzz.culprit import check
 
 CODE = 0x401000
 WINDOW = 0x404140
@@ -299,3 +300,9 @@ def test_random_bytes_ips_and_sizes_give_an_answer(data: st.DataObject) -> None:
     for ip, insn_ip, kind in zip(ips, found.insn_ip.tolist(), kinds, strict=True):
         assert insn_ip == 0 or kind == 0 or start <= insn_ip < start + len(code)
         assert kind != 0 or insn_ip == ip
+
+
+@pytest.mark.parametrize("seed", range(0, 120, 40))
+def test_nonsense_programs_are_answered_as_make_fuzz_asks(seed: int) -> None:
+    image = bytes(range(256)) * 4 + bytes.fromhex("554889e5488b4708488903f348abc3") * 90
+    assert sum(check(seed + number, image) for number in range(40)) == 40 * 24
