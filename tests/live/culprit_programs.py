@@ -227,9 +227,8 @@ def _count(tracee: Tracee, path: str, slots: Slots, hits: list[WatchHit], way: s
         if hit.insn_ip and hit.insn_ip not in sizes:
             sizes[hit.insn_ip] = _plain(tracee, hit.insn_ip)
         if size := sizes.get(hit.insn_ip or 0, 0):
-            insn = next(iter(ic.Decoder(64, tracee.read(hit.insn_ip or 0, LONGEST), ip=hit.insn_ip or 0)))
             tally.plain += 1
-            tally.covering += size >= length and not (insn.memory_size and size < length)
+            tally.covering += size >= length
             tally.plain_given += known
 
 

@@ -138,10 +138,10 @@ class Tracee:
         data = bytearray(os.pread(self._memory, size, address))
         if len(data) < size:
             raise OSError("memory ends")
-        if self.planted:
-            for at, byte in self.planted.items():
-                if address <= at < address + size:
-                    data[at - address] = byte
+        near = range(address, address + size) if size < len(self.planted) else self.planted
+        for at in near:
+            if at in self.planted and address <= at < address + size:
+                data[at - address] = self.planted[at]
         return bytes(data)
 
     def plant(self, address: int) -> bool:
