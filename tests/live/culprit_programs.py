@@ -157,9 +157,11 @@ def _by_frames(space: AddressSpace, address: int) -> tuple[int, int] | None:
     return start + module.bias, address - module.bias - start + LONGEST
 
 
-def find(tracee: Tracee, path: str, slots: Slots, hits: list[WatchHit], way: str = "symbols") -> Found:
+def find(
+    tracee: Tracee, space: AddressSpace, slots: Slots, hits: list[WatchHit], way: str = "symbols"
+) -> Found:
     """The culprits of hits, with the memory of a process that stands still."""
-    space = AddressSpace(tracee.mappings(), path)
+    space.update(tracee.mappings())
     functions: dict[str, Callable[[int], tuple[int, int] | None]] = {
         "symbols": partial(function_at, space),
         "stripped": partial(_by_frames, space),
@@ -205,9 +207,10 @@ def _plain(tracee: Tracee, address: int) -> int:
     return ic.MemorySizeExt.size(insn.memory_size) or 8 if ic.RegisterExt.is_gpr(register) else 0
 
 
-def _count(tracee: Tracee, path: str, slots: Slots, hits: list[WatchHit], way: str, tally: Tally) -> None:
-    space = AddressSpace(tracee.mappings(), path)
-    found = find(tracee, path, slots, hits, way)
+def _count(
+    tracee: Tracee, space: AddressSpace, slots: Slots, hits: list[WatchHit], way: str, tally: Tally
+) -> None:
+    found = find(tracee, space, slots, hits, way)
     rows = zip(hits, found.insn_ip.tolist(), found.value.tolist(), found.value_known.tolist(), strict=True)
     sizes: dict[int, int] = {}
     for hit, insn_ip, value, known in rows:
@@ -263,6 +266,7 @@ def measure(
 ) -> dict[str, Tally]:
     """Watch a program with `groups` groups of windows in each of its areas."""
     chance = random.Random(seed)
+    space = AddressSpace([], argv[0])
     tallies = {way: Tally() for way in ways}
     for spans in _areas(argv).values():
         good = 0
@@ -280,11 +284,11 @@ def measure(
                 first = watch(tracee, slots, limit)
                 if not first:
                     continue
-                accused = set(find(tracee, argv[0], slots, first).insn_ip.tolist()) - {0}
+                accused = set(find(tracee, space, slots, first).insn_ip.tolist()) - {0}
             with Tracee(argv, ENVIRONMENT) as tracee:
                 hits = watch(tracee, slots, limit, accused)
                 for way in ways:
-                    _count(tracee, argv[0], slots, hits, way, tallies[way])
+                    _count(tracee, space, slots, hits, way, tallies[way])
             good += 1
     return tallies
 
