@@ -29,6 +29,7 @@ __all__ = [
     "VALUE_NONE",
     "VALUE_REGISTER",
     "compile_operands",
+    "general",
 ]
 
 GENERAL: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
@@ -105,6 +106,11 @@ _FULL: dict[Any, Any] = {
     for name in dir(_R)
     if name.isupper() and not isinstance(value := getattr(_R, name), str)
 }
+
+
+def general(register: Any) -> int | None:
+    """The column of a general register or of the one that it is a part of, None for any other."""
+    return _COLUMN.get(_FULL.get(register))
 
 
 def compile_operands(instruction: Any, rows: NDArray[np.void]) -> bool:

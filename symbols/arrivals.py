@@ -6,9 +6,8 @@ from typing import Final
 
 import iced_x86 as ic
 
-from symbols.boundaries import LONGEST
 from symbols.code import Code
-from symbols.sweep import instruction_at
+from symbols.paths import Check, checks
 
 __all__ = ["Arrivals"]
 
@@ -17,20 +16,28 @@ _CALLS: Final = frozenset({_FLOW.CALL, _FLOW.INDIRECT_CALL})
 _STUB: Final = 2  # instructions: an endbr64 may stand before the jump of a PLT stub
 _FOLLOWED: Final = 16
 """Functions that one returning call may have gone through by tail jumps."""
+_MOST_RETURNS: Final = 24
+_KEPT: Final = 1 << 14
 _MOST: Final = 256
 """Jumps through memory in one function: one that has more has all of them looked at as far as that."""
 
 
 class Arrivals:
-    """Candidates by number of `code`; the answer for each address is kept until `code` forgets."""
+    """Candidates by number of `code`, to be forgotten with it."""
 
     def __init__(self, code: Code) -> None:
         self._code = code
+        self.forget()
+
+    def forget(self) -> None:
+        """The mappings changed."""
+        self._returns: dict[int, tuple[int, ...]] = {}
+        self._ways: dict[int, tuple[Check, ...]] = {}
 
     def calls(self, top: int, ip: int) -> tuple[int, ...]:
         """The call that returns to `top`, or the jump of the stub it calls, that can have led to `ip`."""
         at = self.before(top)
-        call = self._decode(at) if at is not None else None
+        call = self._code.decode(at) if at is not None else None
         if at is None or call is None or call.flow_control not in _CALLS or call.next_ip != top:
             return ()
         if call.flow_control == _FLOW.INDIRECT_CALL or call.near_branch_target == ip:
@@ -39,12 +46,28 @@ class Arrivals:
         return self._numbers(jump.ip) if jump is not None else ()
 
     def returns(self, ip: int) -> tuple[int, ...]:
-        """The `ret` behind a direct call that ends at `ip`: only if it is the one way back."""
+        """Every `ret` that can have led behind the direct call that ends at `ip`; none where not all are known."""
         at = self.before(ip)
-        call = self._decode(at) if at is not None else None
+        call = self._code.decode(at) if at is not None else None
         if call is None or call.flow_control != _FLOW.CALL:
             return ()
-        pending, seen, found = [call.near_branch_target], set[int](), set[int]()
+        return self.returns_of(call.near_branch_target)
+
+    def returns_of(self, entry: int) -> tuple[int, ...]:
+        """Every `ret` of the function at `entry`, and of those that it jumps to; none where not all are known."""
+        found = self._returns.get(entry)
+        if found is None:
+            if len(self._returns) >= _KEPT:
+                self.forget()
+            found = self._returns[entry] = self._find_returns(entry)
+        return found
+
+    def way(self, number: int) -> tuple[Check, ...]:
+        """What the way to a `ret` leaves to check (`symbols.paths`)."""
+        return self._ways.get(number, ())
+
+    def _find_returns(self, entry: int) -> tuple[int, ...]:
+        pending, seen, found = [entry], set[int](), {}
         while pending:
             target = pending.pop()
             if target in seen:
@@ -61,9 +84,17 @@ class Arrivals:
             function = self._code.function(target)
             if function is None or function.astray or function.jumps or function.inside:
                 return ()
-            found.update(function.returns)
+            found.update(dict.fromkeys(function.returns, function))
             pending.extend(function.leaves)
-        return self._numbers(*found) if len(found) == 1 else ()
+        numbers = []
+        for address, function in found.items():
+            number = self._code.number(address)
+            if number < 0 or len(found) > _MOST_RETURNS:
+                return ()
+            numbers.append(number)
+            if len(found) > 1 and number not in self._ways:
+                self._ways[number] = checks(self._code, function, address)
+        return tuple(numbers)
 
     def jumps(self, ip: int) -> tuple[int, ...]:
         """The jumps through memory of the function around `ip`."""
@@ -79,7 +110,7 @@ class Arrivals:
     def _stub(self, address: int) -> ic.Instruction | None:
         """The jump through memory that an address begins with."""
         for _ in range(_STUB):
-            instruction = self._decode(address)
+            instruction = self._code.decode(address)
             if instruction is None:
                 return None
             if instruction.flow_control == _FLOW.INDIRECT_BRANCH:
@@ -88,9 +119,6 @@ class Arrivals:
                 return None
             address = instruction.next_ip
         return None
-
-    def _decode(self, address: int) -> ic.Instruction | None:
-        return instruction_at(self._code.bytes(address, LONGEST), address)
 
     def _numbers(self, *addresses: int) -> tuple[int, ...]:
         return tuple(number for address in addresses if (number := self._code.number(address)) >= 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import iced_x86 as ic
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,6 +97,10 @@ class Code:
             return None  # it could not be swept that far
         return known
 
+    def decode(self, address: int) -> ic.Instruction | None:
+        """The instruction at an address, None where it is none."""
+        return instruction_at(self.bytes(address, LONGEST), address)
+
     def guess(self, end: int) -> int | None:
         """The instruction before `end` where no function is known: by vote."""
         for size in (128, end & _PAGE - 1):
@@ -121,7 +126,7 @@ class Code:
         return found
 
     def _compile(self, address: int) -> int:
-        instruction = instruction_at(self.bytes(address, LONGEST), address)
+        instruction = self.decode(address)
         if instruction is None:
             return -1
         number = self._used

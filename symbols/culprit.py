@@ -23,9 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from symbols.accesses import COLUMNS
 from symbols.arrivals import Arrivals
-from symbols.boundaries import LONGEST
 from symbols.code import Code, FunctionAt, Read
-from symbols.sweep import instruction_at
+from symbols.paths import contradicted
 from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
 __all__ = ["EXECUTE", "READ_WRITE", "REGISTERS", "WRITE", "Culprits", "Found"]
@@ -87,6 +86,7 @@ class Culprits:
     def forget(self) -> None:
         """Call this when executable mappings change: what was decoded may be gone."""
         self._code.forget()
+        self._arrivals.forget()
         self._table = np.zeros(0, _SITE)
         self._known = np.zeros(0, np.uint64)
         self._led: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -100,33 +100,38 @@ class Culprits:
         registers: Mapping[str, ArrayLike] | NDArray[np.void],
         top: ArrayLike | None = None,
         top_known: ArrayLike = True,
+        thread: ArrayLike = 0,
     ) -> Found:
         """What made each hit. Arrays of one length; a scalar stands for all of them.
 
         `ip`: as reported. `address`, `length` (1, 2, 4, 8 bytes) and `kind` (EXECUTE, WRITE, READ_WRITE) are the armed
         window. `registers`: by name, a mapping or a structured array with fields out of REGISTERS, as they were at the
         trap; others are ignored, missing ones cost certainty. `top` is the 8-byte word at [rsp]: without it a call is
-        known to nobody (a window of 8 bytes at rsp holds it, and perf's 8 bytes of STACK_USER are it).
+        known to nobody (a window of 8 bytes at rsp holds it, and perf's 8 bytes of STACK_USER are it). Hits come in the
+        order of time in each `thread`.
         """
         hits = Hits(ip, address, length, kind, registers)
         if self._code.full or len(self._led) > _KEPT_ARRIVALS:
             self.forget()
         chosen = np.full(hits.count, -1, np.intp)
         out = Verdict.none(hits.count)
-        data = np.flatnonzero(hits.kind != EXECUTE)
+        data = hidden = np.flatnonzero(hits.kind != EXECUTE)
         if len(data):
             tops = np.zeros(hits.count, np.uint64)
             if top is not None:
                 tops[:] = np.where(np.asarray(top_known, bool), np.asarray(top, np.uint64), 0)
             self._choose(hits, data, tops, chosen, out)
+            site = self._sites_of(hits.ip[data])
+            lost = data[site["returned"] & (chosen[data] < 0) & (hits.kind[data] == READ_WRITE)]
+            if len(lost):
+                threads = np.broadcast_to(np.asarray(thread, np.uint64), hits.count)
+                self._returned(hits, lost, threads, chosen, out)
+            hidden = data[site["hidden"]]
         insn_ip = np.where(chosen >= 0, self._code.addresses[chosen], np.uint64(0))
         insn_ip = np.where(hits.kind == EXECUTE, hits.ip, insn_ip)
         access = np.where(chosen >= 0, out.access, np.where(hits.kind == WRITE, 2, hits.kind)).astype(
             np.uint8
         )
-        hidden = np.zeros(hits.count, bool)
-        if len(data):
-            hidden[data] = self._sites_of(hits.ip[data])["hidden"]
         insn_ip[hidden] = 0
         return Found(insn_ip, access, out.value, out.value_known, out.old, out.old_known)
 
@@ -197,22 +202,65 @@ class Culprits:
             self._candidates(ip, top, bool(site["entry"][i]), bool(site["returned"][i]))
             for (ip, top), i in zip(unique.T.tolist(), _first(place, unique.shape[1]), strict=True)
         ]
+        return self._pick(hits, rows, lists, place, (sure != NO) & ~site["entry"], chosen, out)
+
+    def _pick(
+        self,
+        hits: Hits,
+        rows: NDArray[np.intp],
+        lists: list[tuple[int, ...]],
+        place: NDArray[np.intp],
+        doubted: NDArray[np.bool_],
+        chosen: NDArray[np.intp],
+        out: Verdict,
+    ) -> NDArray[np.bool_]:
+        """Choose for each hit the one candidate of `lists[place]` that fits, none where two do, or where it is doubted."""
         arrived = np.zeros(len(rows), bool)
         many = np.zeros(len(rows), bool)
         for nth in range(max(map(len, lists), default=0)):
             numbers = np.array([each[nth] if nth < len(each) else -1 for each in lists], np.int32)[place]
             verdict = self._judge(numbers, hits, rows)
             fits = verdict.sure != NO
+            for number in np.unique(numbers).tolist():
+                if made := self._arrivals.way(number):
+                    mine = np.flatnonzero(fits & (numbers == number))
+                    fits[mine] = ~contradicted(made, hits, rows[mine])
             many |= arrived & fits
             new = np.flatnonzero(fits & ~arrived)
             chosen[rows[new]] = numbers[new]
             out.put(rows[new], verdict.take(new))
             arrived |= fits
-        # Two that fit, or one against the instruction before it: nobody can say.
-        unclear = many | (arrived & (sure != NO) & ~site["entry"])
+        unclear = many | (arrived & doubted)
         chosen[rows[unclear]] = -1
         out.put(rows[unclear], Verdict.none(int(unclear.sum())))
         return arrived
+
+    def _returned(
+        self,
+        hits: Hits,
+        rows: NDArray[np.intp],
+        thread: NDArray[np.uint64],
+        chosen: NDArray[np.intp],
+        out: Verdict,
+    ) -> None:
+        """Returns to behind a call through a register: the same thread's hit before, in the same window, was that call."""
+        order = np.lexsort((hits.length, hits.address, thread))  # stable: in the order of the hits
+        keys = np.stack([thread, hits.address, hits.length])[:, order]
+        same = np.all(keys[:, 1:] == keys[:, :-1], axis=0)
+        previous = np.full(hits.count, -1, np.intp)
+        previous[order[1:][same]] = order[:-1][same]
+        before = previous[rows]
+        rows = rows[(before >= 0) & (chosen[before] >= 0) & (out.access[before] == 2)]
+        if not len(rows):
+            return
+        before = previous[rows]
+        trio = np.stack([hits.ip[rows], hits.ip[before], self._code.addresses[chosen[before]]])
+        unique, place = np.unique(trio, axis=1, return_inverse=True)
+        lists = [
+            self._arrivals.returns_of(entry) if self._arrivals.before(ip) == call else ()
+            for ip, entry, call in unique.T.tolist()
+        ]
+        self._pick(hits, rows, lists, place.reshape(-1), np.zeros(len(rows), bool), chosen, out)
 
     def _candidates(self, ip: int, top: int, entry: bool, returned: bool) -> tuple[int, ...]:
         found = self._led.get((ip, top))
@@ -254,7 +302,7 @@ class Culprits:
             at = code.guess(ip)
         before, returned, hidden = -1, False, False
         if at is not None:
-            instruction = instruction_at(code.bytes(at, LONGEST), at)
+            instruction = code.decode(at)
             if instruction is not None:
                 flow = instruction.flow_control
                 target = instruction.near_branch_target if flow == _FLOW.CALL else None
@@ -262,7 +310,7 @@ class Culprits:
                 if flow not in _ELSEWHERE or target == ip:
                     before = code.number(at)
             hidden = previous is not None and any(at < inside < ip for inside in previous.inside)
-        here = instruction_at(code.bytes(ip, LONGEST), ip)
+        here = code.decode(ip)
         repeats = (
             here is not None and here.is_string_instruction and (here.has_rep_prefix or here.has_repne_prefix)
         )

@@ -29,12 +29,13 @@ class Sweep:
     """Addresses. `starts` ends with the end of the last whole instruction.
 
     `inside` are branch targets that fall within an instruction: code that is entered behind its `lock` prefix, say.
-    `returns` are its `ret` instructions, `jumps` its jumps through memory; `leaves` are targets of direct jumps
+    `branches` are (source, target) of the direct jumps within it, `returns` are its `ret` instructions, `jumps` its jumps through memory; `leaves` are targets of direct jumps
     outside of it, and `astray` says that it also jumps to where a register says.
     """
 
     starts: tuple[int, ...]
     inside: frozenset[int]
+    branches: tuple[tuple[int, int], ...]
     returns: tuple[int, ...]
     jumps: tuple[int, ...]
     leaves: tuple[int, ...]
@@ -48,7 +49,8 @@ class Sweep:
 
 def sweep(code: bytes, start: int) -> Sweep:
     """Decode `code`, which lies at `start`, up to what is no instruction."""
-    starts, targets = [start], []
+    starts = [start]
+    branches: list[tuple[int, int]] = []
     returns, jumps = [], []
     astray = False
     end = start + len(code)
@@ -58,7 +60,7 @@ def sweep(code: bytes, start: int) -> Sweep:
         flow = instruction.flow_control
         if flow != _FLOW.NEXT:
             if flow in _JUMPS and instruction.op0_kind == ic.OpKind.NEAR_BRANCH64:
-                targets.append(instruction.near_branch_target)
+                branches.append((starts[-1], instruction.near_branch_target))
             elif flow == _FLOW.RETURN:
                 returns.append(starts[-1])
             elif flow == _FLOW.INDIRECT_BRANCH:
@@ -70,10 +72,11 @@ def sweep(code: bytes, start: int) -> Sweep:
     known = frozenset(starts)
     return Sweep(
         tuple(starts),
-        frozenset(target for target in targets if start <= target < starts[-1] and target not in known),
+        frozenset(target for _, target in branches if start <= target < starts[-1] and target not in known),
+        tuple(branches),
         tuple(returns),
         tuple(jumps),
-        tuple(target for target in targets if not start <= target < end),
+        tuple(target for _, target in branches if not start <= target < end),
         astray,
     )
 

@@ -23,7 +23,7 @@ from symbols.accesses import (
     VALUE_REGISTER,
 )
 
-__all__ = ["MAYBE", "NO", "YES", "Hits", "Verdict", "judge"]
+__all__ = ["MAYBE", "NO", "YES", "Hits", "Verdict", "condition", "judge"]
 
 Words = NDArray[np.uint64]
 Numbers = NDArray[np.intp]
@@ -104,8 +104,9 @@ class Verdict(NamedTuple):
 
     def put(self, rows: Numbers | Bools, other: Verdict) -> None:
         """Take over another verdict for these hits."""
-        for mine, theirs in zip(self, other, strict=True):
-            mine[rows] = theirs
+        self.sure[rows], self.access[rows] = other.sure, other.access
+        self.value[rows], self.value_known[rows] = other.value, other.value_known
+        self.old[rows], self.old_known[rows] = other.old, other.old_known
 
     def take(self, rows: Numbers | Bools) -> Verdict:
         """The verdict on these hits."""
@@ -217,8 +218,8 @@ def _values(
     )
     fine = np.where(source == VALUE_IMMEDIATE, True, have)
     if (source == VALUE_CONDITION).any():
-        condition = _condition(operand["condition"], hits.matrix[FLAGS][rows])
-        word = np.where(source == VALUE_CONDITION, condition, word)
+        met = condition(operand["condition"], hits.matrix[FLAGS][rows])
+        word = np.where(source == VALUE_CONDITION, met, word)
     exchanged = source == VALUE_EXCHANGED
     accumulator = hits.matrix[0][rows]
     word = np.where(exchanged, np.where(zero, register, accumulator), word)
@@ -239,7 +240,7 @@ def _values(
     out.old_known[there] = fine & (exchange | exchanged | read)
 
 
-def _condition(code: NDArray[np.uint8], flags: Words) -> Words:
+def condition(code: NDArray[np.uint8], flags: Words) -> Words:
     """setcc's result (SDM 2, appendix B.1.4): the low bit of the code negates."""
     cf, pf, zf, sf, of = (flags >> _u8(bit) & _u8(1) for bit in (0, 2, 6, 7, 11))
     less = sf ^ of

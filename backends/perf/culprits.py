@@ -72,5 +72,7 @@ class Culprits:
         }
         top = raw["top"][:, 0]
         return self._decoder.find(
-            raw["ip"], raw["address"], length, _KINDS[kind], registers, top, top_known=top != 0
+            *(raw["ip"], raw["address"], length, _KINDS[kind], registers, top),
+            top_known=top != 0,
+            thread=raw["tid"],
         )

@@ -197,6 +197,61 @@ def test_a_return_is_known_where_there_is_one_way_back() -> None:
             assert facts(found) == (0x21, "r", CODE + 5, CODE + 5)
 
 
+WAYS = [
+    # je +6; mov eax, 1; ret; mov eax, 2; ret
+    ("7406 b801000000 c3 b802000000 c3", {"rax": 1}, 7),
+    ("7406 b801000000 c3 b802000000 c3", {"rax": 2, "rflags": ZF}, 13),
+    ("7406 b801000000 c3 b802000000 c3", {"rax": 2}, -1),  # the jump was not taken
+    ("7406 b801000000 c3 b802000000 c3", {"rax": 3}, -1),
+    # je +3; xor eax, eax; ret; sub eax, ecx; ret
+    ("7403 31c0 c3 29c8 c3", {"rax": 0, "rcx": 5, "rflags": ZF | 4}, -1),  # both agree
+    ("7403 31c0 c3 29c8 c3", {"rax": 1, "rcx": 5, "rflags": 0}, 7),
+    # cmp dl, 9; jbe +3; neg eax; ret; dec eax; ret
+    ("80fa09 7603 f7d8 c3 ffc8 c3", {"rax": 7, "rdx": 10, "rflags": CF}, 7),
+    ("80fa09 7603 f7d8 c3 ffc8 c3", {"rax": 7, "rdx": 9, "rflags": CF}, 10),
+    ("80fa09 7603 f7d8 c3 ffc8 c3", {"rax": 7, "rdx": 10}, -1),
+    ("7403 31c0 c3 29c8 c3", {"rax": 0, "rcx": 5}, -1),  # neither
+    # je +1; ret; movsx eax, dl; ret
+    ("7401 c3 0fbec2 c3", {"rax": 0xFFFF_FF80, "rdx": 0x80, "rflags": ZF}, 6),
+    ("7401 c3 0fbec2 c3", {"rax": 0xFFFF_FF80, "rdx": 0x80}, 2),
+    ("7401 c3 0fbec2 c3", {"rax": 0xFFFF_FFFF, "rdx": 0x80, "rflags": ZF}, -1),
+]
+
+
+@pytest.mark.parametrize(("callee", "registers", "expected"), WAYS)
+def test_of_several_returns_the_one_that_agrees_with_the_registers(
+    callee: str, registers: dict[str, int], expected: int
+) -> None:
+    code = bytes.fromhex("e81b000000").ljust(0x20, b"\x90") + bytes.fromhex(callee) + b"\xcc" * 64
+    size = len(bytes.fromhex(callee))
+    culprits = Culprits(read_at((CODE, code)), functions(CODE, CODE + 0x20, size=size))
+    sampled = {name: [registers.get(name, 0)] for name in REGISTERS if name != "fs_base"}
+    found = culprits.find(CODE + 5, WINDOW, 8, READ_WRITE, sampled | {"rsp": [WINDOW + 8]})
+    assert facts(found)[0] == (0x20 + expected if expected >= 0 else -1)
+
+
+def test_the_hit_before_says_what_a_call_through_a_register_called() -> None:
+    # 0: call rax; 2: nop ... 0x20: nop; ret; a second function at 0x30
+    code = bytes.fromhex("ffd0").ljust(0x20, b"\x90") + b"\x90\xc3" + b"\xcc" * 14 + b"\xc3" + b"\xcc" * 64
+    functions_at = functions(CODE, CODE + 0x20, CODE + 0x30, size=8)
+    hits = [  # (ip, thread, rsp): the call, its return; in another thread something else between them
+        (CODE + 0x20, 1, WINDOW),
+        (CODE + 0x30, 2, WINDOW),
+        (CODE + 2, 1, WINDOW + 8),
+        (CODE + 2, 2, WINDOW + 8),
+        (CODE + 2, 3, WINDOW + 8),
+    ]
+    culprits = Culprits(read_at((CODE, code)), functions_at)
+    columns = np.array(hits, np.uint64)
+    registers = {name: np.zeros(5, np.uint64) for name in REGISTERS if name != "fs_base"} | {
+        "rsp": columns[:, 2]
+    }
+    found = culprits.find(
+        columns[:, 0], WINDOW, 8, READ_WRITE, registers, CODE + 2, np.arange(5) < 2, thread=columns[:, 1]
+    )
+    assert found.insn_ip.tolist() == [CODE, CODE, CODE + 0x21, CODE + 0x30, 0]
+
+
 def test_an_instruction_that_may_begin_in_two_places_keeps_its_value_only() -> None:
     # je +1; lock; cmpxchg [rbx], rcx: single-threaded programs jump over the prefix.
     code = "90" + "7401" + "f0480fb10b"
