@@ -4,49 +4,33 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from symbols.boundaries import function_at
-from symbols.culprit import READ_WRITE, WRITE, Culprits, Found
+from symbols.culprit import Found
 from symbols.elf import ElfImage
 from symbols.space import AddressSpace
 from symbols.table import SymbolTable
+from tests.live.culprit_programs import find, measure, programs
 from tests.live.silicon import Unavailable
-from tests.live.tracee import USER_REGS, Tracee, WatchHit, watch
+from tests.live.tracee import Tracee, WatchHit, watch
 
 pytestmark = pytest.mark.live
 SHAPES = Path(__file__).parent.parent / "machine" / "data" / "shapes.S"
 Slots = list[tuple[int, int, str]]
 
 
-def culprits(tracee: Tracee, path: str, slots: Slots, hits: list[WatchHit]) -> Found:
-    space = AddressSpace(tracee.mappings(), path)
-    slot = np.array([hit.slot for hit in hits])
-    sampled = np.array([hit.registers for hit in hits], np.uint64)
-    return Culprits(tracee.read, partial(function_at, space)).find(
-        [hit.ip for hit in hits],
-        np.array([address for address, _, _ in slots], np.uint64)[slot],
-        np.array([length for _, length, _ in slots])[slot],
-        np.array([WRITE if kind == "w" else READ_WRITE for _, _, kind in slots])[slot],
-        {name: sampled[:, column] for column, name in enumerate(USER_REGS)},
-        [hit.top or 0 for hit in hits],
-        [hit.top is not None for hit in hits],
-    )
-
-
 def accuse(argv: list[str], slots: Slots, limit: int = 20_000) -> tuple[list[WatchHit], Found]:
     """Two runs: the second one's hits, each with its instruction if it was accused in the first."""
+    space = AddressSpace([], argv[0])
     try:
-        with Tracee(argv, {"LC_ALL": "C"}) as tracee:
-            first = watch(tracee, slots, limit)
-            accused = set(culprits(tracee, argv[0], slots, first).insn_ip.tolist())
-        with Tracee(argv, {"LC_ALL": "C"}) as tracee:
+        with Tracee(argv, {}) as tracee:
+            accused = set(find(tracee, space, slots, watch(tracee, slots, limit)).insn_ip.tolist())
+        with Tracee(argv, {}) as tracee:
             hits = watch(tracee, slots, limit, accused - {0})
-            return hits, culprits(tracee, argv[0], slots, hits)
+            return hits, find(tracee, space, slots, hits)
     except Unavailable as error:
         pytest.skip(str(error))
 
@@ -79,3 +63,21 @@ def test_every_shape_of_access_is_found_or_not_known(shapes: str, text: str) -> 
         assert insn_ip in (0, hit.insn_ip), hex(hit.ip)
         assert not known or value == hit.value, hex(hit.ip)
     assert np.count_nonzero(found.insn_ip) > 0.95 * len(hits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gzip", "c++", "rust"])
+def test_culprits_and_values_of_a_program_are_right_and_nearly_all_given(name: str) -> None:
+    with programs([name]) as built:
+        if name not in built:
+            pytest.skip(f"no {name}: apt-get install gzip g++, or rustc")
+        try:
+            tallies = measure(built[name], groups=1, limit=600, seed=1)
+        except Unavailable as error:
+            pytest.skip(str(error))
+    for way, least in (("symbols", 0.99), ("stripped", 0.95), ("bare", 0.9)):
+        tally = tallies[way]
+        assert tally.bad == []
+        assert tally.hits > 20
+        assert tally.given >= least * tally.hits, tally.unknown
+    assert tallies["symbols"].plain_given >= 0.8 * tallies["symbols"].plain
