@@ -7,7 +7,7 @@ from typing import Final
 import iced_x86 as ic
 
 from symbols.code import Code
-from symbols.paths import Check, checks
+from symbols.paths import Way, way_to
 
 __all__ = ["Arrivals"]
 
@@ -32,7 +32,7 @@ class Arrivals:
     def forget(self) -> None:
         """The mappings changed."""
         self._returns: dict[int, tuple[int, ...]] = {}
-        self._ways: dict[int, tuple[Check, ...]] = {}
+        self._ways: dict[int, Way] = {}
 
     def calls(self, top: int, ip: int) -> tuple[int, ...]:
         """The call that returns to `top`, or the jump of the stub it calls, that can have led to `ip`."""
@@ -62,9 +62,9 @@ class Arrivals:
             found = self._returns[entry] = self._find_returns(entry)
         return found
 
-    def way(self, number: int) -> tuple[Check, ...]:
-        """What the way to a `ret` leaves to check (`symbols.paths`)."""
-        return self._ways.get(number, ())
+    def way(self, number: int) -> Way | None:
+        """The ways to one of several `ret` instructions (`symbols.paths`)."""
+        return self._ways.get(number)
 
     def _find_returns(self, entry: int) -> tuple[int, ...]:
         pending, seen, found = [entry], set[int](), {}
@@ -93,7 +93,7 @@ class Arrivals:
                 return ()
             numbers.append(number)
             if len(found) > 1 and number not in self._ways:
-                self._ways[number] = checks(self._code, function, address)
+                self._ways[number] = way_to(self._code, function, address)
         return tuple(numbers)
 
     def jumps(self, ip: int) -> tuple[int, ...]:

@@ -24,7 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 from symbols.accesses import COLUMNS
 from symbols.arrivals import Arrivals
 from symbols.code import Code, FunctionAt, Read
-from symbols.paths import contradicted
 from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
 __all__ = ["EXECUTE", "READ_WRITE", "REGISTERS", "WRITE", "Culprits", "Found"]
@@ -222,9 +221,9 @@ class Culprits:
             verdict = self._judge(numbers, hits, rows)
             fits = verdict.sure != NO
             for number in np.unique(numbers).tolist():
-                if made := self._arrivals.way(number):
+                if (way := self._arrivals.way(number)) is not None:
                     mine = np.flatnonzero(fits & (numbers == number))
-                    fits[mine] = ~contradicted(made, hits, rows[mine])
+                    fits[mine] = ~way.contradicted(hits, rows[mine])
             many |= arrived & fits
             new = np.flatnonzero(fits & ~arrived)
             chosen[rows[new]] = numbers[new]

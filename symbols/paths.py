@@ -1,14 +1,14 @@
 """Which of a function's returns was taken: the last instructions before each are held against the registers behind it.
 
-`mov eax, 1; ret` was not the way if eax is 2. Each instruction on the one straight way to a `ret` whose results, and whose
-sources, nobody overwrote since must agree with the registers; so must the flags, and the conditional jumps on the way.
-What agrees may still not have been the way. Every check is the instruction's definition (SDM 2).
+`mov eax, 1; ret` was not the way if eax is 2. Each instruction on the way to a `ret` whose results, and whose sources, nobody
+overwrote since must agree with the registers; so must the flags, and the conditional jumps. Where ways meet, a `ret` is
+ruled out if all of them are. What agrees may still not have been the way. Every check is the instruction's definition (SDM 2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import iced_x86 as ic
 import numpy as np
@@ -19,7 +19,7 @@ from symbols.code import Code
 from symbols.sweep import Sweep
 from symbols.verdict import Hits, condition
 
-__all__ = ["Check", "checks", "contradicted"]
+__all__ = ["Way", "way_to"]
 
 Words = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
@@ -31,11 +31,14 @@ _FLOW = ic.FlowControl
 _ENDS: Final = frozenset({
     _FLOW.UNCONDITIONAL_BRANCH, _FLOW.INDIRECT_BRANCH, _FLOW.RETURN, _FLOW.EXCEPTION, _FLOW.INTERRUPT,
 })  # fmt: skip
-_LONGEST_WAY: Final = 64
+_LONGEST_WAY: Final = 32
+_MERGES: Final = 3
+_MOST_FROMS: Final = 6
 _RESULTS: Final = frozenset({_M.ADD, _M.SUB, _M.AND, _M.OR, _M.XOR, _M.NEG, _M.INC, _M.DEC})
 _LOGIC: Final = frozenset({_M.AND, _M.OR, _M.XOR})
 _EXTENDED: Final = frozenset({_M.MOVZX, _M.MOVSX, _M.MOVSXD})
 _ALL: Final = -1
+_WIDE: Final = frozenset(range(ic.Register.RAX, ic.Register.R15 + 1))
 _FACTORY = ic.InstructionInfoFactory()
 _WRITES: Final = frozenset({
     ic.OpAccess.WRITE, ic.OpAccess.COND_WRITE, ic.OpAccess.READ_WRITE, ic.OpAccess.READ_COND_WRITE,
@@ -58,26 +61,50 @@ class _Part:
         return value
 
 
-def contradicted(made: tuple[Check, ...], hits: Hits, rows: NDArray[np.intp]) -> Bools:
-    """Where any of the checks says that this was not the way."""
-    out = np.zeros(len(rows), bool)
-    if hits.have[: FLAGS + 1].all():
-        for check in made:
+class Way(NamedTuple):
+    """Checks, and the ways that can have led to where they begin; with none, nothing more is known."""
+
+    checks: tuple[Check, ...]
+    before: tuple[Way, ...]
+
+    def contradicted(self, hits: Hits, rows: NDArray[np.intp]) -> Bools:
+        """Where the registers say that it cannot have been this way."""
+        out = np.zeros(len(rows), bool)
+        if not hits.have[: FLAGS + 1].all():
+            return out
+        for check in self.checks:
             out |= check(hits, rows)
-    return out
+        if self.before:
+            rest = np.flatnonzero(~out)
+            against = np.ones(len(rest), bool)
+            for way in self.before:
+                against &= way.contradicted(hits, rows[rest])
+            out[rest] = against
+        return out
 
 
-def checks(code: Code, function: Sweep, end: int) -> tuple[Check, ...]:
-    """The checks on the straight way to the instruction at `end`."""
-    made: list[Check] = []
-    late: set[int] = set()
-    flags_late = False
-    open_branches: list[tuple[int, bool]] = []  # since the flags were last written: (condition, taken)
+def way_to(code: Code, function: Sweep, end: int) -> Way:
+    """Everything on the last instructions to the one at `end`."""
     came: dict[int, list[int]] = {}
     for source, target in function.branches:
         came.setdefault(target, []).append(source)
-    address, taken = end, False
-    for _ in range(_LONGEST_WAY):
+    return _way(code, function, came, _Place(end, False, frozenset(), False, ()), _MERGES)
+
+
+class _Place(NamedTuple):
+    """Where a walk back stands: what was overwritten since, and the branches since the flags were written."""
+
+    address: int
+    taken: bool
+    late: frozenset[int]
+    flags_late: bool
+    branches: tuple[tuple[int, bool], ...]  # (condition, taken)
+
+
+def _way(code: Code, function: Sweep, came: dict[int, list[int]], place: _Place, merges: int) -> Way:
+    made: list[Check] = []
+    address, taken, late, flags_late, branches = place
+    for step in range(_LONGEST_WAY):
         instruction = code.decode(address)
         if instruction is None:
             break
@@ -87,31 +114,40 @@ def checks(code: Code, function: Sweep, end: int) -> tuple[Check, ...]:
                 break  # jrcxz and loop
             if not flags_late:
                 made.append(_branch(instruction.condition_code - 1, taken))
-            open_branches.append((instruction.condition_code - 1, taken))
+            branches = (*branches, (instruction.condition_code - 1, taken))
         elif flow == _FLOW.NEXT:
             made += _of(instruction, late, flags_late)
             if instruction.rflags_modified:
-                made += _decided_by(instruction, late, open_branches)
-                open_branches.clear()
-        elif address != end and not (flow == _FLOW.UNCONDITIONAL_BRANCH and taken):
+                made += _decided_by(instruction, late, branches)
+                branches = ()
+        elif not (flow == _FLOW.UNCONDITIONAL_BRANCH and taken) and not (step == 0 and flow == _FLOW.RETURN):
             break
-        info = _FACTORY.info(instruction)
         late |= {
             column
-            for used in info.used_registers()
+            for used in _FACTORY.info(instruction).used_registers()
             if used.access in _WRITES and (column := general(used.register)) is not None
         }
         flags_late |= instruction.rflags_modified != 0
-        before, sources = function.before(address), came.get(address, [])
+        if address == function.starts[0]:
+            break  # entered here
+        before = function.before(address)
         fell = code.decode(before) if before is not None else None
-        falls = fell is not None and fell.flow_control not in _ENDS
-        if before is not None and falls and not sources:
-            address, taken = before, False
-        elif len(sources) == 1 and not falls and before is not None:
-            address, taken = sources[0], True
+        froms = [(source, True) for source in came.get(address, [])]
+        if before is not None and fell is not None and fell.flow_control not in _ENDS:
+            froms.append((before, False))
+        if len(froms) == 1:
+            (address, taken), *_ = froms
+        elif froms and merges and len(froms) <= _MOST_FROMS:
+            return Way(
+                tuple(made),
+                tuple(
+                    _way(code, function, came, _Place(*each, late, flags_late, branches), merges - 1)
+                    for each in froms
+                ),
+            )
         else:
             break
-    return tuple(made)
+    return Way(tuple(made), ())
 
 
 def _part(instruction: Any, operand: int) -> _Part | None:
@@ -135,7 +171,7 @@ _IMMEDIATES: Final = frozenset({
 })  # fmt: skip
 
 
-def _of(instruction: Any, late: set[int], flags_late: bool) -> list[Check]:
+def _of(instruction: Any, late: frozenset[int], flags_late: bool) -> list[Check]:
     """What an instruction that goes on behind itself leaves to check. `late`: columns overwritten since."""
     mnemonic = instruction.mnemonic
     made: list[Check] = []
@@ -151,6 +187,11 @@ def _of(instruction: Any, late: set[int], flags_late: bool) -> list[Check]:
         made.append(_equal(first, second))
     elif mnemonic in _EXTENDED and second is not None and reads_second and not second.shift:
         made.append(_extended(first, second, mnemonic != _M.MOVZX))
+    elif mnemonic == _M.LEA:
+        parts = [general(instruction.memory_base), general(instruction.memory_index)]
+        wide = instruction.memory_base in _WIDE and instruction.memory_index in (*_WIDE, ic.Register.NONE)
+        if wide and first.column not in parts and not {part for part in parts if part is not None} & late:
+            made.append(_address(first, parts[0], parts[1], instruction))
     elif mnemonic in (_M.XOR, _M.SUB) and second is not None and not apart and first.bits >= 32:
         if first.shift == second.shift and first.bits == second.bits:
             made.append(_equal(first, _Part(_ALL, 0, 64, 0)))
@@ -167,7 +208,9 @@ def _of(instruction: Any, late: set[int], flags_late: bool) -> list[Check]:
     return made
 
 
-def _decided_by(instruction: Any, late: set[int], branches: list[tuple[int, bool]]) -> list[Check]:
+def _decided_by(
+    instruction: Any, late: frozenset[int], branches: tuple[tuple[int, bool], ...]
+) -> list[Check]:
     """The branches that a comparison decided, where what it compared is still there."""
     if instruction.mnemonic not in (_M.CMP, _M.TEST) or not branches or instruction.op_count != 2:
         return []
@@ -228,6 +271,24 @@ def _extended(first: _Part, second: _Part, signed: bool) -> Check:
         if signed:
             sign = np.uint64(1 << second.bits - 1)
             value = (value ^ sign) - sign
+        no: Bools = first.of(hits, rows) != value & np.uint64((1 << first.bits) - 1)
+        return no
+
+    return check
+
+
+def _address(first: _Part, base: int | None, index: int | None, instruction: Any) -> Check:
+    scale, displacement = (
+        np.uint64(instruction.memory_index_scale),
+        np.uint64(instruction.memory_displacement),
+    )
+
+    def check(hits: Hits, rows: NDArray[np.intp]) -> Bools:
+        value = np.full(len(rows), displacement)
+        if base is not None:
+            value = value + hits.matrix[base][rows]
+        if index is not None:
+            value = value + hits.matrix[index][rows] * scale
         no: Bools = first.of(hits, rows) != value & np.uint64((1 << first.bits) - 1)
         return no
 

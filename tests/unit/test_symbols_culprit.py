@@ -211,6 +211,11 @@ WAYS = [
     ("80fa09 7603 f7d8 c3 ffc8 c3", {"rax": 7, "rdx": 9, "rflags": CF}, 10),
     ("80fa09 7603 f7d8 c3 ffc8 c3", {"rax": 7, "rdx": 10}, -1),
     ("7403 31c0 c3 29c8 c3", {"rax": 0, "rcx": 5}, -1),  # neither
+    # je +5; lea eax, [rdx + rcx*2 - 1]; ret; nop; ret
+    ("7405 8d444aff c3 90 c3", {"rax": 7, "rdx": 2, "rcx": 3}, 6),
+    ("7405 8d444aff c3 90 c3", {"rax": 8, "rdx": 2, "rcx": 3}, -1),
+    # nop; je +4; jmp +1; nop; xor eax, eax; ret; mov eax, 1; ret: two ways to the first, one of them with ZF
+    ("90 7402 eb01 90 31c0 c3 b801000000 c3", {"rax": 0, "rflags": ZF | 4}, 8),
     # je +1; ret; movsx eax, dl; ret
     ("7401 c3 0fbec2 c3", {"rax": 0xFFFF_FF80, "rdx": 0x80, "rflags": ZF}, 6),
     ("7401 c3 0fbec2 c3", {"rax": 0xFFFF_FF80, "rdx": 0x80}, 2),
