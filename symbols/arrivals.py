@@ -82,8 +82,10 @@ class Arrivals:
                 pending.append(word)
                 continue
             function = self._code.function(target)
-            if function is None or function.astray or function.jumps or function.inside:
+            if function is None or function.astray or function.jumps or function.inside or not function.whole:
                 return ()
+            if target != function.starts[0]:
+                return ()  # its bounds are not what they are said to be
             found.update(dict.fromkeys(function.returns, function))
             pending.extend(function.leaves)
         numbers = []

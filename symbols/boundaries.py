@@ -37,7 +37,7 @@ def function_at(space: AddressSpace, address: int) -> tuple[int, int] | None:
     found = module.names.table.at(address - module.bias)
     if found is not None and found[0].kind in ("func", "other") and found[1] <= FUNCTION_LIMIT:
         return address - found[1], min(max(found[0].size, found[1] + LONGEST), FUNCTION_LIMIT)
-    start = module.names.frames.start(address - module.bias)
-    if start is not None and 0 <= address - module.bias - start <= FUNCTION_LIMIT:
-        return start + module.bias, address - module.bias - start + LONGEST
+    bounds = module.names.frames.bounds(address - module.bias)
+    if bounds is not None and address - module.bias - bounds[0] <= FUNCTION_LIMIT:
+        return bounds[0] + module.bias, min(bounds[1] - bounds[0], FUNCTION_LIMIT)
     return None

@@ -72,10 +72,19 @@ class CallFrames:
                 continue
         return None
 
-    def start(self, vaddr: int) -> int | None:
-        """Where the function around a file address begins, as the frame rules say."""
+    def bounds(self, vaddr: int) -> tuple[int, int] | None:
+        """Where the code around a file address that one entry covers begins and ends; None where none covers it.
+
+        Compilers write one entry for each function, assemblers' authors sometimes one for several.
+        """
         place = self._search(vaddr)
-        return place[0] if place else None
+        if place is None:
+            return None
+        try:
+            found = self._eh.bounds(place[1] - self._eh.address)
+        except (ValueError, struct.error, IndexError):
+            return None
+        return found if found is not None and found[0] <= vaddr < found[1] else None
 
     # Where the entries are
 
@@ -148,6 +157,12 @@ class _Block:
         if place < 0 or vaddr >= self._index[1][place][1]:
             return None
         return self._index[1][place][2]
+
+    def bounds(self, at: int) -> tuple[int, int] | None:
+        """The addresses that the FDE at an offset covers."""
+        data, start = self._read(at)
+        parsed = self._fde(data, at, start)
+        return None if parsed is None else (parsed[1], parsed[2])
 
     def row(self, at: int, vaddr: int) -> Row | None:
         """The rules at an address by the FDE at an offset, None where it does not cover it."""

@@ -18,6 +18,12 @@ __all__ = ["Sweep", "instruction_at", "sweep", "vote"]
 
 _FLOW = ic.FlowControl
 _JUMPS: Final = frozenset({_FLOW.UNCONDITIONAL_BRANCH, _FLOW.CONDITIONAL_BRANCH, _FLOW.XBEGIN_XABORT_XEND})
+_ENDS: Final = frozenset({
+    _FLOW.UNCONDITIONAL_BRANCH, _FLOW.INDIRECT_BRANCH, _FLOW.RETURN, _FLOW.EXCEPTION, _FLOW.INTERRUPT, _FLOW.CALL,
+    _FLOW.INDIRECT_CALL,
+})  # fmt: skip
+"""What a function may end with: a call there does not come back."""
+_PADDING: Final = frozenset({ic.Mnemonic.NOP, ic.Mnemonic.INT3, ic.Mnemonic.HLT})
 _BEFORE: Final = 96
 """Bytes before an address that are swept when nothing says where its function begins."""
 _AGREED: Final = 0.75
@@ -30,7 +36,8 @@ class Sweep:
 
     `inside` are branch targets that fall within an instruction: code that is entered behind its `lock` prefix, say.
     `branches` are (source, target) of the direct jumps within it, `returns` are its `ret` instructions, `jumps` its jumps through memory; `leaves` are targets of direct jumps
-    outside of it, and `astray` says that it also jumps to where a register says.
+    outside of it, and `astray` says that it also jumps to where a register says. `whole`: it was decoded
+    to its end, and nothing runs out of that.
     """
 
     starts: tuple[int, ...]
@@ -40,6 +47,7 @@ class Sweep:
     jumps: tuple[int, ...]
     leaves: tuple[int, ...]
     astray: bool
+    whole: bool
 
     def before(self, ip: int) -> int | None:
         """The instruction that ends at `ip`."""
@@ -52,12 +60,13 @@ def sweep(code: bytes, start: int) -> Sweep:
     starts = [start]
     branches: list[tuple[int, int]] = []
     returns, jumps = [], []
-    astray = False
+    astray = whole = False
     end = start + len(code)
     for instruction in ic.Decoder(64, code, ip=start):
         if instruction.is_invalid:
             break
         flow = instruction.flow_control
+        whole = flow in _ENDS or (whole and instruction.mnemonic in _PADDING)
         if flow != _FLOW.NEXT:
             if flow in _JUMPS and instruction.op0_kind == ic.OpKind.NEAR_BRANCH64:
                 branches.append((starts[-1], instruction.near_branch_target))
@@ -78,6 +87,7 @@ def sweep(code: bytes, start: int) -> Sweep:
         tuple(jumps),
         tuple(target for _, target in branches if not start <= target < end),
         astray,
+        whole and starts[-1] == end,
     )
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import iced_x86 as ic
 import numpy as np
 
-from symbols.boundaries import FUNCTION_LIMIT, LONGEST, function_at
+from symbols.boundaries import LONGEST, function_at
 from symbols.culprit import READ_WRITE, WRITE, Culprits, Found
 from symbols.disasm import one
 from symbols.space import AddressSpace
@@ -151,10 +151,8 @@ def _by_frames(space: AddressSpace, address: int) -> tuple[int, int] | None:
     module = space.module_at(address)
     if module is None or module.names is None:
         return None
-    start = module.names.frames.start(address - module.bias)
-    if start is None or not 0 <= address - module.bias - start <= FUNCTION_LIMIT:
-        return None
-    return start + module.bias, address - module.bias - start + LONGEST
+    bounds = module.names.frames.bounds(address - module.bias)
+    return None if bounds is None else (bounds[0] + module.bias, bounds[1] - bounds[0])
 
 
 def find(
