@@ -78,6 +78,8 @@ def _open(rng: random.Random, wide: bool) -> Step:
         cpu = rng.choice((1, 1, 1, 0, 77, -2))
     if wide and rng.random() < 0.18:
         target, cpu = "all", rng.choice((1, 1, 0))
+    elif target == "all":
+        cpu = rng.choice((-1, 77))  # whoever else holds a slot would be in the way of a real CPU
     leader = rng.randrange(8) if rng.random() < 0.05 else -1
     flags = rng.choices((0, 8, 1, 0x40), (30, 4, 1, 1))[0]
     return ("open", target, rng.randrange(TASKS), cpu, leader, flags, _attr(rng))

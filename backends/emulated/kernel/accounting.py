@@ -166,6 +166,7 @@ class Accounting:
         self.possible = possible
         self.cpu_pinned = [0] * possible
         self._owned = _Owned()
+        self._events: dict[Task | int, dict[PerfEvent, None]] = {}
         self._books: MutexBooks | RwsemBooks = (
             MutexBooks(self._owned, possible) if one_mutex else RwsemBooks(self._owned, possible)
         )
@@ -208,8 +209,21 @@ class Accounting:
         """toggle_bp_slot, off."""
         self._toggle(event, -1)
 
+    def against(self, budget: Budget) -> tuple[PerfEvent, ...]:
+        """The events that a budget counts: bound to its CPU, and its task's there."""
+        of_task = self._events.get(budget.task, {}) if budget.task is not None else {}
+        mine = [event for event in of_task if event.counts_on(budget.cpu)]
+        return (*self._events.get(budget.cpu, {}), *mine)
+
     def _toggle(self, event: PerfEvent, by: int) -> None:
         task, cpu = event.target, event.cpu
+        where = self._events.setdefault(cpu if task is None else task, {})
+        if by > 0:
+            where[event] = None
+        else:
+            del where[event]
+            if not where:
+                del self._events[cpu if task is None else task]
         if task is None:
             self.cpu_pinned[cpu] += by
             return

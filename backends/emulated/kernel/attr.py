@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from backends.base import HwbpError
 
-__all__ = ["ATTR_SIZE", "FLAGS", "SAMPLE", "TYPE_BREAKPOINT", "Attr", "copy_attr", "flag_names"]
+__all__ = ["ATTR_SIZE", "FLAGS", "SAMPLE", "TYPE_BREAKPOINT", "Attr", "checked", "copy_attr", "flag_names"]
 
 TYPE_BREAKPOINT: Final = 5
 ATTR_SIZE: Final = 136
@@ -48,12 +49,17 @@ _FORMAT_MAX = 1 << 5
 _BRANCH_MAX = 1 << 20
 _BRANCH_LEVELS = 0b111
 _FLAGS_RESERVED = ~((1 << 40) - 1) & (1 << 64) - 1
+_INHERIT, _ENABLE_ON_EXEC, _INHERIT_THREAD, _REMOVE_ON_EXEC, _SIGTRAP = (
+    1 << FLAGS[name] for name in ("inherit", "enable_on_exec", "inherit_thread", "remove_on_exec", "sigtrap")
+)
+_TOGETHER = _INHERIT_THREAD | _REMOVE_ON_EXEC | _SIGTRAP
 _REGS_RESERVED = 0xFF << 24 | 0xF << 12  # between R15 and XMM0; DS ES FS GS exist in name only
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attr:
-    """One `struct perf_event_attr`. Integers as in C; `flags` is the bit field at offset 40.
+    """One `struct perf_event_attr`. Integers as in C; `flags` is the bit field at offset 40. Never changed once made: a
+    frozen one takes five times as long to make, and every request makes some.
 
     For a breakpoint `bp_type` is 1 read, 2 write, 3 both, 4 execute; `bp_len` 1, 2, 4 or 8, and 8 for execute.
     """
@@ -103,12 +109,22 @@ class Attr:
 
     def pack(self) -> bytes:
         """The 136 bytes of the structure."""
-        return _LAYOUT.pack(*(getattr(self, each.name) for each in fields(self)))
+        return _LAYOUT.pack(*_VALUES(self))
+
+    def changed(self, **fields: Any) -> Attr:
+        """Another attr, with some fields different."""
+        other = Attr(*_VALUES(self))
+        for name, value in fields.items():
+            setattr(other, name, value)
+        return other
 
     @classmethod
     def unpack(cls, data: bytes) -> Attr:
         """From the structure's bytes; what is missing is 0."""
         return cls(*_LAYOUT.unpack(data[:ATTR_SIZE].ljust(ATTR_SIZE, b"\0")))
+
+
+_VALUES = attrgetter(*(each.name for each in fields(Attr)))
 
 
 def flag_names(flags: int) -> tuple[str, ...]:
@@ -134,9 +150,17 @@ def copy_attr(data: bytes, max_stack: int = 127) -> Attr:
         )
     raw = bytearray(data[: min(size, ATTR_SIZE)].ljust(ATTR_SIZE, b"\0"))
     raw[4:8] = size.to_bytes(4, "little")
-    attr = Attr.unpack(bytes(raw))
-    sample = attr.sample_type
-    if attr.flags & _FLAGS_RESERVED or attr.reserved_2 or attr.aux_action >> 3:
+    return checked(Attr.unpack(bytes(raw)), max_stack)
+
+
+def checked(attr: Attr, max_stack: int = 127) -> Attr:
+    """The checks of perf_copy_attr on the fields themselves (E2BIG for a size that is none, EINVAL)."""
+    if attr.size and not _VER0 <= attr.size <= _PAGE:
+        raise HwbpError(
+            f"perf_event_attr: size {attr.size} is not between {_VER0} and {_PAGE}", errno="E2BIG"
+        )
+    flags, sample = attr.flags, attr.sample_type
+    if flags & _FLAGS_RESERVED or attr.reserved_2 or attr.aux_action >> 3:
         raise _no("a reserved field is set")
     if sample & ~(_SAMPLE_MAX - 1):
         raise _no("sample_type has unknown bits")
@@ -154,13 +178,11 @@ def copy_attr(data: bytes, max_stack: int = 127) -> Attr:
         raise _no("sample_regs_intr is empty or names registers that do not exist")
     if sample & SAMPLE["weight"] and sample & SAMPLE["weight_struct"]:
         raise _no("weight and weight_struct exclude each other")
-    if attr.flag("inherit_thread") and not attr.flag("inherit"):
-        raise _no("inherit_thread needs inherit")
-    if attr.flag("remove_on_exec") and attr.flag("enable_on_exec"):
-        raise _no("remove_on_exec and enable_on_exec exclude each other")
-    if attr.flag("sigtrap") and not attr.flag("remove_on_exec"):
-        raise _no("sigtrap needs remove_on_exec")
-    if attr.sample_max_stack:
-        return attr
-    raw[108:110] = max_stack.to_bytes(2, "little")
-    return Attr.unpack(bytes(raw))
+    if flags & _TOGETHER:
+        if flags & _INHERIT_THREAD and not flags & _INHERIT:
+            raise _no("inherit_thread needs inherit")
+        if flags & _REMOVE_ON_EXEC and flags & _ENABLE_ON_EXEC:
+            raise _no("remove_on_exec and enable_on_exec exclude each other")
+        if flags & _SIGTRAP and not flags & _REMOVE_ON_EXEC:
+            raise _no("sigtrap needs remove_on_exec")
+    return attr if attr.sample_max_stack else attr.changed(sample_max_stack=max_stack)

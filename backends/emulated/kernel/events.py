@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
@@ -167,7 +167,7 @@ class PerfEvent:
 
     def set_disabled(self, disabled: bool) -> None:
         """attr.disabled, which says what a modification leaves behind."""
-        self.attr = replace(self.attr, flags=self.attr.flags & ~1 | disabled)
+        self.attr = self.attr.changed(flags=self.attr.flags & ~1 | disabled)
 
     def described(self) -> str:
         """For a list of holders."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from backends.model import OwnerKind
 
@@ -40,8 +40,7 @@ class Occupancy:
     end_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One write to a debug register: `register` 0-3, 6 or 7."""
 
     time_ns: int
@@ -51,8 +50,7 @@ class Write:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """Something that happened on a CPU besides: a context switch (`tid` is the task that comes, 0 for none), an NMI,
     a stop in kgdb, a guest entry."""
 

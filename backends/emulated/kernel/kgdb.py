@@ -7,7 +7,7 @@ the way out of an exception then puts an older DR7 back: that makes ghosts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from backends import dr
@@ -170,8 +170,8 @@ class Kgdb:
                 if not info.enabled or not (event := info.events[registers.cpu]).attr.disabled:
                     continue
                 event.hardware = Hardware(info.address, info.length, info.type)
-                event.attr = replace(
-                    event.attr, bp_addr=info.address, bp_len=_LENGTHS[info.length], bp_type=info.code
+                event.attr = event.attr.changed(
+                    bp_addr=info.address, bp_len=_LENGTHS[info.length], bp_type=info.code
                 )
                 if registers.install(event):
                     event.set_disabled(False)

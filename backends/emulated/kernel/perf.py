@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backends.base import HwbpError
-from backends.emulated.kernel.attr import FLAGS, SAMPLE, TYPE_BREAKPOINT, Attr, copy_attr
+from backends.emulated.kernel.attr import FLAGS, SAMPLE, TYPE_BREAKPOINT, Attr, checked, copy_attr
 from backends.emulated.kernel.events import Hardware, PerfEvent, State
 from backends.emulated.kernel.tasks import CLONE_THREAD, Task
 from backends.model import Owner
@@ -70,7 +70,7 @@ class Perf:
         kernel = self._kernel
         if flags & ~0xF:
             raise _no("EINVAL", f"flags {flags:#x} has unknown bits")
-        attr = copy_attr(attr if isinstance(attr, bytes) else attr.pack(), _MAX_STACK)
+        attr = copy_attr(attr, _MAX_STACK) if isinstance(attr, bytes) else checked(attr, _MAX_STACK)
         self._may(caller, attr, pid, cpu, flags)
         fd = self._unused_fd(caller)
         leader = None
@@ -87,8 +87,8 @@ class Perf:
                 raise _no("ESRCH", f"no task {pid}")
         if target is not None and leader is not None and leader.attr.flag("inherit") != attr.flag("inherit"):
             raise _no("EINVAL", "the group's leader differs in inherit")
-        event = self._alloc(caller, attr, target, cpu, owner or Owner("perf", caller.tgid, caller.comm, fd))
-        event.owner = replace(event.owner, fd=fd)
+        whose = owner or Owner("perf", caller.tgid, caller.comm)
+        event = self._alloc(caller, attr, target, cpu, Owner("perf", whose.pid, whose.comm, fd))
         try:
             self._admit(caller, event, leader)
         except HwbpError:
@@ -148,7 +148,7 @@ class Perf:
         if attr.sample_type & SAMPLE["branch_stack"]:
             raise _no("EOPNOTSUPP", "breakpoints have no branch stack")
         if attr.branch_sample_type:
-            attr = replace(attr, branch_sample_type=0)
+            attr = attr.changed(branch_sample_type=0)
         event = PerfEvent(kernel.new_id(), attr, owner, Hardware(attr.bp_addr, 1, "w"), target, cpu)
         event.state = State.OFF if attr.disabled else State.INACTIVE
         event.period = 1 if attr.flag("freq") and attr.sample_period else attr.sample_period
@@ -298,7 +298,7 @@ class Perf:
         limit = self._kernel.config.max_sample_rate if event.attr.flag("freq") else _TOP_BIT - 1
         if not event.attr.sampling or not 0 < value <= limit:
             raise HwbpError(f"period {value}: the event does not sample, or it is no period", errno="EINVAL")
-        event.attr = replace(event.attr, sample_period=value)
+        event.attr = event.attr.changed(sample_period=value)
         if not event.attr.flag("freq"):
             event.period = value
         event.period_left = 0
@@ -310,11 +310,11 @@ class Perf:
         EINVAL for any other change, and the errors of validation.
         """
         event = self.event(caller, fd)
-        attr = copy_attr(attr if isinstance(attr, bytes) else attr.pack(), _MAX_STACK)
+        attr = copy_attr(attr, _MAX_STACK) if isinstance(attr, bytes) else checked(attr, _MAX_STACK)
         if attr.type != event.attr.type:
             raise HwbpError("an event's type cannot be modified", errno="EINVAL")
         for each in (event, *event.children):
-            each.attr = replace(each.attr, sig_data=attr.sig_data)
+            each.attr = each.attr.changed(sig_data=attr.sig_data)
             self.modify_breakpoint(each, attr, caller, check=True)
 
     def modify_breakpoint(self, event: PerfEvent, attr: Attr, caller: Task | None, *, check: bool) -> None:
@@ -323,8 +323,7 @@ class Perf:
         kernel.scheduler.disable(event)
         try:
             hardware = kernel.layer.parse(attr, caller)
-            merged = replace(
-                event.attr,
+            merged = event.attr.changed(
                 flags=event.attr.flags & ~1 | attr.flags & 1,
                 **{name: getattr(attr, name) for name in _FROM_NEW},
             )
@@ -365,7 +364,7 @@ class Perf:
         bit = 1 << FLAGS["enable_on_exec"]
         for event in tuple(task.ctx.events):
             if event.attr.flags & bit:
-                event.attr = replace(event.attr, flags=event.attr.flags & ~bit)
+                event.attr = event.attr.changed(flags=event.attr.flags & ~bit)
                 scheduler.enable_on_exec(event)
         for event in tuple(task.ctx.events):
             if event.attr.flag("remove_on_exec"):

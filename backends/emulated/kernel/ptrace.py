@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backends import dr
@@ -99,7 +98,7 @@ class Ptrace:
         if event is None:
             self._create(task, index, address, 1, "w", enabled=False, caller=caller)
         else:
-            attr = replace(event.attr, bp_addr=address)
+            attr = event.attr.changed(bp_addr=address)
             self._kernel.perf.modify_breakpoint(event, attr, caller, check=False)
 
     def _create(
@@ -186,8 +185,7 @@ class Ptrace:
             if event is None:
                 self._create(task, index, 0, length, kind, enabled=enabled, caller=caller)
                 continue
-            attr = replace(
-                event.attr,
+            attr = event.attr.changed(
                 bp_type=bp_type(kind),
                 bp_len=bp_len(kind, length),
                 flags=event.attr.flags & ~1 | (not enabled),

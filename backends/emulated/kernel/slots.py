@@ -157,7 +157,7 @@ class HwBreakpointLayer:
             raise HwbpError(
                 f"no free debug register: {tightest}/{SLOTS}",
                 errno="ENOSPC",
-                holders=self.holders(),
+                holders=tuple(each.described() for each in self.accounting.against(tightest)),
                 remedy="free one with `delete N`; a disabled breakpoint still holds its slot",
             )
         self.accounting.add(event)

@@ -90,8 +90,7 @@ class PerfWords(Reading):
         number = self._fd(fd)
         event = self._kernel.perf.event(self._opener, number)
         address, length, kind = self._window(window, event.type)
-        attr = replace(
-            event.attr, bp_addr=address, bp_type=bp_type(kind), bp_len=bp_len(kind, length),
+        attr = event.attr.changed( bp_addr=address, bp_type=bp_type(kind), bp_len=bp_len(kind, length),
             flags=event.attr.flags & ~1 | ("disabled" in words),
         )  # fmt: skip
         self._kernel.perf.modify(self._opener, number, attr)
