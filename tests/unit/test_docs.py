@@ -115,3 +115,21 @@ def test_the_readmes_examples_print_what_is_shown(command: str, output: str) -> 
         return [line.rstrip() for line in text.splitlines() if not re.match(r"\d+ hits, \d+ lost, ", line)]
 
     assert without_summary(done.stdout) == without_summary(output)
+
+
+def test_every_word_of_the_owners_is_in_their_document_with_its_example() -> None:
+    from tui.session.commands.kernel import COMMANDS
+
+    text = (ROOT / "docs/owners.md").read_text().replace("\\|", "|")
+    for command in COMMANDS:
+        assert f"`{command.grammar}`" in text
+        example = " ".join(command.help.split()).partition("Example: ")[2]
+        assert example
+        assert f"`{example}`" in text
+
+
+def test_every_scene_is_in_the_document() -> None:
+    from tui.session.demos import DEMOS
+
+    text = (ROOT / "docs/owners.md").read_text()
+    assert all(f"| `{demo.name}` | {demo.title} |" in text for demo in DEMOS)
