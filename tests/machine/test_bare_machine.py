@@ -66,6 +66,7 @@ def test_the_exit_port_ends_the_machine_with_its_status(tmp_path: Path) -> None:
         ("0f20d8 0500100000 0f22d8", "the program's own page tables are not emulated"),
         ("c5f877", "CR4.OSXSAVE is clear"),
         ("b8b0000000 0f00d0", "local descriptor tables are not emulated"),
+        ("454b4889de", "mov rsi,rbx (45 4b 48 89 de): the engine lacks this instruction"),
         ("48cf", "triple fault"),
         ("f1", "triple fault at 0x40100b: #DB: there is no IDT"),
         ("cd80", "triple fault at 0x40100a: #GP (there is no IDT)"),

@@ -15,19 +15,21 @@ from backends.base import Register
 from backends.emulated.bare import state as at
 from backends.emulated.bare.code import CodeCache, Instruction
 from backends.emulated.bare.exceptions import Exceptions
-from backends.emulated.bare.faults import DE, GP, PF, UD, GeneralDetect, GuestFault, MachineEnds
+from backends.emulated.bare.faults import DE, GP, PF, GeneralDetect, GuestFault, MachineEnds
 from backends.emulated.bare.ports import Ports
 from backends.emulated.bare.privileged import run_ours
 from backends.emulated.bare.recorder import Recorder
 from backends.emulated.bare.state import RF, TF, SystemState
 from backends.emulated.capture import Capture
 from backends.emulated.debug_unit import DebugUnit
+from backends.emulated.decode import AccessList
 from backends.emulated.engine import Engine, EngineError, EventKind, Unsupported
 from backends.model import Stop
 
 __all__ = ["BareCpu"]
 
 _CANONICAL = (0, 0x1FFFF)
+_PAGE = 4096
 _SLOW_FLAGS = TF | RF
 
 
@@ -389,18 +391,17 @@ class BareCpu:
 
     def run_on_engine(self, decoded: Instruction, restore: tuple[str, ...] = ()) -> None:
         """Let the engine run the instruction at pc. `restore`: what it may have changed when it faults."""
-        if decoded.touches_memory:
-            for address, size, kinds in decoded.accesses():
-                self.recorder.note(address, size, kinds)
+        accesses = decoded.accesses() if decoded.touches_memory else ()
+        for address, size, kinds in accesses:
+            self.recorder.note(address, size, kinds)
         before = [self.engine.get(name) for name in restore]
         kind = self.engine.single()
         if kind is EventKind.DENIED:
             kind = self._write_beside_code(decoded)
         if kind is not EventKind.LIMIT:
-            event = self.engine.event()
             for name, value in zip(restore, before, strict=True):
                 self.engine.set(name, value)
-            raise self._fault_of(kind, event.address, event.write)
+            raise self._fault_of(kind, accesses)
 
     def run_string(self, decoded: Instruction) -> None:
         """One element of a string instruction, repeated or not."""
@@ -433,13 +434,23 @@ class BareCpu:
         finally:
             self.code.close_pages(pages)
 
-    def _fault_of(self, kind: EventKind, address: int, write: bool) -> GuestFault:
+    def _fault_of(self, kind: EventKind, accesses: AccessList) -> GuestFault:
+        """What the engine met, with the address by our own decoder: engines report parts of it, or less."""
         if kind is EventKind.UNMAPPED:
-            return self._fault_at(address, write)
+            for address, size, kinds in accesses:
+                if not self._mapped(address, size):
+                    page_end = address - address % -_PAGE
+                    starts_well = page_end < address + size and self._mapped(address, page_end - address)
+                    return self._fault_at(page_end if starts_well else address, bool(kinds & 2))
         if kind is EventKind.DIVIDE:
             return GuestFault(DE, why="division by zero")
-        if kind is EventKind.INVALID:
-            return GuestFault(UD, why="undefined")
         if kind in (EventKind.REWRITTEN, EventKind.DENIED):
             raise Unsupported("code that has already run is being rewritten")
-        raise Unsupported("the engine lacks this instruction")
+        raise Unsupported("the engine lacks this instruction")  # what is undefined was told by the decoder
+
+    def _mapped(self, address: int, size: int) -> bool:
+        try:
+            self.engine.read(address, size)
+        except EngineError:
+            return False
+        return True
