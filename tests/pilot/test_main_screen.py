@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backends.base import HwbpError
-from backends.model import BreakpointRequest, Owner, Stop
+from backends.model import BreakpointRequest, DebugException, Owner, Stop
 from tests.pilot.scripted import RESET, FakeSpace, Machine, app_on, busy_machine, screen_text, settle
 
 
@@ -63,6 +63,29 @@ async def test_a_disabled_breakpoint_in_no_register_is_still_named() -> None:
         text = screen_text(app)
     assert "1 in no register" in text
     assert "in no register: #3 add_limit" in text
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 45)])
+async def test_a_bare_machine_shows_its_sequence_of_db_in_the_place_of_owners(size: tuple[int, int]) -> None:
+    machine = busy_machine()
+    fault = DebugException(6, 40, 0x40120C, 0x40120C, "fault", "general detect", 0xFFFF2FF0, 0x2400, True, 0)
+    trap = DebugException(7, 50, 0x401211, 0x40120C, "trap", "DR0", 0xFFFF0FF1, 0xD0402, False, 0)
+    machine.set(debug_exceptions=(fault, trap))
+    app = app_on(machine)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        text = screen_text(app)
+        machine.set(debug_exceptions=())
+        await settle(pilot)
+        nothing = screen_text(app)
+    assert "OWNERS" not in text
+    assert "#DB" in text
+    assert "8 " in text
+    assert "DR0" in text
+    assert "B0" in text
+    assert ("general detect" in text) == (size[1] > 24)
+    assert "kernel's copy" not in text, "there is no kernel"
+    assert "none yet" in nothing
 
 
 async def test_staying_nothing_moves_while_hits_come_in() -> None:

@@ -120,6 +120,9 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             self._last(line, row)
 
     def _owner(self, row: SlotRow) -> tuple[str, Style]:
+        view = self.scene.view
+        if row.breakpoint is None and view is not None and view.debug_exceptions is not None:
+            return f"program: port {row.slot.address & 0xFFFF:#x}", self.ink.owner("program")  # an I/O slot
         if row.breakpoint is None:
             return f"{self.glyphs.refused}NOBODY", self.ink.error
         text = owner_text(row.breakpoint.owner)

@@ -126,7 +126,9 @@ def _slots(session: Session, _text: str) -> Answer:
             what = session.watch_label(bp.id) if bp else session.names.describe_data(slot.address)
             who = f"{owner_text(bp)}, {bp.hits} hits" if bp else "written by hand, in nobody's books"
             if slot.type == "io":
-                what, who = f"port {slot.address & 0xFFFF:#x}", "in nobody's books"
+                bare = session.view.debug_exceptions is not None
+                what = f"port {slot.address & 0xFFFF:#x}"
+                who = "program" if bare else "written by hand, in nobody's books"
             enable = ("L" if slot.local else "") + ("G" if slot.global_ else "") or "off"
             lines.append(
                 f"{head}DR{index}  {slot.type:<2} {slot.length} {slot.address:#x} {enable}  {what}  {who}"
