@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.bench import bare, culprits, first_picture, front_end, hits, live, memory, quiet
+from tests.bench import bare, culprits, first_picture, front_end, hits, live, memory, names, quiet
 from tests.bench.programs import Built, Missing, building
 from tests.bench.report import Report, machine, print_table, skipped
 
@@ -25,6 +25,7 @@ _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
     "first-picture": first_picture.bench,
     "keys": front_end.bench,
     "memory": memory.bench,
+    "names": names.bench,
 }
 
 

@@ -6,6 +6,7 @@ mappings change. `symbols` is imported when the first name is asked for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -27,6 +28,7 @@ __all__ = ["ExpressionRefused", "Names", "Place", "Space", "open_space"]
 Read = Callable[[int, int], bytes]
 
 _LONGEST_INSTRUCTION = 15
+_BARE = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 
 
 class ExpressionRefused(HwbpError):
@@ -210,8 +212,10 @@ class Names:
 
         With `typed` false its type may be left out, which is quicker.
         """
-        from symbols.target import ExpressionError
+        from symbols.target import ExpressionError, Target
 
+        if _BARE.fullmatch(expr.strip()):  # needs no names, so no file is opened for it
+            return Target(int(expr.strip(), 0), None, "data")
         try:
             if not typed and expr.strip().isidentifier() and not self._has_frame():
                 return self.space.resolve(expr, self._read, typed=False)
