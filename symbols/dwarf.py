@@ -114,11 +114,12 @@ class DebugInfo:
         self._left = LOOKUP_LIMIT
         # The unit that defines it holds its address; in a large program a hundred others may declare it.
         entries: list[Entry] = []
-        by_scope = self._units(scope[-1]) if scope and self.sections["names"] else ()
-        for units in (
-            self._defining([s.value for s in self._table.find(name)]),
-            dict.fromkeys((*self._units(name), *by_scope)),
-        ):
+        for attempt in (True, False):
+            units: Iterable[int] = (
+                self._defining([s.value for s in self._table.find(name)])
+                if attempt
+                else self._naming(scope, name)
+            )
             entries = list(self._scoped(units, scope, name))
             if any(isinstance(self.place(entry), Located) for entry in entries):
                 break
@@ -202,6 +203,8 @@ class DebugInfo:
 
     def entry_at(self, vaddr: int, name: str) -> Entry | None:
         """The variable that begins at exactly this file address; `name` is what its symbol says."""
+        if not self:
+            return None
         self._left = LOOKUP_LIMIT
         for unit in self._defining([vaddr]) or self._units(name):
             for entries in self._unit(unit).variables.values():
@@ -372,6 +375,11 @@ class DebugInfo:
             else:
                 names = into.types if die.tag in _TYPES else into.variables
                 names.setdefault(name, []).append(entry)
+
+    def _naming(self, scope: tuple[str, ...], name: str) -> Iterable[int]:
+        """The units that may name it; an index of names leaves locals out, but has the function they are in."""
+        around = self._units(scope[-1]) if scope and self.sections["names"] else ()
+        return dict.fromkeys((*self._units(name), *around))
 
     def _die(self, entry: Entry) -> Die | None:
         unit = self.sections.unit(entry.unit)

@@ -157,7 +157,15 @@ class ProgramScope:
             entries = module.names.debug.find(name.scope, name.name)
             if entries:
                 return self._chosen(module, entries, name, symbols)
-        return self._of_symbols(module, spell(name), symbols) if symbols else None
+        if not symbols:
+            return None
+        found = self._of_symbols(module, spell(name), symbols)
+        # A symbol whose name is not the variable's: an alias, or one that was given by asm("...").
+        if self._typed and not found.code and found.address is not None and symbols[0].kind == "object":
+            entry = module.names.debug.entry_at((found.address - module.bias) & MASK, name.name)
+            if entry is not None:
+                found = replace(found, type=module.names.debug.type(entry))
+        return found
 
     @staticmethod
     def _scoped(module: Module, name: Name) -> list[Symbol]:
