@@ -281,6 +281,22 @@ class DebugInfo:
                     declared = declared or self.types.type(die)
         return declared
 
+    def enumerator(self, scope: tuple[str, ...], name: str) -> tuple[Type, int] | None:
+        """The enumeration and the value that a name stands for; a scope is the enumeration's, as in C++."""
+        self._left = LOOKUP_LIMIT
+        for unit in self._units(name):
+            for entries in self._unit(unit).types.values():
+                for entry in entries:
+                    own = (*entry.scope, entry.name)
+                    fits = not scope or scope == entry.scope[-len(scope) :] or scope == own[-len(scope) :]
+                    if entry.tag != TAG.enumeration_type or not fits or (die := self._die(entry)) is None:
+                        continue
+                    kind = self.types.type(die)
+                    for each, value in kind.enumerators:
+                        if each == name:
+                            return kind, value
+        return None
+
     def _whole(self, name: str, tag: int) -> Die | None:
         """The full record of a name that an entry only declares."""
         if (name, tag) not in self._whole_types:
@@ -353,6 +369,8 @@ class DebugInfo:
             scope = tuple(text for _, text in around if text)
             if die.tag in _INTO:
                 around.append((depth, name))
+            if die.tag == TAG.enumeration_type and not name:
+                name = "{...}"  # its enumerators have names all the same
             if not name or die.tag in (TAG.namespace, TAG.module):
                 continue
             if AT.declaration in die.attributes or die.tag == TAG.member:

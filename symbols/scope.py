@@ -86,6 +86,10 @@ class ProgramScope:
             found = self._in_module(module, whole)
             if found is not None:
                 return found
+        for module in modules:
+            assert module.names is not None
+            if module.names.debug and (constant := module.names.debug.enumerator(name.scope, name.name)):
+                return Value(constant[0], number=constant[1])
         # C++ and Rust: the symbol is mangled, and what was written is its name in the source.
         source = "::".join((*name.scope, name.name))
         for module in modules:

@@ -292,6 +292,19 @@ def test_a_name_of_an_address_is_an_expression_for_it(tmp_path: Path) -> None:
             assert target.address + found[1] == address, found
 
 
+def test_an_index_of_names_leads_to_the_same_variables(tmp_path: Path) -> None:
+    need("gdb-add-index", "gdb")
+    path = build(tmp_path, "objects.c", "-gdwarf-5", "-O0", "-no-pie")
+    before = {
+        text: debug_of(path).variable(text, reader(path)) for text in (*TYPES, "add_limit::calls", "nothing")
+    }
+    run("gdb-add-index", "-dwarf-5", path)
+    debug = debug_of(path)
+    if ".debug_names" not in debug.image.sections:
+        pytest.skip("this gdb writes no .debug_names")
+    assert {text: debug.variable(text, reader(path)) for text in before} == before
+
+
 def test_a_program_without_dwarf_has_no_variables(tmp_path: Path) -> None:
     debug = debug_of(build(tmp_path, "objects.c"))
     assert not debug

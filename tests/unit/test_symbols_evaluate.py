@@ -72,6 +72,9 @@ NUMBERS = {
     "nothing && *nothing": 0,
     "cfg.state": 1,
     "cfg.state == 1": 1,
+    "cfg.state == ON": 1,
+    "BUSY": 5,
+    "cfg.flags & ~READ": 2,
     "cfg.level": 5,
     "cfg.delta": -3,
     "cfg.flag + cfg.level": 6,
@@ -275,7 +278,7 @@ def test_numbers_are_those_that_gdb_prints(program: Program) -> None:
     )
     printed = done.stdout.splitlines()
     assert len(printed) == len(texts)
-    words = {"ON": "1", "true": "1", "false": "0"}
+    words = {"ON": "1", "BUSY": "5", "true": "1", "false": "0"}
     for text, line in zip(texts, printed, strict=True):
         told = words.get(line, line.split(" '")[0])
         assert float(told) == float(program.number(text)), text
