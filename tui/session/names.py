@@ -28,6 +28,7 @@ __all__ = ["ExpressionRefused", "Names", "Place", "Space", "open_space"]
 Read = Callable[[int, int], bytes]
 
 _LONGEST_INSTRUCTION = 15
+_KERNEL = 0xFFFF_8000_0000_0000
 _BARE = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 
 
@@ -107,6 +108,7 @@ class Names:
         self._open = space
         self.thread: Callable[[], Context] | None = None
         """What is known of the stopped thread, for registers, locals and thread-local variables."""
+        self._kernel = False
         self.process: int | None = None
         """The live process that the names are of: its files are opened as it has them mapped."""
         self._types: dict[str, Type | None] = {}
@@ -145,14 +147,24 @@ class Names:
     def place(self, address: int) -> Place:
         """Module, symbol and source line of an address."""
         if (found := self._places.get(address)) is None:
+            self._know_kernel(address)
             found = self._places[address] = self.space.lookup(address)
         return found
 
     def describe(self, address: int) -> str:
         """`add_limit+0x1c`, escaped."""
         if (found := self._names.get(address)) is None:
+            self._know_kernel(address)
             found = self._names[address] = escape(self.space.name(address))
         return found
+
+    def _know_kernel(self, address: int) -> None:
+        """Read the kernel's names when the first address of a live process turns out to be one of its."""
+        if self.process is not None and address >= _KERNEL and not self._kernel:
+            from symbols.kernel import KernelNames
+
+            self._kernel = True
+            cast("AddressSpace", self.space).kernel = KernelNames.running()
 
     def describe_data(self, address: int) -> str:
         """`cfg.limits[3]`, escaped, or the address where nothing is known to lie there."""
