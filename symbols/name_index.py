@@ -15,7 +15,7 @@ from symbols.arrays import np
 __all__ = ["NameIndex"]
 
 KEY = 8  # bytes
-EXACT = 4096  # matches up to which the order is the whole name's
+EXACT = 1024  # matches up to which the order is the whole name's
 LIKE_LENGTH = 64
 LIKE_LIMIT = 3000
 LIKE_ROWS = 1 << 20
@@ -29,7 +29,7 @@ class NameIndex:
         self._offsets = np.unique(offsets[offsets < len(data)]).astype(np.int64)
 
     def starting_with(self, prefix: str, limit: int) -> list[str]:
-        """At most `limit` names, in order; of very many, in the order of the eight bytes behind the prefix."""
+        """At most `limit` names, in order; of very many, those that come first by their first eight bytes."""
         raw = prefix.encode("utf-8", "surrogateescape")
         keys, order = self._sorted
         low = np.searchsorted(keys, _number(raw, b"\0"), "left")
@@ -37,9 +37,7 @@ class NameIndex:
         found = order[low:high]
         if len(raw) > KEY:
             found = found[self._matching(found, raw)]
-        if len(found) > EXACT:
-            found = found[np.argsort(self._keys(found, len(raw)), kind="stable")][:EXACT]
-        names = sorted({self._name(int(offset)) for offset in found})
+        names = sorted({self._name(offset) for offset in found[: max(EXACT, 2 * limit)].tolist()})
         return [name for name in names if name.startswith(prefix)][:limit]
 
     def near(self, name: str, limit: int) -> list[str]:
@@ -69,11 +67,9 @@ class NameIndex:
         ends = np.flatnonzero((self._letters == 0) | (self._letters == ord("@")))
         return ends[np.searchsorted(ends, self._offsets)] - self._offsets
 
-    def _keys(self, offsets: Any, skip: int = 0) -> Any:
-        """Eight bytes of each name from `skip` on, as numbers in the names' order; zero behind a name's end."""
-        letters = self._letters[
-            np.minimum(offsets[:, None] + np.arange(skip, skip + KEY), len(self._letters) - 1)
-        ]
+    def _keys(self, offsets: Any) -> Any:
+        """The first eight bytes of each name, as numbers in the names' order; zero behind a name's end."""
+        letters = self._letters[offsets[:, None] + np.arange(KEY)]
         ended = np.logical_or.accumulate(letters == 0, axis=1)
         letters = np.where(ended, 0, letters).astype(np.uint8)
         return np.ascontiguousarray(letters).view(">u8")[:, 0].astype(np.uint64)
