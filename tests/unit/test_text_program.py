@@ -155,3 +155,16 @@ def test_a_script_runs_the_program_to_its_next_stop() -> None:
     assert results[5]["frames"][0]["symbol"].startswith("worker_step")
     assert results[6]["symbol"].startswith("worker+")
     assert len(results[7]["instructions"]) == 2
+
+
+def test_a_function_is_listed_with_names_sources_watches_and_what_hit() -> None:
+    script = "watch counter stop\nhbreak add_limit\ncontinue\ndisassemble\ndisassemble add_limit\n! disassemble 0x10\n"
+    done = run("script", "-", "--json", "--", COUNTER, "5", stdin=script)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line).get("result") for line in done.stdout.splitlines()[1:]]
+    rows = results[3]["instructions"]
+    (culprit,) = [row for row in rows if row["hits"]]
+    assert (culprit["insn"].split()[0], culprit["refers"], culprit["hits"]) == ("add", "counter", 1)
+    assert culprit["source"].startswith("counter.c:")
+    assert {"mix", "seed", "add_limit"} <= {row.get("refers") for row in rows}
+    assert [row["armed"] for row in results[4]["instructions"]][:2] == [True, False]

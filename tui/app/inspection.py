@@ -20,7 +20,7 @@ BEFORE, AFTER = 5, 8
 
 
 class CodeLine(NamedTuple):
-    """One instruction. `mark` is "culprit", "ip" or "both"."""
+    """One instruction. `mark` is "culprit", "ip" or "both", or "armed" where only an execute watch is on it."""
 
     address: int
     text: str
@@ -55,11 +55,16 @@ def inspect(session: Session, record: Record) -> Inspection:
     place = record.place
     code: list[CodeLine] = []
     problem = ""
+    armed = {each.address for each in session.view.breakpoints if each.type == "x" and each.enabled}
     try:
         for instruction in session.disassembly(place, BEFORE, AFTER):
             culprit, ip = instruction.address == record.insn_ip, instruction.address == record.ip
             mark = "both" if culprit and ip else "culprit" if culprit else "ip" if ip else ""
-            code.append(CodeLine(instruction.address, shown(instruction.text), mark))
+            if not mark and instruction.address in armed:
+                mark = "armed"
+            refers = session.names.refers(instruction)
+            text = shown(instruction.text) + (f"  # {refers}" if refers else "")
+            code.append(CodeLine(instruction.address, text, mark))
     except HwbpError as error:
         problem = error.message
     frames = []

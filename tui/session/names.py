@@ -201,6 +201,23 @@ class Names:
 
         return disassemble(self.code(address, count * _LONGEST_INSTRUCTION), address, count)
 
+    def refers(self, insn: Instruction) -> str:
+        """What an instruction's operands refer to by name, escaped; "" where nothing."""
+        from symbols.listing import refers
+
+        return escape(refers(cast("AddressSpace", self.space), insn.bytes, insn.address))
+
+    def function(self, address: int) -> list[Instruction]:
+        """The instructions of the function around an address; none where its bounds are not known."""
+        from symbols.boundaries import function_at
+        from symbols.disasm import disassemble
+
+        found = function_at(cast("AddressSpace", self.space), address)
+        if found is None:
+            return []
+        start, size = found
+        return disassemble(self.code(start, size), start, size)
+
     def starting_with(self, prefix: str, limit: int = 100) -> list[str]:
         """Names of symbols that begin with `prefix`: the program's own first, then the libraries'."""
         found: list[str] = []

@@ -133,7 +133,7 @@ class DetailPanel(_HitPanel):
 
     def _instruction(self, width: int, code: CodeLine) -> Line:
         ink = self.ink
-        sign = {"culprit": "=>", "both": "=>", "ip": "ip"}.get(code.mark, "")
+        sign = {"culprit": "=>", "both": "=>", "ip": "ip", "armed": "*"}.get(code.mark, "")
         line = self.line(width).add(f" {sign:<2} ", ink.changed if sign == "=>" else ink.accent)
         line.add(f"{code.address:12x}  ", ink.muted)
         style = ink.strong if sign == "=>" else ink.base

@@ -40,7 +40,7 @@ def hit_page(scene: Scene, record: Record, inspection: Inspection | None, glyphs
     if inspection is None:
         return (*lines, "still being read")
     for code in inspection.code:
-        sign = {"culprit": "=>", "both": "=>", "ip": "ip"}.get(code.mark, "")
+        sign = {"culprit": "=>", "both": "=>", "ip": "ip", "armed": "*"}.get(code.mark, "")
         lines.append(f"{sign:<2} {code.address:16x}  {code.text}")
     if inspection.problem:
         lines.append(inspection.problem)

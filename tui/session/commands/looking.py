@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import HwbpError
 from symbols.ctype import basic
@@ -13,6 +14,7 @@ from tui.session.escape import escape, escape_bytes
 from tui.session.result import Answer, UsageError
 
 if TYPE_CHECKING:
+    from symbols.disasm import Instruction
     from tui.session.session import Session
 
 __all__ = ["COMMANDS"]
@@ -23,6 +25,7 @@ _PRINT_FORMATS: Final = "xduotcafsz"
 _MOST_UNITS: Final = 4096
 _LONGEST_STRING: Final = 4096
 _PRINTED_BYTES: Final = 64
+_MOST_LISTED: Final = 2000
 _PLAIN: Final = {size: basic("int", "", size, True) for size in (1, 2, 4, 8)}
 """What a symbol without a type is shown as."""
 
@@ -86,14 +89,59 @@ def _x(session: Session, text: str) -> Answer:
 
 
 def _instructions(session: Session, address: int, count: int) -> Answer:
-    lines, listed = [], []
-    for insn in session.names.instructions(address, count):
-        mark = "=>" if session.view.tasks and session.view.tasks[0].pc == insn.address else "  "
-        lines.append(f"{mark} {insn.address:#x} <{session.describe(insn.address)}>:  {escape(insn.text)}")
-        listed.append({"address": insn.address, "insn": escape(insn.text)})
-    if not lines:
+    listed = session.names.instructions(address, count)
+    if not listed:
         raise HwbpError(f"cannot read memory at {address:#x}", errno="EFAULT")
-    return answer(*lines, address=address, instructions=listed)
+    lines, rows = _listing(session, listed, {}, sources=False)
+    return answer(*lines, address=address, instructions=rows)
+
+
+def _listing(
+    session: Session, listed: list[Instruction], hits: dict[int, int], *, sources: bool
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Lines for people and rows: `=>` marks $rip, `*` an armed execute watch, `<` what made hits."""
+    armed = {each.address for each in session.view.breakpoints if each.type == "x" and each.enabled}
+    pc = session.view.tasks[0].pc if session.view.tasks else None
+    lines: list[str] = []
+    rows: list[dict[str, Any]] = []
+    before = None
+    for insn in listed:
+        source = session.names.source(insn.address) if sources else None
+        if source != before and source is not None:
+            lines.append(source)
+        before = source
+        mark = ("=>" if pc == insn.address else "  ") + ("*" if insn.address in armed else "")
+        refers = session.names.refers(insn)
+        text = escape(insn.text) + (f"  # {refers}" if refers else "")
+        if count := hits.get(insn.address, 0):
+            text += f"  <- {count:,} hit{'s' * (count != 1)}"
+        lines.append(f"{mark:<2} {insn.address:#x} <{session.describe(insn.address)}>:  {text}")
+        row: dict[str, Any] = {"address": insn.address, "insn": escape(insn.text)}
+        if refers:
+            row["refers"] = refers
+        if sources:
+            row |= {"source": source, "hits": count, "armed": insn.address in armed}
+        rows.append(row)
+    return lines, rows
+
+
+def _disassemble(session: Session, text: str) -> Answer:
+    address = session.names.resolve(text.strip() or "$rip").address
+    listed = session.names.function(address)
+    if not listed:
+        raise HwbpError(
+            f"no function is known around {address:#x}",
+            remedy=f"x/8i {address:#x} shows instructions from there",
+        )
+    hits: Counter[int] = Counter()
+    for site in session.backend.sites():
+        hits[site.insn_ip] += site.count
+    if len(listed) > _MOST_LISTED:
+        at = next((n for n, insn in enumerate(listed) if insn.address >= address), 0)
+        first = max(0, at - _MOST_LISTED // 2)
+        listed = listed[first : first + _MOST_LISTED]
+    lines, rows = _listing(session, listed, hits, sources=True)
+    return answer(*lines, address=listed[0].address, instructions=rows)
 
 
 def _strings(session: Session, address: int, count: int) -> Answer:
@@ -183,6 +231,17 @@ COMMANDS = (
         "s for strings, i for instructions. Registers are $rip, $rsp, ... The debugger's own reads hit no slot.\n"
         "Example: x/4xg cfg   x/5i $rip",
         _x,
+        complete=symbols,
+    ),
+    Command(
+        "disassemble",
+        "looking",
+        "disassemble [EXPR]",
+        "the function around an address, with its source lines and what hit",
+        "gdb's disassemble: the whole function around EXPR, else around $rip. `=>` marks $rip and `*` an execute watch;\n"
+        "instructions that made hits say how many, names stand behind what operands refer to.\n"
+        "Example: disassemble add_limit   disassemble",
+        _disassemble,
         complete=symbols,
     ),
     Command(
