@@ -101,7 +101,8 @@ class Arming:
             holders,  # reads the kernel's types: only for somebody who was refused
         )
 
-        return holders(self._target.pid) or tuple(
+        # A breakpoint on whole CPUs has to leave room for every task, so any task may be in its way.
+        return holders(None if self.wide else self._target.pid) or tuple(
             f"perf event {next(iter(carrier.each()), '?')} of this program: "
             f"{carrier.request.text or hex(carrier.request.address)}"
             for carrier in self.carriers
@@ -182,6 +183,7 @@ class Arming:
         """More threads than descriptors: one event for each CPU, and the program looks whose hit it is."""
         if self._children:
             raise OSError(errno.EMFILE, "too many threads")
+        self.wide = True
         for carrier in made:
             carrier.wide = True
             carrier.attr.flags &= ~int(
@@ -190,7 +192,6 @@ class Arming:
             self._capture.prepare(carrier, self._target.pid)
             for cpu in online_cpus():
                 self._capture.open(carrier, -1, cpu)
-        self.wide = True
 
     # The rest of their life
 

@@ -55,6 +55,7 @@ _PAGE_OF_ROWS: Final = 4096
 _OUTPUT_LIMIT: Final = 1 << 16
 _MOST_READ: Final = 1 << 20
 _MOST_BIRTHS: Final = 1 << 16
+_MOST_FOLLOWED: Final = 128
 _MOST_STEPS: Final = 10_000
 _STEP_MOMENT: Final = 0.2
 
@@ -133,8 +134,10 @@ class PerfBackend(Backend):
         self._target = target
         self._asked = asked
         self._sideband = Sideband(children=asked.children)
-        self._sideband.follow(target.threads())
-        for tid in target.threads():
+        threads = target.threads()
+        # With very many threads the descriptors are for the watches: what the others map is read from /proc then.
+        self._sideband.follow(threads if len(threads) <= _MOST_FOLLOWED else (target.pid,))
+        for tid in threads:
             self._capture.named(tid, target.comm(tid))
         self._culprits = Culprits(self._code, target.program, self._capture.layout.registers)
         self._stacks = StackTable(asked.stacks)
