@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import signal
 import stat
+import struct
+import time
 from typing import Final
 
 from backends.base import HwbpError, Launch
@@ -23,6 +26,10 @@ from backends.perf.tracer import Tracer
 __all__ = ["Target", "attach", "launch"]
 
 _SHELL_NOT_FOUND: Final = 127
+_REAPED_WITHIN: Final = 0.2
+_INFO_EXIT: Final = 1 << 3
+_INFO_SIZE: Final = 64  # PIDFD_INFO_SIZE_VER0; exit_code is its last member
+_GET_INFO: Final = 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11
 
 
 class Target:
@@ -38,6 +45,7 @@ class Target:
         self.child = child
         self.exit_status: int | None = None
         self.ended = False
+        self._seen_to_end = 0.0
         self.tracer = Tracer(self)
         self._memory: int | None = None
         self._pidfd = os.pidfd_open(pid)
@@ -80,8 +88,16 @@ class Target:
                     if news is not None and news.exit is not None:
                         self.end(news.exit)
             elif _readable(self._pidfd):
-                self.end(None)
+                self._ended_elsewhere()
         return not self.ended
+
+    def _ended_elsewhere(self) -> None:
+        """Its parent reaps it, and the kernel tells others how it ended only after that: wait a moment for it."""
+        now = time.monotonic()
+        self._seen_to_end = self._seen_to_end or now
+        status = _exit_status(self._pidfd)
+        if status is not None or now - self._seen_to_end > _REAPED_WITHIN:
+            self.end(status)
 
     def end(self, status: int | None) -> None:
         """It is gone."""
@@ -103,6 +119,23 @@ class Target:
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _exit_status(pidfd: int) -> int | None:
+    """How a process that has been reaped ended: PIDFD_GET_INFO with PIDFD_INFO_EXIT (Linux 6.15, include/uapi/linux/pidfd.h).
+
+    0-255, -N for a signal, None where it is not known or the kernel does not tell.
+    """
+    request = struct.pack("<Q", _INFO_EXIT).ljust(_INFO_SIZE, b"\0")
+    try:
+        answer = fcntl.ioctl(pidfd, _GET_INFO, request)
+    except OSError:
+        return None
+    mask: int = struct.unpack_from("<Q", answer)[0]
+    code: int = struct.unpack_from("<i", answer, _INFO_SIZE - 4)[0]
+    if not mask & _INFO_EXIT:
+        return None
+    return -(code & 0x7F) if code & 0x7F else code >> 8 & 0xFF
 
 
 def _readable(fd: int) -> bool:

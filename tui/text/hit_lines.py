@@ -189,7 +189,11 @@ class TextLines(HitLines):
     def summary(self, facts: dict[str, Any]) -> str:
         status = facts["exit_status"]
         if status is None:
-            ended = "the program had not ended"
+            ended = (
+                "how the program ended is not known"
+                if self.session.view.state == "exited"
+                else "the program had not ended"
+            )
         elif status < 0:
             ended = f"the program died by signal {-status}"
         else:
