@@ -108,7 +108,7 @@ def read_unit(sections: Any, offset: int) -> LineUnit:
     rows: list[tuple[int, int, int, int, int]] = []
     try:
         _run(header, Reader(sections["line"], header.start, header.end), rows)
-    except ValueError:
+    except (ValueError, IndexError):
         rows.clear()
     return _sorted(header.files, rows)
 
@@ -237,54 +237,73 @@ def _form(sections: Any, reader: Reader, form: int, word: int) -> bytes | int | 
 
 def _run(header: _Header, reader: Reader, rows: list[tuple[int, int, int, int, int]]) -> None:
     """The state machine of DWARF 5 section 6.2.5. Appends (address, line, file, flags, column)."""
-    data, end = reader.data, reader.end
+    data, at, end = reader.data, reader.at, reader.end
     base, span, first = header.line_base, header.line_range, header.opcode_base
     minimum = header.minimum
     constant = (255 - first) // span * minimum
     address, line, file, column, statement = 0, 1, 1, 0, IS_STMT if header.default_is_stmt else 0
     begin = 0  # first row of this sequence
-    while reader.at < end:
-        opcode = data[reader.at]
-        reader.at += 1
+    append = rows.append
+    while at < end:
+        opcode = data[at]
+        at += 1
         if opcode >= first:
             opcode -= first
             address = address + opcode // span * minimum & MASK
             line += base + opcode % span
-            rows.append((address, line & 0xFFFFFFFF, file, statement, column))
+            append((address, line & 0xFFFFFFFF, file, statement, column))
         elif opcode == 1:
-            rows.append((address, line & 0xFFFFFFFF, file, statement, column))
+            append((address, line & 0xFFFFFFFF, file, statement, column))
+        elif opcode == 5:
+            column = data[at]
+            at += 1
+            if column >= 0x80:  # most numbers are of one byte: those are read here
+                reader.at = at - 1
+                column, at = min(reader.uleb(), 0xFFFFFFFF), reader.at
+        elif opcode == 3:
+            more = data[at]
+            at += 1
+            if more >= 0x80:
+                reader.at = at - 1
+                line, at = line + reader.sleb(), reader.at
+            else:
+                line += more - 0x80 if more & 0x40 else more
+        elif opcode == 6:
+            statement ^= IS_STMT
+        elif opcode == 2:
+            more = data[at]
+            at += 1
+            if more >= 0x80:
+                reader.at = at - 1
+                more, at = reader.uleb(), reader.at
+            address = address + more * minimum & MASK
         elif opcode == 0:
+            reader.at = at
             size = reader.uleb()
-            stop = reader.at + size
+            at = reader.at + size
             code = reader.number(1) if size else 0
             if code == 1:
-                rows.append((address, line & 0xFFFFFFFF, file, END, 0))
+                append((address, line & 0xFFFFFFFF, file, END, 0))
                 if rows[begin][0] == 0:  # a function that the linker dropped
                     del rows[begin:]
                 begin = len(rows)
                 address, line, file, column, statement = 0, 1, 1, 0, IS_STMT if header.default_is_stmt else 0
             elif code == 2:
                 address = reader.number(min(size - 1, 8))
-            if stop > end:
-                raise ValueError("beyond the end")
-            reader.at = stop
-        elif opcode == 2:
-            address = address + reader.uleb() * minimum & MASK
-        elif opcode == 3:
-            line += reader.sleb()
-        elif opcode == 4:
-            file = min(reader.uleb(), 0xFFFFFFFF)
-        elif opcode == 5:
-            column = min(reader.uleb(), 0xFFFFFFFF)
-        elif opcode == 6:
-            statement ^= IS_STMT
         elif opcode == 8:
             address = address + constant & MASK
-        elif opcode == 9:
-            address = address + reader.number(2) & MASK
-        elif opcode not in (7, 10, 11):  # isa and unknown ones: skip their operands
-            for _ in range(header.lengths[opcode - 1]):
-                reader.uleb()
+        else:
+            reader.at = at
+            if opcode == 4:
+                file = min(reader.uleb(), 0xFFFFFFFF)
+            elif opcode == 9:
+                address = address + reader.number(2) & MASK
+            elif opcode not in (7, 10, 11):  # isa and unknown ones: skip their operands
+                for _ in range(header.lengths[opcode - 1]):
+                    reader.uleb()
+            at = reader.at
+        if at > end:
+            raise ValueError("beyond the end")
         if len(rows) > ROWS_LIMIT:
             raise ValueError("too many rows")
     del rows[begin:]
