@@ -15,7 +15,8 @@ from backends.base import Register
 from backends.emulated.bare import state as at
 from backends.emulated.bare.code import CodeCache, Instruction
 from backends.emulated.bare.exceptions import Exceptions
-from backends.emulated.bare.faults import DE, GP, PF, GeneralDetect, GuestFault, MachineEnds
+from backends.emulated.bare.faults import DE, PF, GeneralDetect, GuestFault, MachineEnds
+from backends.emulated.bare.memory import GuestMemory
 from backends.emulated.bare.ports import Ports
 from backends.emulated.bare.privileged import run_ours
 from backends.emulated.bare.recorder import Recorder
@@ -28,12 +29,11 @@ from backends.model import Stop
 
 __all__ = ["BareCpu"]
 
-_CANONICAL = (0, 0x1FFFF)
 _PAGE = 4096
 _SLOW_FLAGS = TF | RF
 
 
-class BareCpu:
+class BareCpu(GuestMemory):
     """Runs one bare program. After `run` or `step`, `stop` says why the CPU stands still, None if the budget was all.
 
     `instructions` counts finished ones, an element of a `rep` being none. `changed_dr7` are the bits that the last write
@@ -49,7 +49,7 @@ class BareCpu:
         self.unit.cr4 = self.state.control[4]
         self.code = CodeCache(engine)
         self.ports = ports
-        self.recorder = Recorder(self.unit, capture, self._peek)
+        self.recorder = Recorder(self.unit, capture, self.peek)
         self.exceptions = Exceptions(self)
         self.on_arm: Callable[[], None] = lambda: None
         self.stop: Stop | None = None
@@ -92,64 +92,6 @@ class BareCpu:
         if not ended:
             self.state.flags |= RF
 
-    # -- memory, as instructions of ours see it
-
-    def _peek(self, address: int, size: int) -> bytes:
-        try:
-            return self.engine.read(address, size)
-        except EngineError:
-            return bytes(size)  # a slot over nothing: the access to it is about to fault
-
-    def check(self, address: int, size: int, prot: int) -> None:
-        """OSError where the access would fault (what `backends.emulated.division` asks)."""
-        try:
-            self.engine.read(address, size)
-        except EngineError as error:
-            raise OSError(14, "fault") from error
-
-    def _fault_at(self, address: int, write: bool) -> GuestFault:
-        if address >> 47 not in _CANONICAL:
-            return GuestFault(GP, 0, why=f"{address:#x} is not canonical")
-        error = (2 if write else 0) | (4 if self.state.cpl == 3 else 0)
-        return GuestFault(PF, error, address=address, why=f"nothing is mapped at {address:#x}")
-
-    def load(self, address: int, size: int) -> int:
-        """A data read: hits slots, and faults."""
-        try:
-            data = self.engine.read(address, size)
-        except (EngineError, OverflowError) as error:
-            raise self._fault_at(address, False) from error
-        self.recorder.note(address, size, 1)
-        return int.from_bytes(data, "little")
-
-    def store(self, address: int, size: int, value: int) -> None:
-        """A data write: hits slots, and faults."""
-        try:
-            self.engine.read(address, size)
-        except (EngineError, OverflowError) as error:
-            raise self._fault_at(address, True) from error
-        self.recorder.note(address, size, 2)
-        self.system_write(address, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
-
-    def system_read(self, address: int, size: int) -> bytes:
-        """A descriptor table or the TSS: no data slot sees that."""
-        try:
-            return self.engine.read(address, size)
-        except (EngineError, OverflowError) as error:
-            raise self._fault_at(address, False) from error
-
-    def system_write(self, address: int, data: bytes) -> None:
-        """Write without a hit. Raises Unsupported over code that has run."""
-        pages = self.code.open_pages(address, len(data))
-        try:
-            if pages and self.code.overlaps(address, len(data)):
-                raise Unsupported(f"code that has already run is being rewritten, at {address:#x}")
-            self.engine.write(address, data)
-        except EngineError as error:
-            raise Unsupported(f"code that has already run is being rewritten, at {address:#x}") from error
-        finally:
-            self.code.close_pages(pages)
-
     def touched_port(self, port: int, size: int) -> None:
         """IN or OUT has happened."""
         self.recorder.note_port(self.unit.io_hits(port, size))
@@ -176,31 +118,6 @@ class BareCpu:
         """CR4.DE decides about DR4, DR5 and I/O slots."""
         self.unit.cr4 = value
         self.unit.rearm()
-
-    def read_msr(self, number: int) -> int:
-        """RDMSR; #GP for one that this CPU has not."""
-        if number == at.TSC:
-            return self.instructions
-        if number in (at.FS_BASE, at.GS_BASE):
-            return self.engine.get("FS_BASE" if number == at.FS_BASE else "GS_BASE")
-        if number not in self.state.msr:
-            raise GuestFault(GP, 0, why=f"there is no MSR {number:#x}")
-        return self.state.msr[number]
-
-    def write_msr(self, number: int, value: int) -> None:
-        """WRMSR; #GP for one that this CPU has not, and for bits it has not."""
-        if number in at.ADDRESSES and value >> 47 not in _CANONICAL:
-            raise GuestFault(GP, 0, why=f"{value:#x} is not canonical")
-        if number in (at.FS_BASE, at.GS_BASE):
-            self.engine.set("FS_BASE" if number == at.FS_BASE else "GS_BASE", value)
-            return
-        if number not in self.state.msr:
-            raise GuestFault(GP, 0, why=f"there is no MSR {number:#x}")
-        if number == at.EFER and (value ^ self.state.msr[number]) & ~1:
-            raise GuestFault(GP, 0, why=f"EFER {value:#x}: only SCE can be changed")
-        if number == at.DEBUGCTL and value & ~at.DEBUGCTL_BTF:
-            raise GuestFault(GP, 0, why=f"DEBUGCTL {value:#x}: only BTF is there")
-        self.state.msr[number] = value
 
     def _armed(self) -> None:
         self.code.stop_before({*self.unit.execute, *self._until})
@@ -438,19 +355,12 @@ class BareCpu:
         """What the engine met, with the address by our own decoder: engines report parts of it, or less."""
         if kind is EventKind.UNMAPPED:
             for address, size, kinds in accesses:
-                if not self._mapped(address, size):
+                if not self.mapped(address, size):
                     page_end = address - address % -_PAGE
-                    starts_well = page_end < address + size and self._mapped(address, page_end - address)
-                    return self._fault_at(page_end if starts_well else address, bool(kinds & 2))
+                    starts_well = page_end < address + size and self.mapped(address, page_end - address)
+                    return self.fault_at(page_end if starts_well else address, bool(kinds & 2))
         if kind is EventKind.DIVIDE:
             return GuestFault(DE, why="division by zero")
         if kind in (EventKind.REWRITTEN, EventKind.DENIED):
             raise Unsupported("code that has already run is being rewritten")
         raise Unsupported("the engine lacks this instruction")  # what is undefined was told by the decoder
-
-    def _mapped(self, address: int, size: int) -> bool:
-        try:
-            self.engine.read(address, size)
-        except EngineError:
-            return False
-        return True
