@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 from symbols.elf import ElfImage
@@ -110,12 +112,12 @@ def bochs_output(program: Path, folder: Path, seconds: float = 60) -> str:
 
 
 def _until_end(process: subprocess.Popen[bytes], seconds: float) -> str:
-    import time
-
     assert process.stdout is not None
     deadline, text = time.monotonic() + seconds, b""
     try:
-        while b"\nend\n" not in text and time.monotonic() < deadline:
+        while b"\nend\n" not in text and (left := deadline - time.monotonic()) > 0:
+            if not select.select([process.stdout], [], [], left)[0]:
+                break
             chunk = os.read(process.stdout.fileno(), 65536)
             if not chunk:
                 break
