@@ -16,6 +16,7 @@ from backends.emulated.kernel.kvm import DebugExit, GuestDebugException
 from backends.emulated.kernel.registers import RegisterFile
 from backends.emulated.kernel.tasks import CLONE_CLEAR_SIGHAND, CLONE_THREAD, CLONE_VM, Task
 from backends.emulated.kernel.wprobe import WprobeError
+from backends.emulated.kernel.wprobe_triggers import TriggerError
 
 DATA = 0x601000
 JIFFIES = KERNEL_SYMBOLS["jiffies"]
@@ -663,6 +664,68 @@ class TestWprobe:
         bench.kernel.ptrace.poke(bench.task, 0, DATA)
         bench.kernel.ptrace.poke(bench.task, 1, DATA)
         assert bench.errno(bench.kernel.ptrace.poke, bench.task, 2, DATA) == "ENOSPC"
+
+
+class TestWprobeTriggers:
+    """trigger/trigger-wprobe.tc and trigger-wprobe-syntax-errors.tc (linux-next); modelled from source."""
+
+    @pytest.fixture
+    def armed(self, bench: Bench) -> Bench:
+        bench.kernel.wprobe.write("w:watch rw@-1:8 address=$addr value=$value")
+        return bench
+
+    def test_an_event_arms_it_and_another_disarms_it(self, armed: Bench) -> None:
+        triggers, wprobe = armed.kernel.triggers, armed.kernel.wprobe
+        triggers.write("fprobes/arm", "set_wprobe:watch:address")
+        triggers.write("fprobes/disarm", "clear_wprobe:watch:address")
+        assert armed.kernel.layer.free(0) == armed.kernel.layer.free(1) == 3
+        assert armed.access(JIFFIES, 8, "w", user=False) is None
+        triggers.fire("fprobes/arm", {"address": JIFFIES})
+        triggers.fire("fprobes/arm", {"address": JIFFIES + 64})  # armed already: nothing happens
+        armed.access(JIFFIES, 8, "w", user=False)
+        assert len(wprobe.trace()) == 1
+        triggers.fire("fprobes/disarm", {"address": JIFFIES + 8})
+        assert triggers.armed == {"watch": JIFFIES}
+        triggers.fire("fprobes/disarm", {"address": JIFFIES})
+        assert armed.access(JIFFIES, 8, "w", user=False) is None
+        triggers.write("fprobes/arm", "!set_wprobe:watch:address")
+        assert armed.kernel.layer.free(0) == 3
+        triggers.write("fprobes/disarm", "!clear_wprobe:watch:address")
+        assert armed.kernel.layer.free(0) == 4
+        assert triggers.listing() == ()
+
+    @pytest.mark.parametrize(
+        ("line", "word"),
+        [
+            ("set_wprobe:nosuch:address", "WPROBE_NOT_FOUND"),
+            ("set_wprobe::address", "WPROBE_NOT_FOUND"),
+            ("set_wprobe:watch", "WPROBE_NEED_FIELD"),
+            ("set_wprobe:watch:nosuch", "NO_EVENT_FIELD"),
+        ],
+    )
+    def test_syntax_errors(self, armed: Bench, line: str, word: str) -> None:
+        with pytest.raises(TriggerError) as caught:
+            armed.kernel.triggers.write("fprobes/arm", line)
+        assert caught.value.word == word
+
+    def test_other_refusals(self, armed: Bench) -> None:
+        write = armed.kernel.triggers.write
+        armed.kernel.wprobe.write("w:busy w@jiffies")
+        armed.kernel.wprobe.enable("busy")
+        assert armed.errno(write, "fprobes/arm", "set_wprobe:busy:address") == "EBUSY"
+        assert armed.errno(write, "fprobes/arm", "set_wprobe:watch:size") == "ENOEXEC"
+        assert armed.errno(write, "kprobes/p_probe", "set_wprobe:watch:arg1") == "EOPNOTSUPP"
+        write("fprobes/arm", "set_wprobe:watch:address+8")
+        assert armed.errno(write, "fprobes/arm", "set_wprobe:watch:address+8") == "EEXIST"
+
+    def test_a_set_in_an_nmi_or_with_a_bad_address_is_missed(self, armed: Bench) -> None:
+        triggers = armed.kernel.triggers
+        triggers.write("fprobes/arm", "set_wprobe:watch:address")
+        triggers.fire("fprobes/arm", {"address": 0x1000})
+        armed.kernel.enter(0, "nmi")
+        triggers.fire("fprobes/arm", {"address": JIFFIES})
+        armed.kernel.leave(0)
+        assert (triggers.missed, triggers.armed) == (2, {})
 
 
 def test_no_breakpoint_hits_inside_an_nmi(bench: Bench) -> None:

@@ -38,6 +38,7 @@ from backends.emulated.kernel.scheduling import Scheduler, overflows
 from backends.emulated.kernel.slots import HwBreakpointLayer
 from backends.emulated.kernel.tasks import CLONE_THREAD, CLONE_VM, Siginfo, Task, TaskKind, TaskTable
 from backends.emulated.kernel.wprobe import Wprobes
+from backends.emulated.kernel.wprobe_triggers import Triggers
 
 __all__ = ["KERNEL_SYMBOLS", "Kernel"]
 
@@ -91,6 +92,7 @@ class Kernel:
         self.symbols: dict[str, int] = dict(KERNEL_SYMBOLS)
         self.ksym = KsymTracer(self, self.symbols.get)
         self.wprobe = Wprobes(self, self.symbols.get)
+        self.triggers = Triggers(self, self.wprobe)
 
     def configure(self, config: KernelConfig) -> None:
         """Be another kernel (EBUSY while anybody holds a slot or kgdb is set up: books cannot change hands)."""

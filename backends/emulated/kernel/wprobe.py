@@ -170,13 +170,20 @@ class Wprobes:
             raise HwbpError(f"wprobe {name} is enabled", errno="EBUSY", remedy="disable it first")
         self._probes.remove(probe)
 
-    def enable(self, name: str, caller: Task | None = None) -> None:
-        """`echo 1 > events/GROUP/EVENT/enable`: now the slots are taken (ENOSPC; EINVAL for r, which x86 lacks)."""
+    def enable(self, name: str, caller: Task | None = None, *, address: int | None = None) -> None:
+        """`echo 1 > events/GROUP/EVENT/enable`: now the slots are taken (ENOSPC; EINVAL for r, which x86 lacks).
+
+        `address` is where it points first, where that is not its own: a trigger's.
+        """
         probe = self.find(name)
         if probe.enabled:
             return
         attr = Attr(
-            sample_period=1, flags=_PINNED, bp_type=probe.type, bp_addr=probe.address, bp_len=probe.length
+            sample_period=1,
+            flags=_PINNED,
+            bp_type=probe.type,
+            bp_addr=probe.address if address is None else address,
+            bp_len=probe.length,
         )
         owner = Owner("ftrace", comm=f"{probe.group}/{probe.name}")
         probe.events = register_wide(self._kernel, attr, owner, caller, self._hit(probe), probe.where)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from backends.base import HwbpError
+from backends.emulated.kernel.wprobe_triggers import EVENTS
 from backends.emulated.owner_words.reading import ROWS, Lines, Reading
 
 __all__ = ["FtraceWords"]
@@ -39,3 +41,26 @@ class FtraceWords(Reading):
 
     def do_ksym_trace(self) -> Lines:
         yield from self._kernel.ksym.trace()[-ROWS:]
+
+    def do_trigger(self, event: str = "", *line: str) -> Lines:
+        triggers = self._kernel.triggers
+        if event:
+            triggers.write(event, " ".join(line), self._opener)
+        yield from triggers.listing() or ("no triggers",)
+
+    def do_fire(self, event: str, *values: str) -> Lines:
+        """FIELD=ADDRESS for each field that matters; it happens on CPU 0."""
+        fields = EVENTS.get(event)
+        if fields is None:
+            raise HwbpError(f"no event {event!r}", errno="ENOENT", remedy=f"there is {', '.join(EVENTS)}")
+        said: dict[str, int] = {}
+        for value in values:
+            name, sign, where = value.partition("=")
+            if not sign or name not in fields:
+                raise HwbpError(f"{value!r}: FIELD=ADDRESS, fields are {', '.join(fields)}", errno="EINVAL")
+            said[name] = self._address(where)
+        self._kernel.triggers.fire(event, said)
+        armed = self._kernel.triggers.armed
+        yield from (f"{name} watches {address:#x}" for name, address in armed.items())
+        if not armed:
+            yield f"no wprobe is armed, {self._kernel.triggers.missed} missed"

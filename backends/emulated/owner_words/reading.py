@@ -68,7 +68,8 @@ class Reading:
         if not colon:
             rest, kind_ = text, kind
         if kind_ not in ("w", "rw", "x"):
-            raise HwbpError(f"type {kind_!r}: w, rw or x", errno="EINVAL")
+            remedy = "x86 cannot watch reads alone: use rw" if kind_ == "r" else ""
+            raise HwbpError(f"type {kind_!r}: w, rw or x", errno="EINVAL", remedy=remedy)
         where, slash, size = rest.partition("/")
         length = number(size, "a length", 4096) if slash else (1 if kind_ == "x" else 8)
         return self._address(where), length, kind_  # type: ignore[return-value]

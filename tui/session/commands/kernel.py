@@ -300,6 +300,21 @@ COMMANDS = (
         "Its slots are free again. Example: ftrace disable my_probe",
         least=1,
     ),
+    _command(
+        "ftrace trigger",
+        "[EVENT LINE]",
+        "let an event point a wprobe, or list what does",
+        "LINE is set_wprobe:NAME:FIELD[+|-N] or clear_wprobe:NAME[:FIELD[+|-N]], with ! in front to remove it. The wprobe holds its\n"
+        "slots from then on. Events: fprobes/arm, fprobes/disarm, kmem/kfree, sched/sched_switch, kprobes/p_probe.\n"
+        "Example: ftrace trigger fprobes/arm set_wprobe:my_probe:address",
+    ),
+    _command(
+        "ftrace fire",
+        "EVENT [FIELD=ADDRESS]...",
+        "the event happens, on CPU 0",
+        "Example: ftrace fire fprobes/arm address=jiffies",
+        least=1,
+    ),
     _command("ftrace trace", "", "what wprobes recorded", "Example: ftrace trace"),
     _command(
         "ftrace current_tracer",
