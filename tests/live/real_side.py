@@ -18,7 +18,7 @@ from backends import dr
 from backends.emulated.kernel.attr import Attr
 from tests.live.steps import MAPPED_SAMPLES, TASKS
 
-__all__ = ["CPU", "Real", "Unavailable", "attr_of", "slots_are_free"]
+__all__ = ["CPU", "Real", "Unavailable", "attr_of", "open_event", "slots_are_free"]
 
 CPU: Final = 1 if (os.cpu_count() or 1) > 1 else 0
 """Where every task of a sequence runs."""
@@ -62,7 +62,8 @@ def attr_of(wish: dict[str, int]) -> bytes:
     return Attr(**wish).pack().ljust(max(wish["size"], 136), b"\0")
 
 
-def _open(attr: bytes, pid: int, cpu: int, group: int, flags: int) -> int:
+def open_event(attr: bytes, pid: int, cpu: int, group: int = -1, flags: int = 0) -> int:
+    """perf_event_open: a descriptor, or -1 with errno set."""
     buffer = ctypes.create_string_buffer(attr, len(attr))
     ctypes.set_errno(0)
     result: int = _LIBC.syscall(_PERF_EVENT_OPEN, buffer, pid, cpu, group, flags)
@@ -77,7 +78,7 @@ def slots_are_free(pid: int, wide: bool) -> bool:
     try:
         for pid_, cpu in places:
             for _ in range(4):
-                fd = _open(attr, pid_, cpu, -1, 0)
+                fd = open_event(attr, pid_, cpu)
                 if fd < 0:
                     return False
                 fds.append(fd)
@@ -228,7 +229,7 @@ class Real:
                 return ("skip",)
             pid = chosen.tid
         group = self.fds[leader % len(self.fds)][0] if leader >= 0 and self.fds else -1
-        fd = _open(attr_of(wish), pid, cpu, group, flags)
+        fd = open_event(attr_of(wish), pid, cpu, group, flags)
         if fd < 0:
             return _errno()
         attr = Attr(**wish)
