@@ -12,7 +12,18 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.bench import bare, culprits, first_picture, front_end, hits, live, memory, names, quiet
+from tests.bench import (
+    bare,
+    culprits,
+    first_picture,
+    front_end,
+    hits,
+    live,
+    memory,
+    names,
+    quiet,
+    requests,
+)
 from tests.bench.programs import Built, Missing, building
 from tests.bench.report import Report, machine, print_table, skipped
 
@@ -20,6 +31,7 @@ _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
     "quiet": quiet.bench,
     "hits": hits.bench,
     "bare": bare.bench,
+    "requests": requests.bench,
     "live": live.bench,
     "culprits": culprits.bench,
     "first-picture": first_picture.bench,
