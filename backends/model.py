@@ -261,6 +261,7 @@ class Frame:
 @dataclass(frozen=True, slots=True)
 class MachineView:
     """The whole state of a machine at one moment. `generation` grows with every change worth a new picture.
+    `blind_ns` is how long the rate guard kept the watches disarmed: totals are lower bounds where it is not 0.
 
     `debug_exceptions` are the last few #DB of a bare machine, None where a kernel takes them.
     """
@@ -287,3 +288,4 @@ class MachineView:
     comms: tuple[str, ...] = field(default=())
     debug_exceptions: tuple[DebugException, ...] | None = None
     can: Abilities = Abilities()
+    blind_ns: int = 0

@@ -210,6 +210,7 @@ def _launch(program: Sequence[str], options: SimpleNamespace, **more: Any) -> La
         allow=tuple(dict.fromkeys(getattr(options, "allow", []))),
         children=getattr(options, "children", False),
         kernel=getattr(options, "kernel", False),
+        guard=getattr(options, "guard", False),
         **more,
     )
 
@@ -221,6 +222,7 @@ def _attach_to(options: SimpleNamespace, **more: Any) -> Attach:
         pid=options.pid,
         children=getattr(options, "children", False),
         kernel=getattr(options, "kernel", False),
+        guard=getattr(options, "guard", False),
         **more,
     )
 

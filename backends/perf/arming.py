@@ -201,6 +201,16 @@ class Arming:
             with contextlib.suppress(OSError):
                 carrier.enable(on)
 
+    def switch(self, on: bool) -> None:
+        """Disarm those that are enabled for a while, or arm them again: they stay enabled as far as anybody is told.
+
+        Those that stop the program stay armed: they wait for it after each hit.
+        """
+        for carrier in self.carriers:
+            if carrier.enabled and not carrier.request.stop:
+                for fd in carrier.each():
+                    (events.enable if on else events.disable)(fd)
+
     def drop(self, carrier: Carrier) -> None:
         """Close one: its slots are free."""
         self._capture.forget(carrier)

@@ -28,6 +28,7 @@ from backends.perf.arming import Arming
 from backends.perf.capture import Capture, Carrier
 from backends.perf.control import Control
 from backends.perf.culprits import Culprits
+from backends.perf.guard import Guard
 from backends.perf.loading import Loading
 from backends.perf.output import CapturedOutput
 from backends.perf.process import read_memory
@@ -88,6 +89,7 @@ class PerfBackend(Backend):
         self._births: dict[int, Started] = {}
         self._refusals: list[Refusal] = []
         self._refused = 0
+        self._guard: Guard | None = None
         self._actors = Actors()
         self._registers = Registers()
         self._last_stop: dict[int, tuple[int, int]] = {}
@@ -144,6 +146,7 @@ class PerfBackend(Backend):
         self._recorder = Recorder(self._writer, self._culprits, self._stacks)
         self._arming = Arming(target, self._capture, self._born, children=asked.children, kernel=asked.kernel)
         self._control = Control(target, self._arming)
+        self._guard = Guard(self._arming.switch, time.monotonic_ns()) if asked.guard else None
         if asked.lossless:
             self._writer.header(flow=1)
         self._read_mappings()
@@ -181,13 +184,15 @@ class PerfBackend(Backend):
         taken = self._drain(everything=not alive)
         if alive:
             self._look_for_stops()
+            if self._guard is not None and self._state == "running":
+                self._guard.look(self._writer.head, time.monotonic_ns())
         if not alive and self._state != "exited":
             if self._capture_waits():  # a reader with flow is behind: the end is told after its hits
                 return _IDLE_PAUSE
             self._ended()
         if taken or self._output.moved():
             self._publish()
-        return _FLOOD_PAUSE if taken > _FLOOD else _IDLE_PAUSE
+        return _FLOOD_PAUSE if taken > _FLOOD and self._guard is None else _IDLE_PAUSE
 
     def _hear(self) -> None:
         """Mappings and execs, before the hits that came after them."""
@@ -650,6 +655,7 @@ class PerfBackend(Backend):
                 ptrace=self._is_scene,
                 why_not="nobody in user space can write a live machine's debug registers by hand",
             ),
+            blind_ns=self._guard.blind_ns(time.monotonic_ns()) if self._guard is not None else 0,
         )
 
 

@@ -106,3 +106,13 @@ def test_every_hit_of_a_flood_can_be_printed(program: str, way: str, tmp_path: P
     with out.open("rb") as file:
         lines = sum(1 for _ in file)
     assert lines == said + 2
+
+
+@pytest.mark.root
+def test_the_guard_lets_a_flooded_program_get_on(program: str, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    done = trace("bpf", ["first"], "--guard", "--", program, "1.5", str(note))
+    assert 0.3 < done.summary["blind_s"] < 3
+    said = int(note.read_text().split()[0])
+    assert len(done.hits) < said / 10
+    assert done.summary["lost"] == 0

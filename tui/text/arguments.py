@@ -136,6 +136,12 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel", action="store_true", default=argparse.SUPPRESS, help="live: hits in kernel mode too"
     )
+    parser.add_argument(
+        "--guard",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="live: disarm for part of the time what hits without pause",
+    )
     for name in NOT_BUILT:
         parser.add_argument(
             f"--{name}", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS

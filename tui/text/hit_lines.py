@@ -200,4 +200,5 @@ class TextLines(HitLines):
             ended = f"exit status {status}"
         lost = "unknown" if facts["lost"] is None else facts["lost"]
         ran = f", {facts['instructions']} instructions" if facts.get("instructions") is not None else ""
-        return f"{facts['hits']} hits, {lost} lost, {facts['duration_s']:.3f} s, {ended}{ran}"
+        blind = f", {facts['blind_s']} s of it unwatched: at least" if "blind_s" in facts else ""
+        return f"{facts['hits']} hits, {lost} lost, {facts['duration_s']:.3f} s{blind}, {ended}{ran}"

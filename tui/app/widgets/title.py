@@ -41,6 +41,8 @@ class TitleBar(Panel):
                 line.add(f" {view.tasks[0].pid}", ink.bar)
             line.add("  ", ink.bar)
         figures = f"{rate(scene.total_rate()):>5} hits/s   lost {count(view.lost) if view else '?'}"
+        if view is not None and view.blind_ns:
+            figures = f"{view.blind_ns / 1e9:.1f} s unwatched   {figures}"
         if width >= 100:
             figures += f"   {scene.fps} fps"
         room = line.room - len(figures) - 2
