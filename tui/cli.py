@@ -161,8 +161,12 @@ def _bare(options: SimpleNamespace, program: list[str] | None, word: str) -> lis
     """The program that was named, also without `--` where `--bare` allows that; the built-in one where none was."""
     named = getattr(options, "bare_program", None)
     if getattr(options, "bare", False):
-        if getattr(options, "backend", "emulated") != "emulated":
+        if (getattr(options, "backend", None) or "emulated") != "emulated":
             raise CommandLineError("--bare is a mode of the emulated machine")
+        if getattr(options, "pid", None) is not None or word == "demo":
+            raise CommandLineError(
+                f"{word} has no bare mode: --bare runs a program from its first instruction"
+            )
         if getattr(options, "watch", []):
             raise CommandLineError(
                 "-w has no place in bare mode: the debug registers belong to the program, and what it watches is shown"
@@ -286,8 +290,9 @@ def _plain(options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "")
     watches = _watches(options)
     _needs_terminal("")
+    bare = _bare(options, None, "")
     spawned = _start_machine(options)
-    launch, suggested = _builtin("counter", options)
+    launch, suggested = _builtin("selfdebug" if bare else "counter", options)
     return _app(_session(launch, watches or suggested, spawned), options, startup=("continue",))
 
 
@@ -305,6 +310,7 @@ def _demo(options: SimpleNamespace, program: list[str] | None) -> int:
     from tui.session.demos import DEMOS, find_demo
 
     _no_program(program, "demo")
+    _bare(options, None, "demo")
     if options.list:
         from tui.text.output import print_lines
 
@@ -326,6 +332,7 @@ def _app(open_session: Callable[[], Session], options: SimpleNamespace, **more: 
 
 def _attach(options: SimpleNamespace, program: list[str] | None) -> int:
     _no_program(program, "attach")
+    _bare(options, None, "attach")
     watches = _watches(options)
     _needs_terminal("attach")
     spawned = _start_machine(options)

@@ -274,6 +274,9 @@ def test_info_db_says_where_it_is_kept() -> None:
         (["trace", "--bare", "--backend", "perf", str(FOLDER / "kut")], 2, "mode of the emulated machine"),
         (["trace", "--bare", str(FOLDER / "kut"), "--", "x"], 2, "two programs"),
         (["trace", str(FOLDER / "kut")], 2, "a program comes after --"),
+        (["trace", "--bare", "-p", "1"], 2, "has no bare mode"),
+        (["attach", "1", "--bare"], 2, "has no bare mode"),
+        (["--bare", "demo"], 2, "has no bare mode"),
         (["trace", "--bare", "--", str(FOLDER / "kut"), "x"], 1, "a bare program takes no arguments"),
     ],
 )
