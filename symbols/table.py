@@ -46,7 +46,8 @@ SHN_ABS = 0xFFF1
 OVERLAP = 32  # symbols looked back through for one that covers the address
 TABLE_LIMIT = 1 << 28  # bytes
 EMBEDDED_LIMIT = 1 << 26  # bytes
-MANGLED_LIMIT = 1 << 19  # names that are demangled to find one by its source form
+NAME_LIMIT = 1024
+MANGLED_LIMIT = 1 << 15  # names that are demangled to find one by its source form
 SMALL = 1 << 17  # bytes of a table that is looked through row by row, without numpy
 
 
@@ -241,23 +242,32 @@ class SymbolTable:
         return list(found.values())
 
     def find_source(self, name: str) -> list[Symbol]:
-        """Every symbol whose name in the source is this: whole (`ns::f(int)`), or without its parameters (`ns::f`)."""
-        return [symbol for raw in self._source_names.get(name, ()) for symbol in self.find(raw)]
+        """Every symbol whose name in the source is this: whole (`ns::f(int)`), or without its parameters (`ns::f`).
 
-    @cached_property
-    def _source_names(self) -> dict[str, list[str]]:
+        Mangled names hold each identifier behind its length (Itanium ABI 5.1.2, Rust RFC 2603), so only those that
+        hold the last one are demangled.
+        """
         from symbols.demangle import demangle, is_mangled
 
-        found: dict[str, list[str]] = {}
+        last = re.search(r"([^\W\d]\w*)(?:<.*>)?$", without_parameters(name), re.DOTALL)
+        if last is None or len(name) > NAME_LIMIT:
+            return []
+        raw = last[1].encode("utf-8", "surrogateescape")
+        needle = re.compile(rb"%d_?%s" % (len(raw), re.escape(raw)))
+        found: dict[str, None] = {}
         for part in self._parts:
-            for offset in np.unique(part.rows["name"])[:MANGLED_LIMIT].tolist():
-                raw = part.names.at(offset)
-                if is_mangled(raw) and (source := demangle(raw)) != raw:
-                    for text in {source, without_parameters(source)}:
-                        known = found.setdefault(text, [])
-                        if raw not in known:
-                            known.append(raw)
-        return found
+            data = part.names.data
+            starts = {data.rfind(b"\0", 0, match.start()) + 1 for match in needle.finditer(data)}
+            for offset in sorted(starts)[:MANGLED_LIMIT]:
+                mangled = part.names.at(offset)
+                if is_mangled(mangled):
+                    source = demangle(mangled)
+                    plain = without_parameters(source)
+                    if name in (source, plain) or plain.endswith(
+                        f" {name}"
+                    ):  # behind a template's return type
+                        found[mangled] = None
+        return [symbol for each in found for symbol in self.find(each)]
 
     def at(self, vaddr: int) -> tuple[Symbol, int] | None:
         """The symbol that covers an address and the offset in it.
