@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual import on
-from textual.app import App
 from textual.widgets import Input
 
 from backends import dr
+from tui.app.keyboard import Keyboard
+from tui.app.palette import Palette
 from tui.app.themes import DARK, LIGHT
 from tui.app.widgets.command_line import CommandLine
 from tui.app.widgets.message import Note
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Actions"]
 
 
-class Actions(App[int], inherit_bindings=False):
+class Actions(Keyboard, inherit_bindings=False):
     """The half of the app that keys reach; `HwbpApp` is the other."""
 
     scene: Scene
@@ -44,7 +45,6 @@ class Actions(App[int], inherit_bindings=False):
     hits: HitsPanel
     narration: NarrationPanel
     detail: DetailPanel
-    command_line: CommandLine
     command_bar: Horizontal
     preview: Preview
 
@@ -54,6 +54,10 @@ class Actions(App[int], inherit_bindings=False):
 
     def tell(self, note: Note) -> None:
         """Put something on the message line."""
+        raise NotImplementedError
+
+    def show_late_answers(self) -> None:
+        """Show the answers that would have taken the keyboard from somebody who was typing."""
         raise NotImplementedError
 
     def replay(self) -> None:
@@ -185,31 +189,34 @@ class Actions(App[int], inherit_bindings=False):
     # The command line
 
     def open_command_line(self, text: str = "") -> None:
-        """Open it with a text in it."""
+        """Open it with a text in it, on the main screen. The next key goes there already."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
         self.command_line.open(text)
         self.command_bar.display = True
         self.command_line.can_focus = True
-        self.command_line.focus()
+        self.screen.set_focus(self.command_line)
 
     def action_command_line(self) -> None:
-        """The colon."""
+        """The colon; a page that is open makes room."""
         self.open_command_line()
 
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        line = event.value.strip()
-        self._command_closed()
+    def action_submit_command_line(self) -> None:
+        """Enter: run what stands there."""
+        line = self.command_line.value.strip()
+        self.action_close_command_line()
         if line:
             self.command_line.remember(line)
             self.run_line(line)
 
-    @on(CommandLine.Left)
-    def _command_closed(self) -> None:
+    def action_close_command_line(self) -> None:
+        """Escape. Pages that came while something was typed open now."""
         self.command_line.open()
         self.preview.show("")
-        (self.narration if self.demo_active else self.hits).focus()
+        self.command_line.screen.set_focus(self.narration if self.demo_active else self.hits)
         self.command_line.can_focus = False
         self.arrange()
+        self.show_late_answers()
 
     @on(CommandLine.Completing)
     def _completing(self, event: CommandLine.Completing) -> None:
@@ -230,6 +237,11 @@ class Actions(App[int], inherit_bindings=False):
         )
 
     # Around
+
+    def action_command_palette(self) -> None:
+        """Ctrl+P."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def action_help(self) -> None:
         """Help for what has the focus."""
@@ -290,7 +302,6 @@ _MAIN_ONLY = frozenset(
         "switch_slot",
         "toggle_bit",
         "command",
-        "command_line",
         "help",
     }
 )

@@ -28,6 +28,7 @@ from tui.app.machine import Machine
 from tui.app.palette import TableCommands
 from tui.app.panel import Panel
 from tui.app.scene import Scene
+from tui.app.shown import without_del
 from tui.app.widgets.command_line import CommandLine
 from tui.app.widgets.detail import DetailPanel, StackPanel
 from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
@@ -41,6 +42,7 @@ from tui.app.widgets.sites import SitesPanel
 from tui.app.widgets.slots import SlotsPanel
 from tui.app.widgets.small import TooSmall
 from tui.app.widgets.title import TitleBar
+from tui.session.escape import one_line
 
 if TYPE_CHECKING:
     from tui.app.demo import DemoPlayer
@@ -85,7 +87,8 @@ class HwbpApp(Actions, inherit_bindings=False):
     #command { height: 1; }
     Prompt { width: 3; height: 1; }
     Preview { width: 40%; height: 1; }
-    CommandPalette > Vertical { max-width: 110; }
+    CommandPalette > Vertical { max-width: 110; min-width: 24; }
+    CommandPalette CommandList, CommandPalette CommandInput { min-width: 20; }
     CommandPalette SearchIcon { display: none; }
     CommandList:nocolor > .option-list--option-highlighted { text-style: reverse; }
     """
@@ -121,6 +124,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble)
         self.player = self._player(demo) if demo is not None else None
         self.keyed = False
+        self._late: list[tuple[str, Result]] = []
         self._opening = opening
         self._reopen = reopen
         self._startup = tuple(startup)
@@ -242,7 +246,7 @@ class HwbpApp(Actions, inherit_bindings=False):
 
     # The machine
 
-    def _bind_keys(self) -> None:
+    async def _bind_keys(self) -> None:
         """The command table is imported behind the first picture."""
         if self.keyed:
             return
@@ -251,6 +255,7 @@ class HwbpApp(Actions, inherit_bindings=False):
             if entry.where == "app":
                 self.bind(",".join(entry.keys), f"app.{entry.action}", description=entry.summary, show=False)
         self.footer.redraw()
+        await self.take_early_keys()
 
     def _opened(self) -> None:
         if self.player is not None and self.player.active:
@@ -275,8 +280,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.tell(
             Note(
                 "trouble",
-                f"the machine is gone: {message}",
-                remedy=remedy or "what it left can be read; q leaves",
+                f"the machine is gone: {without_del(one_line(message))}",
+                remedy=one_line(remedy) or "what it left can be read; q leaves",
             )
         )
         self._changed()
@@ -351,11 +356,19 @@ class HwbpApp(Actions, inherit_bindings=False):
         from tui.app.screens.reader import Reader
         from tui.app.shown import shown
 
-        if result.ok and len(result.lines) > _SHORT:
+        if result.ok and len(result.lines) > _SHORT and self.where == "command":
+            self._late.append((line, result))
+        elif result.ok and len(result.lines) > _SHORT:
             self.tell(Note("idle", ""))
             self.push_screen(Reader(shown(line), result.lines))
         else:
             self.tell(note_of(line, result))
+
+    def show_late_answers(self) -> None:
+        """Pages that came while something was typed."""
+        late, self._late = self._late, []
+        for line, result in late:
+            self._answer(line, result)
 
     def tell(self, note: Note) -> None:
         """Put something on the message line."""

@@ -70,10 +70,10 @@ def _close(session: Session | None, opening: Future[Session]) -> None:
 def _tell(error: BaseException) -> int:
     """One line on standard error, as every front end does."""
     from backends.base import HwbpError
-    from tui.app.shown import shown
+    from tui.session.escape import one_line
 
     text = error.message if isinstance(error, HwbpError) else f"{type(error).__name__}: {error}"
     if isinstance(error, HwbpError) and error.remedy:
         text = f"{text} ({error.remedy})"
-    print(f"hwbp-tui: error: {shown(text).replace(chr(92) * 2, chr(92))}", file=sys.stderr)
+    print(f"hwbp-tui: error: {one_line(text)}", file=sys.stderr)
     return 1

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.await_complete import AwaitComplete
+from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
 from tui.app.keymap import entries, key_name, needs_argument
@@ -16,7 +17,22 @@ if TYPE_CHECKING:
 
     from tui.app.app import HwbpApp
 
-__all__ = ["TableCommands"]
+__all__ = ["Palette", "TableCommands"]
+
+
+class Palette(CommandPalette):
+    """Textual's, but for keys that come after the one that closed it: they must not close what lies below."""
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Leave, once."""
+        if self.app.screen is not self:
+            return AwaitComplete()
+        return super().dismiss(result)
+
+    def _action_command_list(self, action: str) -> None:
+        """Move in the list, where a line of it is on the screen: `OptionList` counts on one."""
+        if self.query_one(CommandList).scrollable_content_region:
+            super()._action_command_list(action)
 
 
 class TableCommands(Provider):

@@ -19,6 +19,8 @@ HEADING = "\t"
 
 
 _WIDEST = 116
+_NARROWEST = 20
+"""Cells of text. On a narrower screen lines are cut: broken into single letters nobody could read them."""
 
 
 def _broken(text: str, width: int) -> list[str]:
@@ -92,6 +94,7 @@ class Reader(ModalScreen[None], inherit_bindings=False):
         Binding("pageup", "scroll_by(-15)", "page up", show=False),
         Binding("g,home", "scroll_by(-100000)", "start", show=False),
         Binding("G,end", "scroll_by(100000)", "end", show=False),
+        Binding("colon", "app.command_line", "command", show=False),
     ]
 
     def __init__(self, title: str, text: tuple[str, ...]) -> None:
@@ -112,7 +115,7 @@ class Reader(ModalScreen[None], inherit_bindings=False):
 
     def _fit(self) -> None:
         width, height = self.app.size
-        lines = self._pages.wrap(min(_WIDEST, width * 9 // 10) - 4)
+        lines = self._pages.wrap(max(_NARROWEST, min(_WIDEST, width * 9 // 10) - 4))
         self._pages.styles.height = max(3, min(lines + 2, height - 2))
 
     def action_scroll_by(self, by: int) -> None:
@@ -120,5 +123,6 @@ class Reader(ModalScreen[None], inherit_bindings=False):
         self._pages.scroll(by)
 
     def action_dismiss_reader(self) -> None:
-        """Close."""
-        self.dismiss(None)
+        """Close, if it is still there."""
+        if self.app.screen is self:
+            self.dismiss(None)

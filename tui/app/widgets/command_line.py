@@ -39,12 +39,12 @@ class CommandLine(Input, inherit_bindings=False, inherit_css=False):
         Binding("delete,ctrl+d", "delete_right", "delete right", show=False),
         Binding("ctrl+w", "delete_left_word", "delete word", show=False),
         Binding("ctrl+u", "delete_left_all", "delete to the start", show=False),
-        Binding("enter", "submit", "run", show=False),
+        Binding("enter", "app.submit_command_line", "run", show=False),
         Binding("up", "history(-1)", "earlier", show=False),
         Binding("down", "history(1)", "later", show=False),
         Binding("tab", "complete(1)", "complete", show=False, priority=True),
         Binding("shift+tab", "complete(-1)", "complete back", show=False, priority=True),
-        Binding("escape", "leave", "close", show=False),
+        Binding("escape", "app.close_command_line", "close", show=False),
     ]
     help: ClassVar[
         str
@@ -52,9 +52,6 @@ class CommandLine(Input, inherit_bindings=False, inherit_css=False):
 stepi, x, print, info ...; `help` lists them all, `help WORD` explains one.
 
 Tab completes, again Tab takes the next; Up and Down walk the history; Esc closes."""
-
-    class Left(Message):
-        """Closed without a command."""
 
     class Completing(Message):
         """Candidates are wanted for the text."""
@@ -87,6 +84,10 @@ Tab completes, again Tab takes the next; Up and Down walk the history; Esc close
         self.cursor_position = len(text)
         self._at = len(self.history)
         self._candidates = []
+
+    def take(self, text: str) -> None:
+        """What was typed or pasted, in the place of what is selected."""
+        self.replace(text, *sorted(self.selection))
 
     def action_history(self, by: int) -> None:
         """Earlier and later lines; what was being typed comes back at the end."""
@@ -122,10 +123,6 @@ Tab completes, again Tab takes the next; Up and Down walk the history; Esc close
     def _put(self, text: str) -> None:
         self.value = text
         self.cursor_position = len(text)
-
-    def action_leave(self) -> None:
-        """Close."""
-        self.post_message(self.Left())
 
 
 def _common(texts: list[str]) -> str:

@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from tui.app.panel import Panel
-from tui.app.shown import shown
+from tui.app.shown import shown, without_del
 
 if TYPE_CHECKING:
     from tui.session.result import Result
@@ -36,10 +36,10 @@ def note_of(line: str, result: Result) -> Note:
     errno = f"{result.errno}: " if result.errno and not result.error.startswith(result.errno) else ""
     return Note(
         "refusal",
-        f"{shown(line.strip())}: {errno}{result.error}".replace("\x7f", "\\x7f"),
+        f"{shown(line.strip())}: {errno}{without_del(result.error)}",
         result.holders,
         result.remedy,
-        pointer=tuple(shown(text) for text in result.pointer),
+        pointer=tuple(without_del(text) for text in result.pointer),
     )
 
 

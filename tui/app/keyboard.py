@@ -1,0 +1,71 @@
+"""Keys in the order in which they came, however fast they come (a paste, expect, a slow line).
+
+Textual hands a key to the widget that has the focus through that widget's queue, and looks for its binding when the
+event has come back: by then the next keys are on their way to the same widget, though the first one may move the
+focus. So the app does away with each key itself before it looks at the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.app import App
+from textual.command import CommandPalette
+
+if TYPE_CHECKING:
+    from tui.app.widgets.command_line import CommandLine
+
+__all__ = ["Keyboard"]
+
+
+class Keyboard(App[int], inherit_bindings=False):
+    """The part of the app that takes keys and pastes."""
+
+    command_line: CommandLine
+    keyed: bool
+    """Whether the keys are bound; until then they are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._early: list[events.Key | events.Paste] = []
+
+    def open_command_line(self, text: str = "") -> None:
+        """Open it with a text in it."""
+        raise NotImplementedError
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys and pastes are ours, but for those of the palette, which has an input of its own."""
+        if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
+            await super().on_event(event)
+        elif not self.keyed:
+            self._early.append(event)
+        elif isinstance(self.screen, CommandPalette):
+            await super().on_event(event)
+        elif isinstance(event, events.Paste):
+            self._paste(event.text)
+        else:
+            await self._press(event)
+
+    async def take_early_keys(self) -> None:
+        """What was typed before the keys were bound."""
+        early, self._early = self._early, []
+        for event in early:
+            await self.on_event(event)
+
+    async def _press(self, event: events.Key) -> None:
+        self.app_focus = True
+        if await self._check_bindings(event.key, priority=True):
+            return
+        if self.focused is self.command_line and event.is_printable and event.character is not None:
+            self.command_line.take(event.character)
+        else:
+            await self._check_bindings(event.key)
+
+    def _paste(self, text: str) -> None:
+        """The first line goes to the command line; it is not run before Enter."""
+        line = next((line for line in text.splitlines() if line.strip()), "")
+        if self.focused is self.command_line:
+            self.command_line.take(line)
+        elif line and len(self.screen_stack) == 1:
+            self.open_command_line(line.lstrip().removeprefix(":"))
