@@ -76,7 +76,7 @@ def _make(name: str, ring_fd: int, streams: list[int]) -> tuple[Backend, Machine
 
         live = PerfBackend(ring_fd, (streams[0], streams[1]))
         return live, live
-    raise HwbpError(f"no backend {name!r}")
+    raise HwbpError(f"no backend '{name}'")
 
 
 def _answer(backend: Backend, call: Call) -> Reply | Failure:

@@ -92,7 +92,7 @@ def place(node: Node, resolver: Resolver) -> Target:
         return _target(evaluate(node, resolver), node)
     if right is not None and not 0 <= offset < 1 << 63:
         raise ExpressionError(
-            f"{offset:#x} is not an address or an offset in {spell(node)!r}", span=right.span
+            f"{offset:#x} is not an address or an offset in '{spell(node)}'", span=right.span
         )
     target = _target(value, base)
     if right is None:
@@ -215,7 +215,7 @@ def _target(value: Value, node: Node) -> Target:
         raise ExpressionError(f"{spell(node)} is a value, not a place", span=node.span)
     if not -(1 << 63) <= number < 1 << 64 or (number < 0 and (kind is None or kind.plain.kind != "pointer")):
         raise ExpressionError(
-            f"{number:#x} is not an address or an offset in {spell(node)!r}", span=node.span
+            f"{number:#x} is not an address or an offset in '{spell(node)}'", span=node.span
         )
     if kind is not None and kind.plain.kind == "pointer":
         to = kind.plain.target
@@ -594,7 +594,7 @@ def _wrapped(number: int, kind: Type) -> int:
 
 def _arithmetic(operator: str, a: int | float, b: int | float, node: Binary) -> int | float:
     if operator in "/%" and not b:
-        raise ExpressionError(f"division by zero in {spell(node)!r}", span=node.right.span)
+        raise ExpressionError(f"division by zero in '{spell(node)}'", span=node.right.span)
     if isinstance(a, float) or isinstance(b, float):
         try:
             if operator in "+-*/":
@@ -604,7 +604,7 @@ def _arithmetic(operator: str, a: int | float, b: int | float, node: Binary) -> 
         raise ExpressionError(f"{operator} needs whole numbers", span=node.span)
     if operator in ("<<", ">>"):
         if not 0 <= b < 64:
-            raise ExpressionError(f"a shift by {b} in {spell(node)!r}", span=node.right.span)
+            raise ExpressionError(f"a shift by {b} in '{spell(node)}'", span=node.right.span)
         return a << b if operator == "<<" else a >> b
     if operator in "/%":  # C truncates, Python floors
         quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)

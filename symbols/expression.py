@@ -460,18 +460,18 @@ class _Reader:
 
     def expect(self, token: str) -> None:
         if not self.take(token):
-            raise self._error(f", {token!r} expected")
+            raise self._error(f", '{token}' expected")
 
     def _error(self, more: str = "") -> ExpressionError:
         self.skip()
         text = self.text.strip()
         if self.at >= len(self.text):
             return ExpressionError(
-                f"{text!r} ends too early{more}", span=(len(self.text), len(self.text) + 1)
+                f"'{text}' ends too early{more}", span=(len(self.text), len(self.text) + 1)
             )
         match = re.compile(r"[\w$]+|\S").match(self.text, self.at)
         span = match.span() if match else (self.at, self.at + 1)
-        return ExpressionError(f"cannot read {text!r} from {self.text[self.at :]!r} on{more}", span=span)
+        return ExpressionError(f"cannot read '{text}' from '{self.text[self.at :]}' on{more}", span=span)
 
 
 def _integer(text: str) -> int:

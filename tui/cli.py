@@ -98,10 +98,10 @@ def _foreign_package() -> str | None:
         spec = find_spec(name)
         where = list(spec.submodule_search_locations or ()) if spec else []
         if spec is None:
-            return f"the package {name!r} is missing: install hwbp-tui again"
+            return f"the package '{name}' is missing: install hwbp-tui again"
         if os.path.join(here, name) not in map(os.path.realpath, where):
             found = where[0] if where else spec.origin
-            return f"another package named {name!r} is in the way: {found}; take its folder out of PYTHONPATH"
+            return f"another package named '{name}' is in the way: {found}; take its folder out of PYTHONPATH"
     return None
 
 
@@ -263,7 +263,7 @@ def _builtin(name: str, options: SimpleNamespace) -> tuple[Launch, tuple[Watch, 
 
     program = find(name)
     if program is None:
-        raise _refuse(f"the built-in program {name!r} is missing: install hwbp-tui again")
+        raise _refuse(f"the built-in program '{name}' is missing: install hwbp-tui again")
     suggested = tuple(Watch.parse(text) for text in program.suggested_watches)
     return _launch([str(program.path)], options), suggested
 

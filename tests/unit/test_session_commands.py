@@ -75,7 +75,7 @@ def test_an_unaligned_watch_takes_several_slots() -> None:
         ("frobnicate", "EINVAL", "unknown command"),
         ("in", "EINVAL", "ambiguous"),
         ("stop now", "EINVAL", "means nothing here"),
-        ("watch \x1b[31m\n", None, "\\x1b"),
+        ("watch \x1b[31m\n", "EINVAL", "cannot read '\\x1b[31m'"),
     ],
 )
 def test_a_command_that_cannot_be_done_says_why_in_one_line(line: str, errno: str | None, said: str) -> None:

@@ -95,5 +95,5 @@ def find_demo(name: str) -> Demo:
     names = [demo.name for demo in DEMOS]
     near = difflib.get_close_matches(name, names, 1) or names
     raise HwbpError(
-        f"there is no demo {escape(name)!r}", errno="ENOENT", remedy=f"there is {', '.join(near)}"
+        f"there is no demo '{escape(name)}'", errno="ENOENT", remedy=f"there is {', '.join(near)}"
     )

@@ -8,6 +8,7 @@ import time
 
 from backends.ring_reader import RingReader
 from symbols.dataclass import dataclass
+from tui.session.escape import escape
 from tui.session.result import UsageError
 
 __all__ = ["Goal"]
@@ -42,7 +43,7 @@ class Goal:
             seconds = float(words[0].rstrip("s"))
             if math.isfinite(seconds):
                 return cls(until=time.monotonic() + seconds)
-        raise UsageError(f"cannot wait for {text.strip()!r}", _GRAMMAR)
+        raise UsageError(f"cannot wait for '{escape(text.strip())}'", _GRAMMAR)
 
     def hits_seen(self, ring: RingReader) -> bool:
         """Whether the hits it waits for have been recorded."""

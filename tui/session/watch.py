@@ -7,11 +7,22 @@ what follows it: digits (`prog.c:42`) or another colon (`file.c::v`, `func::v`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, cast
 
 from backends.base import HwbpError
 from backends.model import WatchType
 from symbols.dataclass import dataclass
+from symbols.expression import (
+    Binary,
+    ExpressionError,
+    Node,
+    Number,
+    SourceLine,
+    TypeName,
+    Unary,
+    parse,
+)
 from tui.session.escape import escape
 
 __all__ = ["Watch", "WatchError"]
@@ -20,14 +31,19 @@ _TYPE: Final = re.compile(r"(?<!:):\s*([^\W\d]\w*|)$")
 _LENGTH: Final = re.compile(r"/\s*([0-9]+)$")
 _BAD_LENGTH: Final = re.compile(r"/\s*(0[xXbBoO]\w*|[-+][0-9]+|[0-9]+\.[0-9]*|)$")
 _ONCE: Final = re.compile(r"\s*-l(?:ocation)?\s+")
+_WATCH: Final = "EXPR[/LEN][:w|rw|x]"
 _LONGEST: Final = 19  # decimal digits of 2**63
 
 
 class WatchError(HwbpError):
-    """A watch that can be told to be wrong from its text alone. One line."""
+    """A watch that can be told to be wrong from its text alone. One line. `span`: the part of `expr` that is at fault."""
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(
+        self, message: str, remedy: str = "", expr: str = "", span: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(message, errno="EINVAL", remedy=remedy)
+        self.expr = expr
+        self.span = span
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +89,11 @@ class Watch:
                 f"use {shown}{'' if length is None else f'/{length}'}:rw, which reports writes as well",
             )
         if kind not in (None, "w", "rw", "x"):
-            raise WatchError(f"{shown}: unknown type {escape(kind)!r}", "types are w, rw and x")
+            raise WatchError(f"{shown}: unknown type '{escape(kind)}'", "types are w, rw and x")
         if length is None and (bad := _BAD_LENGTH.search(expr)):
-            raise WatchError(f"{shown}: LEN {bad[1]!r} is not a decimal number from 1")
+            raise WatchError(f"{shown}: LEN '{bad[1]}' is not a decimal number from 1")
+        if expr:
+            _check(expr)
         return cls(expr, length, cast("WatchType | None", kind))
 
     def __str__(self) -> str:
@@ -93,3 +111,44 @@ def _split(text: str) -> tuple[str, int | None, str | None]:
             raise WatchError(f"{escape(rest[: match.start()])}: LEN is larger than an address space")
         rest, length = rest[: match.start()].rstrip(), int(match[1])
     return rest, length, kind
+
+
+def _check(expr: str) -> None:
+    """Refuse what no program could give a meaning: WatchError."""
+    shown = escape(expr)
+    if match := _TYPE.search(expr):
+        raise WatchError(f"{shown}: the type comes last, and once", f"write {_WATCH}", expr, match.span())
+    try:
+        node = parse(expr)
+    except ExpressionError as error:
+        raise WatchError(escape(str(error)), "", expr, error.span) from error
+    if isinstance(node, SourceLine):
+        return
+    for part in _parts(node):
+        if isinstance(part, Binary) and part.operator == "/":
+            at = expr.find("/", part.left.span[1])
+            if not _inside(expr[:at]):
+                raise WatchError(
+                    f"{shown}: LEN comes last, and once; a division stands in parentheses",
+                    f"write {_WATCH}",
+                    expr,
+                    (at, at + 1),
+                )
+        if isinstance(part, Unary) and part.operator == "*" and part.of == Number(0):
+            raise WatchError(f"{shown}: 0 is a null pointer", "", expr, part.span)
+
+
+def _parts(node: Node | TypeName) -> Iterator[Node]:
+    """An expression and all that it is made of."""
+    if isinstance(node, TypeName):
+        return
+    yield node
+    for name in ("of", "left", "right", "index", "count"):
+        part = getattr(node, name, None)
+        if part is not None and not isinstance(part, str | int | float):
+            yield from _parts(part)
+
+
+def _inside(before: str) -> bool:
+    """Whether parentheses or brackets are open after a text."""
+    return sum(before.count(sign) for sign in "([") > sum(before.count(sign) for sign in ")]")

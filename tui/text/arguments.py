@@ -171,7 +171,7 @@ class _Append(argparse.Action):
 
 def _whole(text: str, what: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19 and least <= int(text) <= most):
-        raise argparse.ArgumentTypeError(f"{text!r} is no {what} from {least}")
+        raise argparse.ArgumentTypeError(f"'{text}' is no {what} from {least}")
     return int(text)
 
 
@@ -193,5 +193,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0")
     return seconds

@@ -77,13 +77,13 @@ class KsymTracer:
         symbol, colon, operation = text.partition(":")
         if not colon or not symbol or len(operation) != 3:
             raise HwbpError(
-                f"{text!r}: SYMBOL:rw- is expected, three characters after the colon", errno="EINVAL"
+                f"'{text}': SYMBOL:rw- is expected, three characters after the colon", errno="EINVAL"
             )
         if operation not in _TYPES:
-            raise HwbpError(f"{operation!r}: r--, -w- and rw- are known", errno="EINVAL")
+            raise HwbpError(f"'{operation}': r--, -w- and rw- are known", errno="EINVAL")
         address = self._symbols(symbol)
         if address is None:
-            raise HwbpError(f"no kernel symbol {symbol!r}", errno="EINVAL")
+            raise HwbpError(f"no kernel symbol '{symbol}'", errno="EINVAL")
         self._set(symbol, address, _TYPES[operation], caller)
 
     def _set(self, symbol: str, address: int, kind: int, caller: Task | None) -> None:

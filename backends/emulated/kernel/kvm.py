@@ -101,7 +101,7 @@ class Kvm:
     def find(self, name: str) -> Vcpu:
         """By name (ENOENT)."""
         if name not in self.vcpus:
-            raise HwbpError(f"no virtual CPU {name!r}", errno="ENOENT", remedy="`kvm create NAME` makes one")
+            raise HwbpError(f"no virtual CPU '{name}'", errno="ENOENT", remedy="`kvm create NAME` makes one")
         return self.vcpus[name]
 
     def set_guest_debug(self, vcpu: Vcpu, words: Sequence[GuestDebug], debugreg: Sequence[int] = ()) -> None:
@@ -112,7 +112,7 @@ class Kvm:
         unknown = [word for word in words if word not in _CONTROL]
         if unknown or len(debugreg) not in (0, 5):
             raise HwbpError(
-                f"KVM_SET_GUEST_DEBUG: {unknown[0]!r} is no control"
+                f"KVM_SET_GUEST_DEBUG: '{unknown[0]}' is no control"
                 if unknown
                 else "DR0-DR3 and DR7 are expected",
                 errno="EINVAL",

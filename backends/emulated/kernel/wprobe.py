@@ -99,7 +99,7 @@ class Wprobes:
         if not sign:
             raise WprobeError(line, at, "BAD_ACCESS_FMT", "[r|w|rw]@ADDRESS[:LENGTH] is expected")
         if mode not in _TYPES:
-            raise WprobeError(line, at, "BAD_ACCESS_TYPE", f"{mode!r} is not r, w or rw")
+            raise WprobeError(line, at, "BAD_ACCESS_TYPE", f"'{mode}' is not r, w or rw")
         where, colon, size = rest.partition(":")
         begin = at + len(mode) + 1
         length = int(size) if colon and size.isdigit() else 4
@@ -121,10 +121,10 @@ class Wprobes:
             base = self._symbols(symbol)
             if base is None:
                 raise WprobeError(
-                    line, begin, "BAD_ACCESS_ADDR", f"no kernel symbol {symbol!r}", errno="ENOENT"
+                    line, begin, "BAD_ACCESS_ADDR", f"no kernel symbol '{symbol}'", errno="ENOENT"
                 )
             if sign and not re.fullmatch(r"0[xX][0-9a-fA-F]+|\d+", offset):
-                raise WprobeError(line, begin + len(symbol), "BAD_PROBE_ADDR", f"{offset!r} is no offset")
+                raise WprobeError(line, begin + len(symbol), "BAD_PROBE_ADDR", f"'{offset}' is no offset")
             shift = int(offset, 16 if "x" in offset.lower() else 10) if sign else 0
             address = base - shift if sign == "-" else base + shift
         if address < TASK_SIZE_MAX or address >= 1 << 64 or address % length:
@@ -142,7 +142,7 @@ class Wprobes:
             name = f"w_{where}" if where[:1].isdigit() else re.split(r"[+-]", where)[0]
         for part in (group if slash else "wprobes", name):
             if not _NAME.fullmatch(part):
-                raise WprobeError(line, 2, "BAD_EVENT_NAME", f"{part!r} is no name")
+                raise WprobeError(line, 2, "BAD_EVENT_NAME", f"'{part}' is no name")
         return group if slash else "wprobes", name
 
     def _arguments(self, line: str, words: list[tuple[int, str]]) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class Wprobes:
             if not _ARGUMENT.fullmatch(word):
                 shift = word.index("=") + 1 if "=" in word else 0
                 raise WprobeError(
-                    line, at + shift, "BAD_VAR", f"{word!r}: $addr, $value, @SYMBOL, +OFFSET(...)"
+                    line, at + shift, "BAD_VAR", f"'{word}': $addr, $value, @SYMBOL, +OFFSET(...)"
                 )
         return tuple(word for _, word in words)
 
@@ -162,7 +162,7 @@ class Wprobes:
         for probe in self._probes:
             if probe.name == event and (not slash or probe.group == group):
                 return probe
-        raise HwbpError(f"no wprobe {name!r}", errno="ENOENT")
+        raise HwbpError(f"no wprobe '{name}'", errno="ENOENT")
 
     def _remove(self, name: str) -> None:
         probe = self.find(name)

@@ -19,7 +19,7 @@ class KgdbWords(Reading):
     def do_enter(self, cpu: str = "0", why: str = "") -> Lines:
         number = self._cpu(cpu)
         if why not in ("", "nmi"):
-            raise HwbpError(f"{why!r}: nmi, or nothing", errno="EINVAL")
+            raise HwbpError(f"'{why}': nmi, or nothing", errno="EINVAL")
         if why == "nmi" and not self._kernel.in_nmi(number):
             self._kernel.enter(number, "nmi")
         self._kernel.kgdb.enter(number, "nmi" if why else "breakpoint")

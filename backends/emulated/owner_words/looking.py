@@ -48,7 +48,7 @@ class KernelWords(Reading):
     def do_version(self, text: str = "") -> Lines:
         if text:
             if not re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\d{1,4})?", text):
-                raise HwbpError(f"{text!r} is no version: 6.18 or 6.1.180, for example", errno="EINVAL")
+                raise HwbpError(f"'{text}' is no version: 6.18 or 6.1.180, for example", errno="EINVAL")
             parts = [int(part) for part in text.split(".")]
             version = (parts[0], parts[1], parts[2] if len(parts) > 2 else 0)
             self._kernel.configure(replace(self._kernel.config, version=version))

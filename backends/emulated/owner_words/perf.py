@@ -39,7 +39,7 @@ class PerfWords(Reading):
                 flags |= 1 << FLAGS[word]
             else:
                 raise HwbpError(
-                    f"{word!r} is no option of perf event",
+                    f"'{word}' is no option of perf event",
                     errno="EINVAL",
                     remedy=f"flags: {', '.join(FLAGS)}, kernel",
                 )

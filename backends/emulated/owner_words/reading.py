@@ -23,7 +23,7 @@ Lines = Iterator[str]
 def number(text: str, what: str, most: int = MASK64) -> int:
     """A decimal or 0x number (EINVAL)."""
     if not re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", text):
-        raise HwbpError(f"{what} expected, not {text!r}", errno="EINVAL")
+        raise HwbpError(f"{what} expected, not '{text}'", errno="EINVAL")
     value = int(text, 16 if text[:2].lower() == "0x" else 10)
     if value > most:
         raise HwbpError(f"{what}: {text} is above {most:#x}", errno="EINVAL")
@@ -58,7 +58,7 @@ class Reading:
         base = self._kernel.symbols.get(symbol)
         if base is None:
             known = ", ".join(sorted(self._kernel.symbols))
-            raise HwbpError(f"no kernel symbol {symbol!r}", errno="ENOENT", remedy=f"there is {known}")
+            raise HwbpError(f"no kernel symbol '{symbol}'", errno="ENOENT", remedy=f"there is {known}")
         shift = number(offset, "an offset") if sign else 0
         return base + (shift if sign != "-" else -shift) & MASK64
 
@@ -69,7 +69,7 @@ class Reading:
             rest, kind_ = text, kind
         if kind_ not in ("w", "rw", "x"):
             remedy = "x86 cannot watch reads alone: use rw" if kind_ == "r" else ""
-            raise HwbpError(f"type {kind_!r}: w, rw or x", errno="EINVAL", remedy=remedy)
+            raise HwbpError(f"type '{kind_}': w, rw or x", errno="EINVAL", remedy=remedy)
         where, slash, size = rest.partition("/")
         length = number(size, "a length", 4096) if slash else (1 if kind_ == "x" else 8)
         return self._address(where), length, kind_  # type: ignore[return-value]

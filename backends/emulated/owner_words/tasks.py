@@ -49,7 +49,7 @@ class TaskWords(Reading):
         where, colon, kind = window.rpartition(":")
         where, kind = (where, kind) if colon else (window, "w")
         if kind not in ("r", "w", "x"):
-            raise HwbpError(f"an access is r, w or x, not {kind!r}", errno="EINVAL")
+            raise HwbpError(f"an access is r, w or x, not '{kind}'", errno="EINVAL")
         address, size, _ = self._window(where)
         yield from self._accessed(number, address, 1 if kind == "x" else size, kind, not words)
 
@@ -107,7 +107,7 @@ class TaskWords(Reading):
         """A task is in the middle of a reservation, and holds the layer's lock, until `done`."""
         chosen, layer = self._task(task), self._kernel.layer
         if state not in ("", "done"):
-            raise HwbpError(f"{state!r}: done, or nothing", errno="EINVAL")
+            raise HwbpError(f"'{state}': done, or nothing", errno="EINVAL")
         layer.locked_by = "" if state else f"task {chosen.tid}, which is reserving a slot"
         yield f"{layer.lock} is {'free' if state else f'held by {layer.locked_by}'}"
 

@@ -139,9 +139,9 @@ def _expand(word: str, words: list[str], what: str) -> str:
     if len(fits) == 1:
         return fits[0]
     if fits:
-        raise UsageError(f"{escape(word)!r} is ambiguous: {', '.join(fits)}")
+        raise UsageError(f"'{escape(word)}' is ambiguous: {', '.join(fits)}")
     import difflib
 
     near = difflib.get_close_matches(word, [each for each in words if len(each) > 2], 3)
     remedy = f"did you mean {' or '.join(near)}?" if near else "see help"
-    raise UsageError(f"unknown {what} {escape(word)!r}", remedy)
+    raise UsageError(f"unknown {what} '{escape(word)}'", remedy)

@@ -16,7 +16,7 @@ from tui.session.escape import escape, escape_bytes
 from tui.session.result import Answer
 
 if TYPE_CHECKING:
-    from backends.model import Owner
+    from backends.model import Owner, Refusal
     from tui.session.hits import HitView
     from tui.session.session import Session
 
@@ -270,6 +270,15 @@ def _output(session: Session, _text: str) -> Answer:
     return answer(*(lines or ["nothing printed yet"]), output=escape_bytes(text), bytes=end)
 
 
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        **asdict(refusal),
+        "what": escape(refusal.what),
+        "why": escape(refusal.why),
+        "holders": [escape(holder) for holder in refusal.holders],
+    }
+
+
 def _refusals(session: Session, _text: str) -> Answer:
     view = session.view
     lines: list[str] = []
@@ -277,7 +286,9 @@ def _refusals(session: Session, _text: str) -> Answer:
         lines.append(f"{escape(refusal.what)}: {refusal.errno}, {escape(refusal.why)}")
         lines += [f"    held by {escape(holder)}" for holder in refusal.holders]
     return answer(
-        *(lines or ["nothing was refused"]), refused=view.refused, refusals=[asdict(r) for r in view.refusals]
+        *(lines or ["nothing was refused"]),
+        refused=view.refused,
+        refusals=[_refusal(r) for r in view.refusals],
     )
 
 

@@ -35,7 +35,7 @@ def _format(text: str, grammar: str, formats: str = _FORMATS) -> tuple[int, str 
     match = re.match(r"/([0-9]*)([a-z]*)(?:\s+|$)(.*)", text, re.DOTALL)
     if not match:
         if text.startswith("/"):
-            raise UsageError(f"{escape(text.split()[0])!r} is no format", f"usage: {grammar}")
+            raise UsageError(f"'{escape(text.split()[0])}' is no format", f"usage: {grammar}")
         return 1, None, None, text.strip()
     count = int(match[1] or 1) if len(match[1]) < 9 else _MOST_UNITS + 1
     letter = size = None
@@ -46,7 +46,8 @@ def _format(text: str, grammar: str, formats: str = _FORMATS) -> tuple[int, str 
             letter = char
         else:
             raise UsageError(
-                f"format letter {char!r} is not one of {formats}, {''.join(_SIZES)}", f"usage: {grammar}"
+                f"format letter '{escape(char)}' is not one of {formats}, {''.join(_SIZES)}",
+                f"usage: {grammar}",
             )
     if not 1 <= count <= _MOST_UNITS:
         raise UsageError(f"a count from 1 to {_MOST_UNITS} expected", f"usage: {grammar}")

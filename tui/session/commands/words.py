@@ -35,7 +35,7 @@ _MEMBER = re.compile(r"(?P<of>.*[\w\])])(?P<dot>\.|->)(?P<part>\w*)$")
 def none(text: str, grammar: str) -> None:
     """Refuse arguments where there are none."""
     if text.strip():
-        raise UsageError(f"{escape(text.strip())!r} means nothing here", f"usage: {grammar}")
+        raise UsageError(f"'{escape(text.strip())}' means nothing here", f"usage: {grammar}")
 
 
 def number_or_none(text: str) -> int | None:
@@ -49,7 +49,7 @@ def number_or_none(text: str) -> int | None:
 def number(text: str, what: str, grammar: str) -> int:
     """A number. Raises UsageError that names `what` was expected."""
     if (value := number_or_none(text)) is None:
-        raise UsageError(f"{what} expected, not {escape(text.strip())!r}", f"usage: {grammar}")
+        raise UsageError(f"{what} expected, not '{escape(text.strip())}'", f"usage: {grammar}")
     return value
 
 
