@@ -247,6 +247,21 @@ class TestPerf:
         assert (bench.read(late), bench.read(gone)) == (1, 1)
         assert bench.kernel.layer.accounting.of_task(bench.task, 0) == 2  # both descriptors are open
 
+    def test_remove_on_exec_leaves_parent_and_forked_children_theirs(self, bench: Bench) -> None:
+        fd = bench.open(2, DATA, 8, "disabled inherit remove_on_exec sigtrap exclude_kernel")
+        forked = bench.kernel.clone(bench.task)
+        executed = []
+        for number in range(30):
+            child = bench.kernel.clone(bench.task)
+            bench.kernel.exec(child)
+            executed.append(child)
+            if number == 10:
+                bench.kernel.perf.enable(bench.root, fd)
+        assert all(bench.access(DATA, 8, "w", task=child) is None for child in executed)
+        for task in (bench.task, forked):
+            assert [info.code for _, info in bench.access(DATA, 8, "w", task=task).signals] == [6]
+        assert bench.read(fd) == 2
+
     def test_kernel_hits_count_where_the_kernel_is_not_excluded(self, bench: Bench) -> None:
         both, user = bench.open(2, flags=""), bench.open(2)
         result = bench.access(DATA, 8, "w", user=False)
@@ -298,6 +313,55 @@ class TestPerf:
 
 class TestPtrace:
     """What x86's ptrace keeps for each thread."""
+
+    def test_a_fresh_thread(self, bench: Bench) -> None:
+        ptrace = bench.kernel.ptrace
+        assert [ptrace.peek(bench.task, n) for n in range(8)] == [0, 0, 0, 0, 0, 0, dr.DR6_BASE, 0]
+        assert [bench.errno(ptrace.poke, bench.task, n, 0) for n in (4, 5)] == ["EIO", "EIO"]
+
+    def test_nonsense_in_a_slot_that_was_never_used_is_not_looked_at(self, bench: Bench) -> None:
+        ptrace = bench.kernel.ptrace
+        ptrace.poke(bench.task, 7, 0x20000)  # R/W0 is 10, and nothing enables it
+        assert ptrace.peek(bench.task, 7) == 0x20000
+        ptrace.poke(bench.task, 0, DATA)
+        assert bench.errno(ptrace.poke, bench.task, 7, 0x20000) == "EINVAL"
+        assert ptrace.peek(bench.task, 7) == 0x20000
+
+    @pytest.mark.parametrize(
+        ("address", "dr7"), [(DATA, 0x20001), (DATA, 0x40001), (DATA + 1, 0x50001), (DATA + 2, 0xD0001)]
+    )
+    def test_what_dr7_refuses_leaves_it_as_it_was(self, bench: Bench, address: int, dr7: int) -> None:
+        ptrace = bench.kernel.ptrace
+        ptrace.poke(bench.task, 0, address)
+        ptrace.poke(bench.task, 7, 0x10001)
+        assert bench.errno(ptrace.poke, bench.task, 7, dr7) == "EINVAL"
+        assert ptrace.peek(bench.task, 7) == 0x10001
+        assert bench.task.ptrace_bps[0].enabled  # type: ignore[union-attr]
+
+    def test_upper_half_and_gd_are_kept_and_arm_nothing(self, bench: Bench) -> None:
+        ptrace = bench.kernel.ptrace
+        for value in (0xFFFFFFFF00000000, 0x2000):
+            ptrace.poke(bench.task, 7, value)
+            assert ptrace.peek(bench.task, 7) == value
+        assert not bench.kernel.layer.events
+
+    def test_clearing_dr7_keeps_address_and_slot_until_exec(self, bench: Bench) -> None:
+        ptrace = bench.kernel.ptrace
+        ptrace.poke(bench.task, 0, DATA)
+        ptrace.poke(bench.task, 7, 0xD0001)
+        ptrace.poke(bench.task, 7, 0)
+        assert ptrace.peek(bench.task, 0) == DATA
+        assert bench.kernel.layer.free(0) == 3
+        bench.kernel.exec(bench.task)
+        assert bench.kernel.layer.free(0) == 4
+        assert ptrace.peek(bench.task, 0) == 0
+
+    def test_the_kernels_own_accesses_do_not_hit(self, bench: Bench) -> None:
+        bench.kernel.ptrace.poke(bench.task, 0, DATA)
+        bench.kernel.ptrace.poke(bench.task, 7, 0x90001)
+        result = bench.access(DATA, 8, "w", user=False)
+        assert [ignored.why for ignored in result.ignored] == ["excluded"]
+        assert not result.signals
 
     def test_fork_copies_dr7_only(self, bench: Bench) -> None:
         ptrace = bench.kernel.ptrace

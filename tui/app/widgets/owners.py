@@ -22,7 +22,8 @@ class OwnersPanel(Panel):
 
     title = "OWNERS"
     help: ClassVar[str] = (
-        "Who has reserved debug registers. Pinned to CPUs and to the greediest task must fit into 4."
+        "Who has reserved debug registers. Pinned to CPUs and to the greediest task must fit into 4. "
+        "Emulated, perf and ptrace were compared with a running kernel; kgdb, KVM and ftrace are modelled from source."
     )
 
     def lines(self, width: int, height: int) -> list[Strip]:

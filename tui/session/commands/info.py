@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "hit_line"]
 
 _OUTPUT_A_CALL: Final = 65536
+_MODELLED: Final = ("kgdb", "ftrace", "kvm")
+"""Owners that no kernel here could be asked about: the emulated machine has them from Linux's source."""
 _SHOWN_SITES: Final = 100
 
 
@@ -166,7 +168,12 @@ def _owners(session: Session, _text: str) -> Answer:
     for bp in session.view.breakpoints:
         where = "" if bp.slot is None else f" in DR{bp.slot}"
         kinds.setdefault(bp.owner.kind, []).append(f"{session.watch_label(bp.id)}{where}")
-    lines = [f"{kind:<7} {len(held)}  {', '.join(held)}".rstrip() for kind, held in kinds.items()]
+    emulated = session.view.backend == "emulated"
+    notes = {kind: "  (modelled from source)" if emulated and kind in _MODELLED else "" for kind in kinds}
+    lines = [
+        f"{kind:<7} {len(held)}  {', '.join(held)}{notes[kind] if held else ''}".rstrip()
+        for kind, held in kinds.items()
+    ]
     return answer(*lines, owners=kinds, free=free_slots(session.view))
 
 
