@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.live.kernel_pair import NOBODY, Outcome, build_subject, compare, run_as
+from tests.live.kernel_pair import NOBODY, Outcome, build_subject, compare, die_with_parent, run_as
 from tests.live.steps import Step, draw, script, shrink
 
 __all__ = ["campaign", "main"]
@@ -26,9 +26,12 @@ _A_TURN = 40
 
 def _sleeper() -> int:
     """A task that belongs to whoever starts it, and does nothing."""
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        signal.pause()
+        die_with_parent()
+        while os.getppid() == parent:
+            signal.sigtimedwait([signal.SIGUSR1], 1.0)
         os._exit(0)
     return pid
 

@@ -16,7 +16,7 @@ from tests.live.model_side import Model
 from tests.live.real_side import CPU, Real, slots_are_free
 from tests.live.steps import CODE, Step
 
-__all__ = ["Outcome", "build_subject", "compare", "run_as"]
+__all__ = ["Outcome", "build_subject", "compare", "die_with_parent", "run_as"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_DUMPABLE = 4
@@ -110,6 +110,11 @@ def _both(call: Callable[..., Any], side: Real | Model, arguments: list[Any]) ->
     return call(*arguments), side.state()
 
 
+def die_with_parent() -> None:
+    """Whatever kills the process that started us, kills us."""
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+
+
 def run_as(uid: int | None, work: Callable[[], str]) -> str:
     """Run `work` in a child of its own, as that user without capabilities (None: as we are). Its text, or its traceback."""
     read, write = os.pipe()
@@ -118,12 +123,14 @@ def run_as(uid: int | None, work: Callable[[], str]) -> str:
         try:
             os.close(read)
             text = ""
+            die_with_parent()
             try:
                 if uid is not None:
                     os.setgroups([])
                     os.setresgid(uid, uid, uid)
                     os.setresuid(uid, uid, uid)
                     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+                    die_with_parent()  # changing who we are has cleared it
                 text = work()
             except BaseException:
                 import traceback

@@ -31,6 +31,7 @@ _GETSIGINFO, _SEIZE, _INTERRUPT = 0x4202, 0x4206, 0x4207
 _U_DEBUGREG = 848
 _ENABLE, _DISABLE, _REFRESH, _RESET, _PERIOD, _MODIFY = 0x2400, 0x2401, 0x2402, 0x2403, 0x40082404, 0x4008240B
 _WALL = 0x40000000
+_PR_SET_PDEATHSIG = 1
 _COMMAND, _REPLY = struct.Struct("<BBHIQ"), struct.Struct("<iIIIQ")
 _MASK64 = (1 << 64) - 1
 _PATIENCE = 5.0
@@ -113,6 +114,7 @@ class Real:
         self._pid = os.fork()
         if self._pid == 0:
             try:
+                _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
                 os.sched_setaffinity(0, {CPU})
                 for fd in fds:
                     os.set_inheritable(fd, True)
