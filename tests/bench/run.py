@@ -20,6 +20,7 @@ from tests.bench import (
     hits,
     live,
     memory,
+    ordinary,
     names,
     quiet,
     requests,
