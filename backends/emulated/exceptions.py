@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import iced_x86 as ic
 
-from backends.emulated.decode import IN_USER_FAULTS, REGISTER_NAMES, Decoded
+from backends.emulated.decode import IN_USER_FAULTS, Decoded
 from backends.emulated.division import DIVISIONS, overflows
 from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind, Unsupported
 from backends.emulated.hits import after_element, report
@@ -26,7 +26,6 @@ _TF = 1 << 8
 _M = ic.Mnemonic
 _PUSHES_FLAGS = {_M.PUSHFQ, _M.PUSHF}
 _POPS_FLAGS = {_M.POPFQ, _M.POPF}
-_BIT_SCANS = {_M.BSF, _M.BSR}
 _CACHE_HINTS = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
 
 
@@ -95,7 +94,6 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
     decoded = cpu.decode(pc)
     if decoded.rep:
         _repeat(cpu, pc, decoded)
-        _clear_upper_half(cpu, decoded)
         return
     try:
         if run_special(engine, decoded, cpu.instructions):
@@ -117,35 +115,11 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
         cpu.surplus -= 1
         cpu.signal(SIGFPE, pc, _FPE_INTDIV)
         return
-    if decoded.mnemonic in _BIT_SCANS:
-        _bit_scan(cpu, pc, decoded)
-        return
     image = _top_of_stack(cpu)
     cpu.rf_pc = -1
     cpu.event(engine.single())
-    _clear_upper_half(cpu, decoded)
     if decoded.mnemonic in _POPS_FLAGS and engine.pc != pc:
         cpu.guest_tf = bool(image & _TF)
-
-
-def _bit_scan(cpu: Cpu, pc: int, decoded: Decoded) -> None:
-    """bsf and bsr of zero leave the destination as it was, all 64 bits of it (AMD's manual, and silicon of both makes).
-
-    The engine writes the number of a bit then. glibc's memrchr counts on the hardware.
-    """
-    engine = cpu.engine
-    destination = REGISTER_NAMES[ic.RegisterExt.full_register(decoded.instruction.op0_register)]
-    before = engine.read_register(destination)
-    cpu.rf_pc = -1
-    cpu.event(engine.single())
-    if engine.pc != pc and engine.read_register("ZF"):
-        engine.set(destination, before)
-
-
-def _clear_upper_half(cpu: Cpu, decoded: Decoded) -> None:
-    """lodsd clears bits 63:32 of RAX, which the engine leaves."""
-    if decoded.mnemonic == _M.LODSD:
-        cpu.engine.set("RAX", cpu.engine.get("RAX") & 0xFFFF_FFFF)
 
 
 def _push_flags(cpu: Cpu, pc: int, decoded: Decoded) -> bool:

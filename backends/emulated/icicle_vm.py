@@ -5,11 +5,14 @@ Imported when the first program runs, because making a virtual machine takes a f
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import icicle
 
-from backends.emulated.engine import EXEC, READ, WRITE, EventKind
+from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind
+from backends.emulated.sleigh import Mismatch, mended_languages
 
 __all__ = [
     "BREAK",
@@ -64,11 +67,14 @@ _MEM_CAPACITY_PAGES = 600_000
 
 
 def create(*, jit: bool) -> Any:
-    """A virtual machine: a translator, or an interpreter."""
-    if jit:
-        vm = icicle.Icicle("x86_64", optimize_block=False)
-    else:
-        vm = icicle.Icicle("x86_64", jit=False, optimize_instructions=False)
+    """A virtual machine: a translator, or an interpreter. Raises EngineError where icicle is not what it should be."""
+    options = {"optimize_block": False} if jit else {"jit": False, "optimize_instructions": False}
+    try:
+        with mended_languages(Path(icicle.__file__).parent) as folder:
+            os.environ["GHIDRA_SRC"] = str(folder)  # read while the machine is made
+            vm = icicle.Icicle("x86_64", **options)
+    except (Mismatch, OSError) as error:
+        raise EngineError(f"the engine's description of instructions: {error}") from error
     vm.mem_capacity = _MEM_CAPACITY_PAGES
     return vm
 

@@ -25,12 +25,11 @@ def _marks(*values: int) -> bytes:
 
 _ONE_BYTE: Final = _marks(
     *(0xE4, 0xE5, 0xE6, 0xE7, 0xEC, 0xED, 0xEE, 0xEF, 0x6C, 0x6D, 0x6E, 0x6F),  # in, out, ins, outs
-    *(0xF4, 0xFA, 0xFB, 0x9C, 0x9D, 0xCF, 0xAD),  # hlt, cli, sti, pushf, popf, iret, lodsd
+    *(0xF4, 0xFA, 0xFB, 0x9C, 0x9D, 0xCF),  # hlt, cli, sti, pushf, popf, iret
     *range(0xD8, 0xE0),  # x87
 )
 _SEQUENCES: Final = (
     *(b"\x0f\x20", b"\x0f\x21", b"\x0f\x22", b"\x0f\x23"),  # mov from and to control and debug registers
-    *(b"\x0f\xbc", b"\x0f\xbd"),  # bsf, bsr
     b"\x0f\xae",  # fxsave and fxrstor, and a few that the engine runs
     *(b"\x0f\xa2", b"\x0f\x31", b"\x0f\x01\xd0", b"\x0f\x01\xf9"),  # cpuid, rdtsc, xgetbv, rdtscp
 )

@@ -11,7 +11,7 @@ from typing import Final
 import iced_x86 as ic
 
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
-from backends.emulated.engine import Engine, Unsupported
+from backends.emulated.engine import Engine, EngineError, Unsupported
 
 __all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "run_special"]
 
@@ -40,6 +40,7 @@ _LEAVES: Final[dict[int, tuple[int, int, int, int]]] = {
     0x8000_0008: (0x3030, 0, 0, 0),
 }
 _M = ic.Mnemonic
+_MXCSR_AT_START: Final = 0x1F80
 
 
 class Privileged(Exception):
@@ -48,6 +49,19 @@ class Privileged(Exception):
 
 class UndefinedInstruction(Exception):
     """#UD: SIGILL under Linux."""
+
+
+def _check_mxcsr(engine: Engine, decoded: Decoded) -> None:
+    """SSE arithmetic is the host's own, as programs start with it: to nearest, denormals kept, exceptions masked."""
+    address, size, _ = decoded.accesses()[0]
+    try:
+        value = int.from_bytes(engine.read(address, size), "little")
+    except EngineError:
+        return
+    if value & 0xFFC0 != _MXCSR_AT_START:
+        raise Unsupported(
+            "SSE arithmetic is rounded to nearest here, with exceptions masked, and no other way"
+        )
 
 
 def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
@@ -69,6 +83,9 @@ def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
             engine.set("RCX", 0)
     elif mnemonic == _M.XGETBV:
         raise UndefinedInstruction  # CR4.OSXSAVE is clear, as CPUID says
+    elif mnemonic == _M.LDMXCSR:
+        _check_mxcsr(engine, decoded)
+        return False
     elif mnemonic in (_M.IRETQ, _M.IRETD, _M.IRET):
         raise Unsupported("returning by iret in user mode is not emulated")
     elif mnemonic in IN_USER_FAULTS or decoded.touches_system_register:

@@ -18,7 +18,9 @@ __all__ = ["bench"]
 
 _QEMU = "qemu-x86_64"
 _LOOP = "n = 0\nfor i in range(20000): n += i * i % 7\nprint(n)"
-_SQL = "with recursive c(x) as (select 1 union all select x + 1 from c where x < 3000) select sum(x * x) from c;"
+_SQL = (
+    "with recursive c(x) as (select 1 union all select x + 1 from c where x < 3000) select sum(x * x) from c;"
+)
 _PROGRAMS: dict[str, tuple[str, ...]] = {
     "sort": ("sort", "-n", "FILE"),
     "grep": ("grep", "-c", "7.*3", "FILE"),

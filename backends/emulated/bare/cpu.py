@@ -328,8 +328,6 @@ class BareCpu(GuestMemory):
             self._in_rep = False
             return
         self.run_on_engine(decoded, ("RSI", "RDI", "RCX"))
-        if decoded.mnemonic == ic.Mnemonic.LODSD:
-            engine.set("RAX", engine.get("RAX") & 0xFFFF_FFFF)  # the engine leaves the upper half
         if not decoded.rep:
             return
         ended = engine.pc != pc or engine.get("RCX") == 0
