@@ -20,8 +20,8 @@ from tests.bench import (
     hits,
     live,
     memory,
-    ordinary,
     names,
+    ordinary,
     quiet,
     requests,
 )
@@ -39,6 +39,7 @@ _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
     "keys": front_end.bench,
     "memory": memory.bench,
     "names": names.bench,
+    "ordinary": ordinary.bench,
 }
 
 
