@@ -46,6 +46,7 @@ SHN_ABS = 0xFFF1
 OVERLAP = 32  # symbols looked back through for one that covers the address
 TABLE_LIMIT = 1 << 28  # bytes
 EMBEDDED_LIMIT = 1 << 26  # bytes
+FOUND_LIMIT = 1 << 14  # symbols of one name
 NAME_LIMIT = 1024
 MANGLED_LIMIT = 1 << 15  # names that are demangled to find one by its source form
 SMALL = 1 << 17  # bytes of a table that is looked through row by row, without numpy
@@ -233,8 +234,13 @@ class SymbolTable:
         for part in self._parts:
             offsets = part.names.offsets(name)
             if offsets:
-                for row in np.flatnonzero(np.isin(part.rows["name"], offsets)):
-                    symbol = part.symbol(int(row))
+                rows = np.flatnonzero(np.isin(part.rows["name"], offsets))
+                if not at:  # a hostile table may hold one name a million times
+                    entries = part.rows[rows]
+                    key = entries["value"] << np.uint64(4) | entries["info"] & np.uint8(15)
+                    rows = rows[np.sort(np.unique(key, return_index=True)[1])]
+                for row in rows[:FOUND_LIMIT].tolist():
+                    symbol = part.symbol(row)
                     if not at or symbol.version.lstrip("@") == wanted.lstrip("@"):
                         known = found.setdefault((symbol.value, symbol.kind), symbol)
                         if symbol.version and not known.version:
