@@ -48,7 +48,7 @@ class Abilities:
     """What a machine can be asked, beyond arming and recording.
 
     `stops`: it can stand still, and then has registers; `steps`: it runs single instructions; `writes_dr`: its debug
-    registers can be written by hand; `ptrace`: it has a ptrace interface to peek and poke; `why_not` says, in one
+    registers can be written by hand; `detaches`: its program can go on without us; `ptrace`: it has a ptrace interface to peek and poke; `why_not` says, in one
     sentence, why it lacks what it lacks.
     """
 
@@ -56,6 +56,7 @@ class Abilities:
     steps: bool = True
     writes_dr: bool = True
     ptrace: bool = True
+    detaches: bool = False
     why_not: str = ""
 
 

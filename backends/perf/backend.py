@@ -653,6 +653,7 @@ class PerfBackend(Backend):
             can=Abilities(
                 writes_dr=False,
                 ptrace=self._is_scene,
+                detaches=True,
                 why_not="nobody in user space can write a live machine's debug registers by hand",
             ),
             blind_ns=self._guard.blind_ns(time.monotonic_ns()) if self._guard is not None else 0,

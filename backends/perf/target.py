@@ -196,8 +196,14 @@ def launch(asked: Launch, output: tuple[int, int]) -> Target:
         _to_exec(pid, program, go_write, said_read)
     finally:
         os.close(said_read)
-    target = Target(pid, os.path.realpath(program), asked.argv, child=True)
+    # What runs is the interpreter where the program is a script.
+    image, narrow = _image(pid)
+    target = Target(pid, image or os.path.realpath(program), asked.argv, child=True)
     target.tracer.adopt()
+    if narrow:
+        target.kill()
+        target.close()
+        raise _narrow(program)
     return target
 
 
@@ -261,6 +267,23 @@ def _to_exec(pid: int, program: str, go: int, said: int) -> None:
         ptrace.cont(pid, news.signal if not news.event else 0)
 
 
+def _image(pid: int) -> tuple[str, bool]:
+    """The file that a process runs (empty where it has none), and whether it is one of 32 bits. PermissionError."""
+    try:
+        path = os.readlink(f"/proc/{pid}/exe")
+        with open(f"/proc/{pid}/exe", "rb") as file:
+            head = file.read(5)
+    except PermissionError:
+        raise
+    except OSError:
+        return "", False
+    return path, head == b"\x7fELF\1"
+
+
+def _narrow(what: str) -> HwbpError:
+    return HwbpError(f"{what} is a 32-bit program: its registers are not understood yet", errno="ENOEXEC")
+
+
 # Attaching
 
 
@@ -287,19 +310,13 @@ def attach(pid: int) -> Target:
     if pid == os.getpid():
         raise HwbpError("that is the process that would have to watch itself", errno="EINVAL")
     try:
-        program = os.readlink(f"/proc/{pid}/exe")
-        with open(f"/proc/{pid}/exe", "rb") as file:
-            head = file.read(5)
+        program, narrow = _image(pid)
     except PermissionError as error:
         raise HwbpError(
             f"process {pid} belongs to somebody else", errno="EPERM", remedy="as root, or with CAP_SYS_PTRACE"
         ) from error
-    except OSError:
-        program, head = "", b""
-    if head[:4] == b"\x7fELF" and head[4:] == b"\1":
-        raise HwbpError(
-            f"process {pid} is a 32-bit program: its registers are not understood yet", errno="ENOEXEC"
-        )
+    if narrow:
+        raise _narrow(f"process {pid}")
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             argv = tuple(os.fsdecode(part) for part in file.read(1 << 16).split(b"\0")[1:-1])

@@ -259,3 +259,33 @@ def test_killing_us_leaves_the_program_running(program: str, way: str, victim: s
     while time.monotonic() < until and not (note.exists() and note.read_text()):
         time.sleep(0.01)
     assert note.read_text() == "400"
+
+
+@pytest.mark.root
+def test_a_script_stops_steps_and_lets_go(program: str, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    lines = ["watch counter stop", "continue", "stepi", "detach", "! continue"]
+    done = subprocess.run(
+        command("bpf", "script", "-", "--backend", "perf", "--", program, "loop", "9", "-", str(note)),
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "hit of counter" in done.stdout
+    assert "the program runs on by itself" in done.stdout
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not (note.exists() and note.read_text()):
+        time.sleep(0.01)
+    assert note.read_text() == "9"
+
+
+def test_a_script_file_is_what_its_interpreter_runs(tmp_path: Path) -> None:
+    path = tmp_path / "script"
+    path.write_text("#!/bin/sh\nexit 4\n")
+    path.chmod(0o755)
+    done = trace("bpf", ["environ"], "--", str(path))
+    assert done.summary["exit_status"] == 4
+    assert done.hits

@@ -290,7 +290,7 @@ def test_the_beginning_of_a_word_is_enough_where_it_is_unambiguous() -> None:
         ("info sl", ["info slots "]),
         ("dr7 toggle LE", [f"dr7 toggle {bit}" for bit in ("LE", "LEN0", "LEN1", "LEN2", "LEN3")]),
         ("delete ", ["delete 0"]),
-        ("help de", ["help delete"]),
+        ("help de", ["help delete", "help detach"]),
         ("nosuch ", []),
     ],
 )

@@ -72,6 +72,16 @@ def _stop(session: Session, text: str) -> Answer:
     return state_answer(session)
 
 
+def _detach(session: Session, text: str) -> Answer:
+    none(text, "detach")
+    ended(session)
+    if not session.view.can.detaches:
+        raise HwbpError("the program lives in this machine, and cannot go on without it", errno="EOPNOTSUPP")
+    session.took(session.backend.release())
+    session.look()
+    return state_answer(session)
+
+
 def _stepi(session: Session, text: str) -> Answer:
     _stands(session)
     session.step(count(text, "stepi [N]"))
@@ -123,6 +133,14 @@ COMMANDS = (
         _stop,
         aliases=("interrupt",),
         key="space",
+    ),
+    Command(
+        "detach",
+        "running",
+        "detach",
+        "let a live program go on by itself, unwatched",
+        "Removes every watch and leaves the program as it was found. Example: detach",
+        _detach,
     ),
     Command(
         "stepi",
