@@ -9,10 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
-from backends.model import Breakpoint, BreakpointRequest, DebugException, Frame, MachineView, Site
+from backends.model import (
+    Breakpoint,
+    BreakpointRequest,
+    DebugException,
+    Frame,
+    Journal,
+    MachineView,
+    Site,
+    TaskView,
+)
 from symbols.dataclass import dataclass
 
-__all__ = ["Attach", "Backend", "HwbpError", "Launch", "Register"]
+__all__ = ["Attach", "Backend", "HwbpError", "Launch", "Register", "Spawn"]
 
 
 class HwbpError(Exception):
@@ -73,6 +82,22 @@ class Attach:
     children: bool = False
     kernel: bool = False
     guard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """A task to make: a `program` with its `argv` (without the program's name), a `pattern` of accesses, or neither: a
+    task that never runs.
+
+    A pattern is made again and again: (kind "r", "w" or "x", address, size in bytes, instructions from it to the next).
+    `cpus` are those it may run on, none for all.
+    """
+
+    name: str = ""
+    program: str = ""
+    argv: tuple[str, ...] = ()
+    pattern: tuple[tuple[str, int, int, int], ...] = ()
+    cpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +206,26 @@ class Backend(ABC):
     @abstractmethod
     def sites(self) -> tuple[Site, ...]:
         """The exact totals, most hits first, at most 4,096."""
+
+    def select(self, tid: int) -> MachineView:
+        """Look at this task from now on: registers, memory, mappings, single steps (ESRCH)."""
+        raise HwbpError("this machine has no tasks to choose from", errno="EOPNOTSUPP")
+
+    def spawn(self, spawn: Spawn) -> TaskView:
+        """A new task beside those that are there (ENOENT, ENOEXEC, EINVAL, EAGAIN)."""
+        raise HwbpError("this machine makes no tasks", errno="EOPNOTSUPP")
+
+    def pin(self, tid: int, cpus: tuple[int, ...]) -> TaskView:
+        """Say which CPUs a task may run on, none for all of them (ESRCH, EINVAL)."""
+        raise HwbpError("this machine pins no tasks", errno="EOPNOTSUPP")
+
+    def hold(self, tid: int, on: bool) -> TaskView:
+        """Keep a task from running, or let it run again (ESRCH)."""
+        raise HwbpError("this machine holds no tasks back", errno="EOPNOTSUPP")
+
+    def journal(self, start_ns: int, end_ns: int) -> Journal:
+        """What happened to the debug registers in this span, at most 4,096 rows of each kind: the latest."""
+        raise HwbpError("this machine keeps no journal of its registers", errno="EOPNOTSUPP")
 
     def debug_exceptions(self, first: int) -> tuple[DebugException, ...]:
         """The #DB of a bare machine from number `first` on, or from the oldest kept; at most 1,024 a call.

@@ -10,8 +10,17 @@ import subprocess
 import threading
 from typing import Any, NoReturn
 
-from backends.base import Attach, Backend, HwbpError, Launch, Register
-from backends.model import Breakpoint, BreakpointRequest, DebugException, Frame, MachineView, Site
+from backends.base import Attach, Backend, HwbpError, Launch, Register, Spawn
+from backends.model import (
+    Breakpoint,
+    BreakpointRequest,
+    DebugException,
+    Frame,
+    Journal,
+    MachineView,
+    Site,
+    TaskView,
+)
 from backends.protocol import (
     VERSION,
     Call,
@@ -199,6 +208,21 @@ class ClientBackend(Backend):
 
     def sites(self) -> tuple[Site, ...]:
         return self._call("sites")  # type: ignore[no-any-return]
+
+    def select(self, tid: int) -> MachineView:
+        return self._call("select", tid)  # type: ignore[no-any-return]
+
+    def spawn(self, spawn: Spawn) -> TaskView:
+        return self._call("spawn", spawn)  # type: ignore[no-any-return]
+
+    def pin(self, tid: int, cpus: tuple[int, ...]) -> TaskView:
+        return self._call("pin", tid, cpus)  # type: ignore[no-any-return]
+
+    def hold(self, tid: int, on: bool) -> TaskView:
+        return self._call("hold", tid, on)  # type: ignore[no-any-return]
+
+    def journal(self, start_ns: int, end_ns: int) -> Journal:
+        return self._call("journal", start_ns, end_ns)  # type: ignore[no-any-return]
 
     def debug_exceptions(self, first: int) -> tuple[DebugException, ...]:
         return self._call("debug_exceptions", first)  # type: ignore[no-any-return]

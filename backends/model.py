@@ -18,15 +18,21 @@ __all__ = [
     "CpuView",
     "DebugException",
     "Frame",
+    "Journal",
     "MachineView",
     "Mapping",
+    "Mark",
+    "Occupancy",
     "Owner",
     "OwnerKind",
     "Refusal",
+    "RegisterWrite",
     "RunState",
     "Site",
     "Slot",
     "Stop",
+    "TaskKind",
+    "TaskState",
     "TaskView",
     "WatchType",
 ]
@@ -41,6 +47,13 @@ where it runs at privilege level 0 without a kernel."""
 RunState = Literal["loaded", "running", "stopped", "exited", "failed", "detached"]
 """`loaded`: nothing has run yet. `failed`: a task met what the machine cannot do; it stays open to inspection.
 `detached`: a live program goes on by itself, unwatched."""
+
+
+TaskState = Literal["running", "runnable", "waiting", "stopped", "unknown"]
+"""`running`: on a CPU; `runnable`: waits for one; `waiting`: in a system call; `stopped`: by a signal or by a person."""
+
+TaskKind = Literal["program", "pattern", "nothing"]
+"""What a task does: a real program, accesses that somebody asked for, or nothing at all, ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +153,8 @@ class CpuView:
     `changed_by` who made it. `db_count` counts #DB exceptions, `dr_writes` writes to any debug register.
     `last_db` says in words what the last #DB was. `free` is what a CPU-wide request would still get.
 
+    `writes` are the register writes by cause, `switches` counts context switches.
+
     `readable` is False on a live machine, where nobody in user space can read the registers themselves: `dr`, `slots` and
     `cpu_dr7` are the kernel's books then, `dr7` is `cpu_dr7`, and `dr6` and the counts mean nothing. A front end shows
     none of them as the hardware's.
@@ -159,6 +174,8 @@ class CpuView:
     free: int
     slots: tuple[Slot, ...]
     readable: bool = True
+    writes: tuple[tuple[str, int], ...] = ()
+    switches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +217,9 @@ class DebugException:
 class TaskView:
     """One task. `virtual_dr6` and `ptrace_dr7` are what PTRACE_PEEKUSER would give for u_debugreg[6] and [7].
 
-    None where it is not known: a live task that runs has no registers to show.
+    None where it is not known: a live task that runs has no registers to show. `cpu` is the CPU it runs on or ran on last,
+    `pinned` those it may run on (empty: all), `ran_ns` how long it ran, `switches` how often it was given a CPU,
+    `waits_for` what it waits for, in words.
     """
 
     pid: int
@@ -210,6 +229,61 @@ class TaskView:
     sp: int | None
     virtual_dr6: int | None
     ptrace_dr7: int | None
+    state: TaskState = "unknown"
+    waits_for: str = ""
+    cpu: int | None = None
+    pinned: tuple[int, ...] = ()
+    ran_ns: int | None = None
+    switches: int | None = None
+    kind: TaskKind = "program"
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """A breakpoint sat in a register of a CPU from `start_ns` to `end_ns`, None while it still does."""
+
+    cpu: int
+    slot: int
+    breakpoint: int
+    owner: OwnerKind
+    start_ns: int
+    end_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened on a CPU besides: "switch" (`tid` comes, 0 for the idle task), "nmi", "nmi end", "kgdb stop",
+    "guest entry" and the like."""
+
+    time_ns: int
+    cpu: int
+    kind: str
+    tid: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterWrite:
+    """One write to a debug register: 0-3, 6 or 7, and why."""
+
+    time_ns: int
+    cpu: int
+    register: int
+    value: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What happened to the debug registers in a span of time, oldest first.
+
+    `first_ns` is the oldest moment that the journal still knows all of, `now_ns` the machine's time.
+    """
+
+    first_ns: int
+    now_ns: int
+    occupancies: tuple[Occupancy, ...]
+    marks: tuple[Mark, ...]
+    writes: tuple[RegisterWrite, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +339,15 @@ class MachineView:
     `blind_ns` is how long the rate guard kept the watches disarmed: totals are lower bounds where it is not 0.
 
     `debug_exceptions` are the last few #DB of a bare machine, None where a kernel takes them.
+    `task` is the task whose registers, memory and mappings are looked at, `quantum` what a task runs, in instructions, before
+    another that waits has its turn; None where there is no such thing.
     """
+
+    @property
+    def current(self) -> TaskView | None:
+        """The task that is looked at."""
+        first = self.tasks[0] if self.tasks else None
+        return next((task for task in self.tasks if task.tid == self.task), first)
 
     generation: int
     backend: str
@@ -286,6 +368,8 @@ class MachineView:
     mappings: tuple[Mapping, ...]
     refusals: tuple[Refusal, ...] = ()
     refused: int = 0
+    task: int | None = None
+    quantum: int | None = None
     comms: tuple[str, ...] = field(default=())
     debug_exceptions: tuple[DebugException, ...] | None = None
     can: Abilities = Abilities()

@@ -212,6 +212,7 @@ def _launch(program: Sequence[str], options: SimpleNamespace, **more: Any) -> La
         env=tuple(env.items()),
         stdin=getattr(options, "stdin", None),
         allow=tuple(dict.fromkeys(getattr(options, "allow", []))),
+        **{name: getattr(options, name) for name in ("cpus", "quantum") if hasattr(options, name)},
         children=getattr(options, "children", False),
         kernel=getattr(options, "kernel", False),
         guard=getattr(options, "guard", False),

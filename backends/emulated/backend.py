@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from backends import dr
-from backends.base import Backend, HwbpError, Launch, Register
+from backends.base import Backend, HwbpError, Launch, Register, Spawn
 from backends.emulated.breakpoints import Breakpoints
 from backends.emulated.capture import Capture
 from backends.emulated.engine import EngineError
@@ -13,23 +13,27 @@ from backends.emulated.kernel.attr import FLAGS, Attr
 from backends.emulated.kernel.config import CAPABILITIES
 from backends.emulated.kernel.core import Kernel
 from backends.emulated.kernel.events import PerfEvent
+from backends.emulated.kernel.inherit import follow_too
 from backends.emulated.kernel.slots import SLOTS, bp_len, bp_type
 from backends.emulated.kernel.tasks import Task as Tracked
 from backends.emulated.linux import Process, Task
 from backends.emulated.machine import Machine
 from backends.emulated.owner_words import OwnerWords
 from backends.emulated.scheduler import MOST_CPUS
-from backends.emulated.views import breakpoint_view, cpu_view
+from backends.emulated.spawning import spawn as make_task
+from backends.emulated.views import breakpoint_view, cpu_view, journal_view
 from backends.model import (
     Breakpoint,
     BreakpointRequest,
     Frame,
+    Journal,
     MachineView,
     Owner,
     Refusal,
     RunState,
     Site,
     Stop,
+    TaskState,
     TaskView,
 )
 from backends.ring import RingMemory
@@ -73,6 +77,7 @@ class EmulatedBackend(Backend):
         self._opener: Tracked
         self._owners: OwnerWords
         self._waited_for: Task | None = None
+        self._selected: int | None = None
 
     def _changed(self) -> None:
         """Something worth a new picture happened: publish it."""
@@ -137,11 +142,13 @@ class EmulatedBackend(Backend):
         return self._machine.linux.first
 
     def _task(self, tid: int | None) -> Task:
-        """A task by number; None is the first one, or another where that has ended (ESRCH)."""
+        """A task by number; None is the one that is looked at, or another where that has ended (ESRCH)."""
         self._need_program()
         tasks = self._machine.linux.system.tasks
         if tid is None:
-            tid = self._first.tid if self._first.tid in tasks or not tasks else min(tasks)
+            tid = next((each for each in (self._selected, self._first.tid) if each in tasks), None)
+            if tid is None:
+                tid = min(tasks, default=self._first.tid)
         task = tasks.get(tid)
         if task is None:
             raise HwbpError(f"no task {tid}", errno="ESRCH")
@@ -188,6 +195,8 @@ class EmulatedBackend(Backend):
             self._machine.linux.close()
         else:
             self._state = "failed" if stop.reason == "unsupported" else "stopped"
+            if stop.reason in ("hit", "unsupported"):
+                self._selected = self._capture.tid
         self._stop = stop
         self._changed()
 
@@ -304,7 +313,7 @@ class EmulatedBackend(Backend):
             )
         attr = Attr(
             sample_period=1,
-            flags=_SESSION_FLAGS | (not request.enabled),
+            flags=_SESSION_FLAGS | self._inherited(request) | (not request.enabled),
             bp_type=bp_type(request.type),
             bp_addr=request.address,
             bp_len=bp_len(request.type, length),
@@ -317,7 +326,24 @@ class EmulatedBackend(Backend):
         event = perf.event(self._opener, fd)
         event.watch, event.window, event.text = request.watch, request.window, request.text
         event.stop = request.stop
+        if event.attr.flag("inherit"):
+            assert event.target is not None
+            threads = self._kernel.tasks.threads(event.target.tgid)
+            try:
+                for thread in threads:
+                    if thread is not event.target:
+                        follow_too(self._kernel, event, thread)
+            except HwbpError:
+                perf.close(self._opener, fd)
+                raise
         return event
+
+    def _inherited(self, request: BreakpointRequest) -> int:
+        """Whom a watch follows that names no task: all threads, those to come too; and children where that was asked for."""
+        if request.tid is not None or request.cpu is not None or self._launch is None:
+            return 0
+        flags = ("inherit",) if self._launch.children else ("inherit", "inherit_thread")
+        return sum(1 << FLAGS[name] for name in flags)
 
     def _remove(self, event: PerfEvent) -> None:
         if event.owner.kind == "ptrace":
@@ -353,10 +379,14 @@ class EmulatedBackend(Backend):
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
         event = self._find(id)
-        if on:
+        if event.owner.kind == "perf" and event.owner.fd is not None:
+            change = self._kernel.perf.enable if on else self._kernel.perf.disable
+            change(self._opener, event.owner.fd)
+        elif on:
             self._kernel.scheduler.enable(event)
         else:
             self._kernel.scheduler.disable(event)
+        self._breakpoints.refresh()
         self._changed()
 
     def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
@@ -406,6 +436,51 @@ class EmulatedBackend(Backend):
         self._breakpoints.refresh()
         self._changed()
         return lines
+
+    # -- tasks
+
+    def select(self, tid: int) -> MachineView:
+        self._selected = self._task(tid).tid
+        self._changed()
+        return self.view()
+
+    def spawn(self, spawn: Spawn) -> TaskView:
+        self._need_program()
+        machine = self._machine
+        cpus = self._cpus(spawn.cpus)
+        task = make_task(machine.linux.system, spawn, self._first.process.mm)
+        task.affinity = cpus
+        if cpus is not None:
+            task.cpu = min(cpus)
+        self._kernel.spawn(task.comm, tid=task.tid, uid=1000)
+        self._breakpoints.refresh()
+        machine.add(task)
+        self._changed()
+        return self._task_view(task)
+
+    def _cpus(self, cpus: tuple[int, ...]) -> frozenset[int] | None:
+        if unknown := [cpu for cpu in cpus if cpu not in range(len(self._machine.cpus))]:
+            raise HwbpError(f"no CPU {unknown[0]}", errno="EINVAL")
+        return frozenset(cpus) if cpus else None
+
+    def pin(self, tid: int, cpus: tuple[int, ...]) -> TaskView:
+        task = self._task(tid)
+        self._machine.pin(task, self._cpus(cpus))
+        self._changed()
+        return self._task_view(task)
+
+    def hold(self, tid: int, on: bool) -> TaskView:
+        task = self._task(tid)
+        if task.process.kind == "nothing":
+            raise HwbpError(f"task {tid} never runs", errno="EINVAL")
+        self._machine.hold(task, on)
+        self._changed()
+        return self._task_view(task)
+
+    def journal(self, start_ns: int, end_ns: int) -> Journal:
+        self._need_program()
+        now = self._machine.instructions
+        return journal_view(self._kernel.journal, start_ns, end_ns, now, self._breakpoints.origin)
 
     # -- looking
 
@@ -463,7 +538,21 @@ class EmulatedBackend(Backend):
             mm.engine.get("RSP") if resident else mm.engine.saved(task.context, "RSP"),  # type: ignore[arg-type]
             self._kernel.ptrace.peek(tracked, 6),
             self._kernel.ptrace.peek(tracked, 7),
+            state=self._task_state(task),
+            waits_for=task.wait.what if task.wait is not None else "",
+            cpu=None if task.process.kind == "nothing" else task.cpu,
+            pinned=tuple(sorted(task.affinity or ())),
+            ran_ns=task.ran,
+            switches=task.switches,
+            kind=task.process.kind,
         )
+
+    def _task_state(self, task: Task) -> TaskState:
+        if task.stopped:
+            return "stopped"
+        if task.wait is not None or task.process.kind == "nothing":
+            return "waiting"
+        return "running" if self._machine.on_cpu(task.cpu) is task else "runnable"
 
     def view(self) -> MachineView:
         self._need_program()
@@ -492,11 +581,15 @@ class EmulatedBackend(Backend):
                 for task in (machine.on_cpu(cpu.number),)
             ),
             tasks=tuple(self._task_view(task) for task in tasks),
-            breakpoints=tuple(self._breakpoint(event) for event in self._kernel.layer.events),
+            breakpoints=tuple(
+                self._breakpoint(event) for event in self._kernel.layer.events if event.parent is None
+            ),
             mappings=process.mm.space.mappings(),
             refusals=tuple(self._refusals),
             refused=self._refused,
             comms=tuple(machine.comms),
+            task=self._task(None).tid if tasks else None,
+            quantum=machine.scheduler.quantum,
         )
 
 

@@ -31,6 +31,7 @@ _SIGTRAP, _TRAP_PERF = 5, 6
 class Breakpoints:
     """The layer over the machine's CPUs. `kernel` is the layer; `tracked` finds its record of a task.
 
+    `origin` maps an inherited event's number to that of the event that somebody asked for.
     A slot whose event only counts (`Kernel.attentive` says which do more) is not told hit by hit: `settle` tells its hits
     since the last time.
     """
@@ -39,6 +40,7 @@ class Breakpoints:
         self._machine = machine
         self._capture = capture
         self.kernel = Kernel([cpu.unit for cpu in machine.cpus], clock=lambda: machine.instructions)
+        self.origin: dict[int, int] = {}
         self._holders: list[list[PerfEvent | None]] = [[None] * 4 for _ in machine.cpus]
         self.kernel.set_on_change(self.installed)
         machine.on_switch = self._switched
@@ -52,6 +54,7 @@ class Breakpoints:
         """The first task."""
         system = task.system
         self.kernel.spawn(task.comm, tid=task.tid, uid=_UID)
+        system.taken = lambda tid: self.kernel.tasks.get(tid) is not None
         system.on_new = self._cloned
         system.on_exec = self._executed
         system.on_exit = self._exited
@@ -122,6 +125,8 @@ class Breakpoints:
             self._holders[number][slot] = event
             # An inherited event's hits are those of the breakpoint that somebody asked for.
             shown = 0 if event is None else (event.parent or event).id
+            if event is not None and event.parent is not None:
+                self.origin[event.id] = shown
             cpu.sinks[slot] = self._capture.sink(shown)
             cpu.labels[slot] = (
                 (event.text or f"{event.address:#x}") if event else "a register nobody's books own"

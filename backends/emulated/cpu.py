@@ -84,6 +84,7 @@ class Cpu:
         self.stop: Stop | None = None
         self.yielding = False
         self.db_count = 0
+        self.switches = 0
         self.last_db = ""
         self.last_dr6 = DR6_BASE
         self.blocked = False
@@ -111,15 +112,22 @@ class Cpu:
         task.rf_pc, task.rep_pc, task.guest_tf = self.rf_pc, self.rep_pc, self.guest_tf
 
     def _attach(self, mm: Mm) -> None:
+        watches = bool(self.unit.data or self.unit.execute)
         if self._attached and self.mm.unit is self.unit:
-            self.mm.unwatch()
             self.mm.space.kernel_watch = None
+            if watches:
+                self.mm.unwatch()
+            else:
+                self.mm.unit = None
         self.mm = mm
         self._attached = True
         self.engine, self.space, self.places, self.stacks = mm.engine, mm.space, mm.places, mm.stacks
         self.decoded, self.quick = mm.decoded, mm.quick
         mm.watch(self.unit)
-        self._armed()
+        if watches:
+            self._armed()
+        else:
+            self.space.kernel_watch = None
 
     @property
     def instructions(self) -> int:

@@ -46,6 +46,8 @@ _SAVED = (
     *(f"XMM{n}_Q{half}" for n in range(16) for half in "ab"),
     *(f"ST{n}" for n in range(8)),  # for MMX; the x87 unit is ours
 )
+_NAMES = ("", *_SAVED)
+"""What `save` gives, the pc having no name."""
 _MEM_CAPACITY_PAGES = 600_000
 
 
@@ -256,8 +258,7 @@ class IcicleEngine(Engine):
 
     def save(self) -> list[int]:
         """Every register, pc first. Only at an instruction boundary."""
-        read = self.vm.reg_read
-        return [self.vm.pc, *[read(name) for name in _SAVED], *self.x87.words()]
+        return [self.vm.pc, *map(self.vm.reg_read, _SAVED), *self.x87.words()]
 
     def after_syscall(self, *, result: int, stack: int, tls: int | None) -> list[int]:
         """Every register as a new task has them that begins where this one's system call (at pc) returns.
@@ -275,12 +276,22 @@ class IcicleEngine(Engine):
         registers = [changes.get(name, value) for name, value in zip(_SAVED, saved[1:end], strict=True)]
         return [pc, *registers, *saved[end:]]
 
-    def restore(self, saved: list[int]) -> None:
-        """Put registers back that `save` gave, of this engine or of one like it."""
+    def restore(self, saved: list[int], now: list[int] | None = None) -> None:
+        """Put registers back that `save` gave, of this engine or of one like it.
+
+        `now` is what they hold: those that would not change are left alone.
+        """
         write = self.vm.reg_write
-        for name, value in zip(_SAVED, saved[1:], strict=False):
-            write(name, value)
-        self.x87.set_words(saved[1 + len(_SAVED) :])
+        end = 1 + len(_SAVED)
+        if now is None:
+            for name, value in zip(_SAVED, saved[1:end], strict=True):
+                write(name, value)
+        else:
+            for name, value, there in zip(_NAMES, saved, now, strict=False):
+                if value != there and name:
+                    write(name, value)
+        if now is None or saved[end:] != now[end:]:
+            self.x87.set_words(saved[end:])
         self.vm.pc = saved[0]
 
     def saved(self, saved: list[int], register: str) -> int:

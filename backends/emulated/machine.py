@@ -158,7 +158,7 @@ class Machine:
         if system.has_deadlines:
             system.expire()
         number = scheduler.turn()
-        if number is None:
+        if number is None or not system.programs:
             return self._idle()
         task = scheduler.current[number]
         assert task is not None
@@ -190,7 +190,8 @@ class Machine:
     def _enter(self, cpu: Cpu, task: Task) -> None:
         capture = self.capture
         capture.pid, capture.tid, capture.cpu = task.process.pid, task.tid, cpu.number
-        capture.comm = self.comm_number(task.comm)
+        comm = self._comm_numbers.get(task.comm)
+        capture.comm = self.comm_number(task.comm) if comm is None else comm
         self._entries[cpu.number].task = task
         cpu.enter(task.process.mm, task, self._clock)
 
@@ -214,6 +215,7 @@ class Machine:
     def _switch(self, cpu: Cpu, task: Task | None) -> None:
         if self._on_cpu[cpu.number] is not task:
             self._on_cpu[cpu.number] = task
+            cpu.switches += 1
             if task is not None:
                 task.switches += 1
             self.on_switch(cpu, task)
@@ -222,7 +224,7 @@ class Machine:
         """Nothing is runnable."""
         for cpu in self.cpus:
             self._switch(cpu, None)
-        if not self.linux.alive:
+        if not self.linux.system.programs:
             return Stop("exit", "the program has ended")
         if self.linux.idle():
             return None
@@ -233,6 +235,37 @@ class Machine:
         return Stop(
             "unsupported", f"deadlock: nobody will wake {', '.join(waits[:4])}{', ...' * (len(waits) > 4)}"
         )
+
+    # -- tasks that a person adds, holds back and pins
+
+    def add(self, task: Task) -> None:
+        """A task that was made is runnable now, unless it does nothing."""
+        if task.process.kind != "nothing":
+            self.scheduler.add(task)
+
+    def hold(self, task: Task, on: bool) -> None:
+        """Keep a task from running, or let it run again."""
+        if task.process.kind == "nothing" or on == task.stopped:
+            return
+        task.stopped = on
+        if task.wait is None:
+            if on:
+                self.scheduler.remove(task)
+            else:
+                self.scheduler.add(task)
+        self._reconcile()
+
+    def pin(self, task: Task, affinity: frozenset[int] | None) -> None:
+        """Say which CPUs a task may run on; None is all."""
+        self.scheduler.pin(task, affinity)
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        """A CPU that was left without its task goes on with another, or becomes idle."""
+        for cpu in self.cpus:
+            if self._on_cpu[cpu.number] is not None and self.scheduler.current[cpu.number] is None:
+                self.scheduler.fill(cpu.number)
+                self._switch(cpu, self.scheduler.current[cpu.number])
 
     # -- one step
 

@@ -36,7 +36,7 @@ USER_END = 0x7FFF_FFFF_F000
 LIMIT = 1 << 30
 """Accessible bytes a program may have mapped, in all; twice as many with those it only reserved (PROT_NONE)."""
 MIN_ADDRESS = 0x10000
-"""vm.mmap_min_addr."""
+"""vm.mmap_min_addr: the lowest address that may be mapped."""
 _STACK_STEP = 64 * PAGE
 _TOP = 0x7FFF_F7FF_F000
 

@@ -74,10 +74,11 @@ class Mm:
         resident = self.resident
         if resident is task:
             return
+        now = None
         if resident is not None:
-            resident.context = self.engine.save()
+            now = resident.context = self.engine.save()
         if task.context is not None:
-            self.engine.restore(task.context)
+            self.engine.restore(task.context, now)
             task.context = None
         self.resident = task
 

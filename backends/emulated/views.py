@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from backends import dr
 from backends.emulated.capture import Capture
 from backends.emulated.cpu import Cpu
 from backends.emulated.kernel.events import PerfEvent
+from backends.emulated.kernel.journal import Journal as KernelJournal
 from backends.emulated.kernel.registers import CpuRegisters
 from backends.emulated.kernel.slots import HwBreakpointLayer
-from backends.model import Breakpoint, CpuView, Slot
+from backends.model import Breakpoint, CpuView, Journal, Mark, Occupancy, RegisterWrite, Slot
 
-__all__ = ["breakpoint_view", "cpu_view"]
+__all__ = ["MOST_ROWS", "breakpoint_view", "cpu_view", "journal_view"]
+
+MOST_ROWS = 4096
+Row = TypeVar("Row")
 
 
 def breakpoint_view(event: PerfEvent, cpus: Sequence[CpuRegisters], capture: Capture) -> Breakpoint:
     """One perf event of the layer, and the register it sits in on the first CPU where it is in any."""
-    slots = (registers.slot_of(event) for registers in cpus)
+    every = (event, *event.children)
+    slots = (registers.slot_of(each) for registers in cpus for each in every)
     return Breakpoint(
         id=event.id,
         address=event.address,
@@ -54,6 +61,50 @@ def cpu_view(cpu: Cpu, registers: CpuRegisters, layer: HwBreakpointLayer, tid: i
         last_db=cpu.last_db,
         free=layer.free(registers.cpu),
         slots=tuple(_slots(registers)),
+        writes=tuple(sorted(registers.journal.totals[registers.cpu].items())),
+        switches=cpu.switches,
+    )
+
+
+def _oldest(rows: deque[Row], time: Callable[[Row], int]) -> int:
+    """The time of the oldest row, where older ones were dropped; else 0."""
+    return time(rows[0]) if len(rows) == rows.maxlen else 0
+
+
+def journal_view(
+    journal: KernelJournal, start_ns: int, end_ns: int, now_ns: int, origin: Mapping[int, int]
+) -> Journal:
+    """The rows of a span of time, at most the latest `MOST_ROWS` of each kind.
+
+    `origin` maps an inherited event to the one that somebody asked for.
+    """
+    first = max(
+        _oldest(journal.occupancies, lambda row: row.start_ns),
+        _oldest(journal.marks, lambda row: row.time_ns),
+        _oldest(journal.writes, lambda row: row.time_ns),
+    )
+    occupancies = [
+        Occupancy(row.cpu, row.slot, origin.get(row.event, row.event), row.owner, row.start_ns, row.end_ns)
+        for row in journal.occupancies
+        if row.start_ns < end_ns and (row.end_ns is None or row.end_ns > start_ns)
+    ]
+    marks = [
+        Mark(row.time_ns, row.cpu, row.kind, row.tid)
+        for row in journal.marks
+        if start_ns <= row.time_ns < end_ns
+    ]
+    writes = [
+        RegisterWrite(row.time_ns, row.cpu, row.register, row.value, row.cause)
+        for row in journal.writes
+        if start_ns <= row.time_ns < end_ns
+    ]
+    if len(occupancies) > MOST_ROWS:
+        first = max(first, occupancies[-MOST_ROWS].start_ns)
+    for rows in (marks, writes):
+        if len(rows) > MOST_ROWS:
+            first = max(first, rows[-MOST_ROWS].time_ns)
+    return Journal(
+        first, now_ns, tuple(occupancies[-MOST_ROWS:]), tuple(marks[-MOST_ROWS:]), tuple(writes[-MOST_ROWS:])
     )
 
 
@@ -70,5 +121,5 @@ def _slots(registers: CpuRegisters) -> Iterator[Slot]:
             type=dr.slot_type(unit.dr7, n),
             local=bool(unit.dr7 >> 2 * n & 1),
             global_=bool(unit.dr7 >> 2 * n & 2),
-            breakpoint=event.id if event else None,
+            breakpoint=(event.parent or event).id if event else None,
         )

@@ -22,6 +22,7 @@ _FLAGS = (
     *("-fno-optimize-sibling-calls", "-fno-tree-loop-distribute-patterns", "-fasynchronous-unwind-tables"),
     *("-nostdlib", "-static", "-no-pie", "-fno-pie", "-Wl,-z,noexecstack"),
 )
+_HOSTED = ("-std=gnu11", "-O1", "-march=x86-64", "-static", "-pthread")
 HIT_MODES = {"write": 0, "deep": 1, "descend": 2, "read": 3, "four": 4, "rep": 5}
 """MODE of programs/hits.c."""
 
@@ -37,8 +38,8 @@ class Built:
         self._folder = folder
         self._tables: dict[str, SymbolTable] = {}
 
-    def program(self, source: str, mode: str | None = None) -> str:
-        """The path of `programs/source.c`, built when first asked for."""
+    def program(self, source: str, mode: str | None = None, *, hosted: bool = False) -> str:
+        """The path of `programs/source.c`, built when first asked for; `hosted` is one with a C library."""
         path = self._folder / (f"{source}-{mode}" if mode else source)
         if not path.exists():
             if shutil.which("gcc") is None:
@@ -46,7 +47,7 @@ class Built:
             define = [f"-DMODE={HIT_MODES[mode]}"] if mode else []
             command = [
                 "gcc",
-                *_FLAGS,
+                *(_HOSTED if hosted else _FLAGS),
                 *define,
                 f"-I{_RUNTIME}",
                 "-o",

@@ -25,6 +25,7 @@ from tests.bench import (
     quiet,
     requests,
 )
+from tests.bench import tasks as many_tasks
 from tests.bench.programs import Built, Missing, building
 from tests.bench.report import Report, machine, print_table, skipped
 
@@ -35,6 +36,7 @@ _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
     "requests": requests.bench,
     "live": live.bench,
     "culprits": culprits.bench,
+    "tasks": many_tasks.bench,
     "first-picture": first_picture.bench,
     "keys": front_end.bench,
     "memory": memory.bench,

@@ -34,7 +34,7 @@ class Done:
     ) -> None:
         fd = create_memfd(1 << 14)
         self.backend = EmulatedBackend(fd)
-        ring = RingReader(fd)
+        self.ring = ring = RingReader(fd)
         os.close(fd)
         self.backend.launch(
             Launch(argv[0], tuple(argv[1:]), allow=("exec",), stacks=False, cpus=cpus, quantum=quantum)
@@ -58,6 +58,14 @@ def native(argv: list[str]) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20).stdout
 
 
+def begin(backend: EmulatedBackend, tasks: int) -> None:
+    """Run until so many tasks are there."""
+    while len(backend._machine.linux.system.tasks) < tasks:
+        assert backend.running
+        backend._budget = 200
+        backend.run_slice()
+
+
 def symbol(path: str, name: str) -> int:
     return SymbolTable(ElfImage.open(path)).find(name)[0].value
 
@@ -71,6 +79,7 @@ def test_threads_print_what_they_print_natively(tmp_path: Path, cpus: int, quant
     assert done.output == native([program])
 
 
+@pytest.mark.slow
 def test_children_print_what_they_print_natively(tmp_path: Path) -> None:
     program = built(tmp_path, FORKS, "-O1")
     expected = native([program])
@@ -96,7 +105,7 @@ def test_the_trap_flag_and_int3_as_natively(tmp_path: Path) -> None:
 def test_the_same_program_makes_the_same_schedule(tmp_path: Path) -> None:
     program = built(tmp_path, THREADS, "-O1", "-no-pie")
     address = symbol(program, "counter")
-    slots = (BreakpointRequest(address, 8, "w", tid=None, cpu=0), BreakpointRequest(address, 8, "w", cpu=1))
+    slots = (BreakpointRequest(address, 8, "w", cpu=0), BreakpointRequest(address, 8, "w", cpu=1))
     first, second = (Done([program], slots, quantum=333) for _ in range(2))
     assert first.rows == second.rows
     assert len(first.rows) == 1600
@@ -119,11 +128,12 @@ def test_a_breakpoint_of_one_cpu_sees_what_runs_there_only(tmp_path: Path) -> No
 
 def test_a_task_breakpoint_follows_its_task_over_cpus_and_nobody_else(tmp_path: Path) -> None:
     program = built(tmp_path, THREADS, "-O1", "-no-pie")
-    slot = BreakpointRequest(symbol(program, "ready"), 4, "rw")
+    slot = BreakpointRequest(symbol(program, "ready"), 4, "rw", tid=1000)
     rows = Done([program], (slot,)).rows
     assert {row[0] for row in rows} == {1000}  # the first task reads it once, at the end
 
 
+@pytest.mark.slow
 def test_the_schedule_does_not_depend_on_the_size_of_the_slices(tmp_path: Path) -> None:
     program = built(tmp_path, THREADS, "-O1", "-no-pie")
     slot = BreakpointRequest(symbol(program, "counter"), 8, "w", cpu=0)
@@ -172,6 +182,7 @@ def test_rf_travels_through_a_signal_frame(tmp_path: Path) -> None:
     assert b"".join(data for _, data in backend.output(0)) == b"2 2\n"
 
 
+@pytest.mark.slow
 def test_exec_and_exit_free_what_ptrace_held(tmp_path: Path) -> None:
     program = built(tmp_path, FORKS, "-O1", "-no-pie")
     fd = create_memfd(1 << 10)
@@ -211,3 +222,90 @@ def test_shared_memory_over_fork_is_refused_by_name(tmp_path: Path) -> None:
     done = Done([built(tmp_path, source, "-O0")])
     assert done.view.state == "failed"
     assert "shared memory" in done.view.stop.text
+
+
+def test_a_switch_between_tasks_without_breakpoints_writes_no_register(tmp_path: Path) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    view = Done([program], quantum=200).view
+    assert sum(cpu.switches for cpu in view.cpus) > 100
+    assert [cpu.dr_writes for cpu in view.cpus] == [0, 0]
+
+
+def test_a_switch_to_a_task_with_breakpoints_writes_address_and_dr7_and_away_dr7(tmp_path: Path) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    backend = Done([program], quantum=100, slices=0, cpus=1).backend
+    begin(backend, 5)
+    tid = backend.view().tasks[2].tid
+    backend.arm((BreakpointRequest(symbol(program, "watched"), 8, "w", tid=tid),))
+    while backend.running:
+        backend._budget = 1 << 20
+        backend.run_slice()
+    journal = backend.journal(0, 1 << 60)
+    turns = [row for row in journal.occupancies if row.cpu == 0]
+    assert len(turns) > 3
+    assert all(row.end_ns is not None for row in turns)
+    switches = [row for row in journal.writes if row.cause == "switch"]
+    ins = sum(1 for row in switches if row.register == 0)
+    outs = sum(1 for row in switches if row.register == 7) - ins
+    assert abs(ins - outs) <= 1  # it is first installed, and last taken out, outside of a switch
+    assert dict(backend.view().cpus[0].writes)["switch"] == len(switches)
+
+
+def test_hits_are_those_of_their_own_thread(tmp_path: Path) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    backend = Done([program], quantum=100, slices=0).backend
+    begin(backend, 5)
+    address = symbol(program, "watched")
+    backend.arm(
+        tuple(
+            BreakpointRequest(address + 8 * n, 8, "w", tid=task.tid)
+            for n, task in enumerate(backend.view().tasks[1:])
+        )
+    )
+    while backend.running:
+        backend._budget = 1 << 20
+        backend.run_slice()
+    assert [bp.hits for bp in backend.view().breakpoints] == [400] * 4
+
+
+@pytest.mark.slow
+def test_eight_processes_with_a_breakpoint_each(tmp_path: Path) -> None:
+    """Every one on registers of its own, whichever CPU it has; an address is another byte in each process."""
+    source = (
+        "#include <stdlib.h>\n#include <sys/wait.h>\n#include <unistd.h>\nvolatile long word;\n"
+        "int main(void) { for (int n = 0; n < 7; n++) if (!fork()) { sleep(1); for (int i = 0; i <= n; i++) word = i;"
+        " _exit(0); }\n sleep(1); word = 1; while (wait(0) > 0); return 0; }\n"
+    )
+    program = built(tmp_path, source, "-O0", "-static")
+    backend = Done([program], quantum=500, slices=0).backend
+    begin(backend, 8)
+    address = symbol(program, "word")
+    backend.arm(tuple(BreakpointRequest(address, 8, "w", tid=task.tid) for task in backend.view().tasks))
+    while backend.running:
+        backend.run_slice()
+    assert [bp.hits for bp in backend.view().breakpoints] == [1, 1, 2, 3, 4, 5, 6, 7]
+    assert {bp.enabled for bp in backend.view().breakpoints} <= {True, False}
+    assert len(backend.view().breakpoints) == 8  # the descriptors are open, so dead targets keep their slots
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the threads", "after them"])
+def test_a_watch_of_a_program_follows_all_its_threads(tmp_path: Path, late: bool) -> None:
+    program = built(tmp_path, THREADS, "-O1", "-no-pie")
+    done = Done([program], quantum=300, slices=0)
+    backend = done.backend
+    if late:
+        begin(backend, 5)
+    backend.arm((BreakpointRequest(symbol(program, "total"), 8, "w"),))
+    while backend.running:
+        backend._budget = 1 << 20
+        backend.run_slice()
+    (watch,) = backend.view().breakpoints
+    rows = done.ring.read(0, 1 << 14)
+    assert watch.hits == len(rows) == 1600
+    assert {tid: [int(row["tid"]) for row in rows].count(tid) for tid in range(1000, 1006)} == {
+        1000: 0, 1001: 400, 1002: 400, 1003: 400, 1004: 400, 1005: 0,
+    }  # fmt: skip
+    assert {int(row["breakpoint"]) for row in rows} == {watch.id}
+    assert backend.view().cpus[0].free == 3  # its threads are gone, and their copies with them
+    backend.disarm((watch.id,))
+    assert [cpu.free for cpu in backend.view().cpus] == [4, 4]

@@ -420,9 +420,9 @@ def app_on(machine: Machine, *, space: FakeSpace | None = None, **options: Any) 
     return HwbpApp(opening, clock=clock, fps=0, **options)
 
 
-def busy_machine(hits: int = 60) -> Machine:
+def busy_machine(hits: int = 60, machine: Machine | None = None) -> Machine:
     """perf, ptrace and kgdb each hold a slot, and the program has hit them."""
-    machine = Machine()
+    machine = machine or Machine()
     machine.add(BreakpointRequest(LIMITS + 24, 8, "w", text="cfg.limits[3]"))
     lock = BreakpointRequest(0x404100, 4, "rw", owner="ptrace", text="lock")
     machine.add(lock, Owner("ptrace", 812, "gdb"))

@@ -19,8 +19,11 @@ from backends.model import (
     BreakpointRequest,
     CpuView,
     Frame,
+    Journal,
     MachineView,
     Mapping,
+    Mark,
+    Occupancy,
     Owner,
     Refusal,
     RunState,
@@ -448,6 +451,12 @@ class ScriptedBackend(Backend):
 
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
         return ((), (Frame(0x401210, False), Frame(0x401120, False), Frame(0x401130, True)))[first:]
+
+    def journal(self, start_ns: int, end_ns: int) -> Journal:
+        rows = tuple(
+            Occupancy(0, slot, bp.id, "perf", 0, None) for slot, bp in enumerate(self.points.values())
+        )
+        return Journal(0, self.instructions, rows, (Mark(0, 0, "switch", 1000),), ())
 
     def sites(self) -> tuple[Site, ...]:
         return tuple(

@@ -243,6 +243,18 @@ class Actions(Keyboard, inherit_bindings=False):
         if not isinstance(self.screen, Palette):
             self.push_screen(Palette(id="--command-palette"))
 
+    def action_cpus(self) -> None:
+        """All CPUs, all tasks, and the timeline."""
+        from tui.app.screens.cpus import CpusScreen
+
+        self.push_screen(CpusScreen())
+
+    def action_next_cpu(self) -> None:
+        """Show the next CPU's registers."""
+        view, cpu = self.scene.view, self.scene.cpu
+        if view is not None and cpu is not None and len(view.cpus) > 1:
+            self.run_line(f"cpu {(cpu.cpu + 1) % len(view.cpus)}", quiet=True)
+
     def action_help(self) -> None:
         """Help for what has the focus."""
         from tui.app.helping import help_text

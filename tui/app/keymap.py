@@ -50,6 +50,10 @@ _APP: Final = (
     KeyEntry(("G", "end"), "newest", "", "the newest hit, and follow"),
     KeyEntry(("f",), "follow", "follow", "follow the newest hit, or stay", "app", 6),
     KeyEntry(("e",), "switch_slot", "on/off", "enable or disable the selected slot's watch", "app", 8),
+    KeyEntry(
+        ("m",), "cpus", "CPUs, tasks", "all CPUs, all tasks, and who sat in which register when", "app", 6
+    ),
+    KeyEntry(("C",), "next_cpu", "", "show the next CPU's registers"),
     KeyEntry(("colon",), "command_line", "command", "open the command line", "app", 7),
     KeyEntry(("question_mark", "f1"), "help", "help", "help for what has the focus", "app", 0),
     KeyEntry(("ctrl+p",), "command_palette", "palette", "every command and key, searchable", "app", 12),

@@ -16,7 +16,7 @@ from tui.app.records import Record
 from tui.app.scene import Scene
 
 if TYPE_CHECKING:
-    from backends.model import MachineView, Site
+    from backends.model import Journal, MachineView, Site
     from tui.session.result import Result
     from tui.session.session import Session
 
@@ -139,6 +139,14 @@ class Machine:
             self._changed()
 
         self.desk.ask(session.backend.sites, take, lambda _error: None)
+
+    def journal(self, start_ns: int, end_ns: int, then: Callable[[Journal | None], None]) -> bool:
+        """Ask what happened to the registers in a span of time; None where that cannot be told. False: nobody to ask."""
+        session = self.scene.session
+        if session is None or self.broken:
+            return False
+        self.desk.ask(lambda: session.backend.journal(start_ns, end_ns + 1), then, lambda _error: then(None))
+        return True
 
     def inspection(self, record: Record, then: Callable[[], None]) -> Inspection | None:
         """What is known about a hit; if nothing is, it is looked up and `then` called."""

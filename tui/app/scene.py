@@ -99,7 +99,8 @@ class Scene:
     @property
     def cpu(self) -> CpuView | None:
         """The CPU whose registers are shown."""
-        return self.view.cpus[0] if self.view and self.view.cpus else None
+        number = self.session.cpu if self.session is not None else 0
+        return self.view.cpus[number] if self.view and number < len(self.view.cpus) else None
 
     @property
     def hits(self) -> int:

@@ -43,7 +43,7 @@ class Session:
     """A machine that is open. `view` is always its last known state.
 
     `patient`: commands that let the machine run answer when it stands still again (scripts); otherwise they answer
-    at once, and `refresh` brings the news (the app).
+    at once, and `refresh` brings the news (the app). `cpu` is the CPU that is looked at.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Session:
         self.backend = backend
         self.ring = ring
         self.patient = patient
+        self.cpu = 0
         self.watches = WatchBook()
         self.journal: deque[tuple[str, Result]] = deque(maxlen=_JOURNAL)
         self._stacks: list[tuple[Frame, ...]] = []
@@ -131,7 +132,7 @@ class Session:
 
     def _leave_frames(self, view: MachineView) -> None:
         """Remove the watches of local variables whose function has returned, as gdb does."""
-        sp = view.tasks[0].sp if view.tasks and view.state != "running" else None
+        sp = view.current.sp if view.current is not None and view.state != "running" else None
         dead = [
             watch
             for watch in self.watches.armed
@@ -235,13 +236,13 @@ class Session:
     @property
     def entry(self) -> int | None:
         """The program's entry point, while its dynamic loader has not run yet; None otherwise."""
-        if self.view.state != "loaded" or not self.view.tasks:
+        if self.view.state != "loaded" or self.view.current is None:
             return None
         try:
             entry = entry_point(self.backend.read, self.view.mappings, self.view.program)
         except HwbpError:
             return None
-        return None if entry == self.view.tasks[0].pc else entry
+        return None if entry == self.view.current.pc else entry
 
     def run_to_entry(self) -> None:
         """Let the dynamic loader do its work, up to the program's first instruction."""

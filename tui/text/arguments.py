@@ -131,6 +131,16 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         help="no operating system: the program runs at privilege level 0 and owns the debug registers",
     )
     parser.add_argument(
+        "--cpus", type=_cpus, metavar="N", default=argparse.SUPPRESS, help="emulated CPUs, 1 to 64 (2)"
+    )
+    parser.add_argument(
+        "--quantum",
+        type=_count,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="instructions a task runs before another that waits for the CPU (10000)",
+    )
+    parser.add_argument(
         "--children", action="store_true", default=argparse.SUPPRESS, help="follow a live program's children"
     )
     parser.add_argument(
@@ -181,6 +191,10 @@ def _pid(text: str) -> int:
 
 def _count(text: str) -> int:
     return _whole(text, "count", 1, 10**18)
+
+
+def _cpus(text: str) -> int:
+    return _whole(text, "number of CPUs", 1, 64)
 
 
 def _fps(text: str) -> int:

@@ -241,8 +241,11 @@ class Kernel:
             raise HwbpError(f"task {following.tid} cannot run on CPU {cpu} now", errno="EINVAL")
         registers = self.cpus[cpu]
         before = registers.writes
-        with registers.because("switch"):
+        cause, registers.cause = registers.cause, "switch"
+        try:
             self.scheduler.switch(cpu, following)
+        finally:
+            registers.cause = cause
         self.journal.mark(cpu, "switch", following.tid if following is not None else 0)
         return registers.writes - before
 

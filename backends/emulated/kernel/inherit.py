@@ -11,7 +11,7 @@ from backends.emulated.kernel.tasks import CLONE_CLEAR_SIGHAND, CLONE_THREAD, Ta
 if TYPE_CHECKING:
     from backends.emulated.kernel.core import Kernel
 
-__all__ = ["inherit_events"]
+__all__ = ["follow_too", "inherit_events"]
 
 
 def _inherits(event: PerfEvent, flags: int) -> bool:
@@ -55,9 +55,26 @@ def inherit_events(kernel: Kernel, parent: Task, child: Task, flags: int) -> Non
 
 def _inherit(kernel: Kernel, event: PerfEvent, parent: Task, child: Task) -> None:
     """inherit_event."""
+    copy = _copied(kernel, event, parent, child)
+    if copy is not None:
+        kernel.scheduler.join(copy, child.ctx)
+
+
+def follow_too(kernel: Kernel, event: PerfEvent, thread: Task) -> None:
+    """Let an event follow a thread that was there before it, as if that had inherited it (ENOSPC).
+
+    What perf does for a process that has threads already, with an event for each; here they belong to the one.
+    """
+    assert event.target is not None
+    copy = _copied(kernel, event, event.target, thread)
+    if copy is not None:
+        kernel.scheduler.add(copy)
+
+
+def _copied(kernel: Kernel, event: PerfEvent, parent: Task, child: Task) -> PerfEvent | None:
     original = event.parent or event
     if original.state is State.DEAD:
-        return
+        return None
     copy = PerfEvent(
         kernel.new_id(),
         original.attr,
@@ -78,4 +95,4 @@ def _inherit(kernel: Kernel, event: PerfEvent, parent: Task, child: Task) -> Non
     )
     kernel.layer.register(copy, parent)
     original.children.append(copy)
-    kernel.scheduler.join(copy, child.ctx)
+    return copy

@@ -145,8 +145,8 @@ class Linux:
 
     @property
     def alive(self) -> bool:
-        """Whether any task is left."""
-        return bool(self.system.tasks)
+        """Whether any program is left."""
+        return bool(self.system.programs)
 
     @property
     def output(self) -> Output:

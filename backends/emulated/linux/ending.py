@@ -52,6 +52,7 @@ def end_process(system: System, process: Process, status: int) -> None:
     if process.exit_status is not None:
         return
     process.exit_status = status & 0xFF if status >= 0 else status
+    system.programs -= process.kind == "program"
     for task in tuple(process.threads):
         _end(task)
     process.files.close_range(0, 1 << 32)

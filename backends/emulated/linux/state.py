@@ -19,6 +19,7 @@ from backends.emulated.loader import Image
 from backends.emulated.memory import AddressSpace
 from backends.emulated.mm import Mm
 from backends.emulated.scheduler import Scheduler
+from backends.model import TaskKind
 
 __all__ = [
     "EPOCH_NS",
@@ -107,6 +108,7 @@ class Process:
     vforked: Task | None = None
     timer: int | None = None
     timer_interval: int = 0
+    kind: TaskKind = "program"
 
     def handler(self, number: int) -> int:
         """sa_handler: 0 default, 1 ignored, else an address."""
@@ -116,7 +118,8 @@ class Process:
 class System:
     """What the whole machine shares: its clock, tasks, output, random bytes, and what was refused.
 
-    `clock` gives the instructions run so far, one a nanosecond; `slept_ns` is what passed while nothing ran.
+    `clock` gives the instructions run so far, one a nanosecond; `slept_ns` is what passed while nothing ran; `programs`
+    counts the living processes that run one.
     """
 
     def __init__(self, launch: Launch, clock: Callable[[], int], scheduler: Scheduler[Task]) -> None:
@@ -132,10 +135,12 @@ class System:
         self.waiters: dict[Hashable, list[Task]] = {}
         self._last_tid = PID - 1
         self.pipes = 0
+        self.programs = 0
         self._deadlines: list[tuple[int, int, Wait | Process, Task | None]] = []
         self._order = 0
         self.on_timer: Callable[[Process], None] = lambda process: None
         self.on_new: Callable[[int, Task, int], None] = lambda tid, parent, flags: None
+        self.taken: Callable[[int], bool] = lambda tid: False
         self.on_exec: Callable[[Task], None] = lambda task: None
         self.on_exit: Callable[[Task], None] = lambda task: None
         self.on_reap: Callable[[Process], None] = lambda process: None
@@ -145,8 +150,10 @@ class System:
         return self.clock() + self.slept_ns
 
     def new_tid(self) -> int:
-        """The next task's number; numbers are not used twice."""
+        """The next task's number; numbers are not used twice, and never those of tasks that others made."""
         self._last_tid += 1
+        while self.taken(self._last_tid):
+            self._last_tid += 1
         return self._last_tid
 
     def wake(self, key: Hashable, most: int = 1 << 31) -> int:
@@ -383,7 +390,9 @@ def add_thread(system: System, process: Process, tid: int, comm: str) -> Task:
     task = Task(system, process, tid, comm)
     process.threads.append(task)
     system.tasks[tid] = task
-    system.processes[process.pid] = process
+    if process.pid not in system.processes:
+        system.processes[process.pid] = process
+        system.programs += process.kind == "program"
     return task
 
 

@@ -200,8 +200,9 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
             return self._unreadable(width, height)
         value = f"{cpu.dr6:08x}" if cpu else ""
         virtual = ""
-        if view is not None and view.tasks and view.tasks[0].virtual_dr6 is not None:
-            virtual = f"virtual (task {view.tasks[0].tid}) {view.tasks[0].virtual_dr6:x}"
+        task = view.current if view is not None else None
+        if task is not None and task.virtual_dr6 is not None:
+            virtual = f"virtual (task {task.tid}) {task.virtual_dr6:x}"
         line = self.line(width)
         if height < 2:
             line.add(

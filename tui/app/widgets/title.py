@@ -37,8 +37,10 @@ class TitleBar(Panel):
         if view is not None:
             line.add(f"{view.backend}  ", ink.bar_muted)
             line.add(shown(os.path.basename(view.program)), ink.bar_strong, None)
-            if view.tasks:
-                line.add(f" {view.tasks[0].pid}", ink.bar)
+            if view.current is not None:
+                line.add(f" {view.current.tid}", ink.bar)
+                if len(view.tasks) > 1:
+                    line.add(f" of {len(view.tasks)} tasks", ink.bar_muted)
             line.add("  ", ink.bar)
         figures = f"{rate(scene.total_rate()):>5} hits/s   lost {count(view.lost) if view else '?'}"
         if view is not None and view.blind_ns:

@@ -11,6 +11,7 @@ from backends.dr import dr6_fields, dr7_fields
 from tui.session.arming import free_slots, owner_text
 from tui.session.commands.debug_exceptions import debug_exceptions
 from tui.session.commands.table import Command, answer
+from tui.session.commands.tasks import cpus, journal, tasks
 from tui.session.commands.words import count, number
 from tui.session.escape import escape, escape_bytes
 from tui.session.result import Answer
@@ -82,7 +83,7 @@ def _registers(session: Session, text: str) -> Answer:
 
 def _dr(session: Session, _text: str) -> Answer:
     lines: list[str] = []
-    for cpu in session.view.cpus:
+    for cpu in session.view.cpus[session.cpu : session.cpu + 1]:
         head = f"CPU {cpu.cpu}: " if len(session.view.cpus) > 1 else ""
         lines += [f"{head}DR{number} {value:#018x}" for number, value in enumerate(cpu.dr)]
         if not cpu.readable:
@@ -115,7 +116,7 @@ def _owner(owner: Owner) -> dict[str, Any]:
 
 def _slots(session: Session, _text: str) -> Answer:
     lines: list[str] = []
-    for cpu in session.view.cpus:
+    for cpu in session.view.cpus[session.cpu : session.cpu + 1]:
         head = f"CPU {cpu.cpu} " if len(session.view.cpus) > 1 else ""
         used = {slot.index: slot for slot in cpu.slots}
         by_id = {bp.id: bp for bp in session.view.breakpoints}
@@ -243,19 +244,6 @@ def _stack(session: Session, text: str) -> Answer:
     return answer(*(lines or [f"hit {seq + 1} has no stack"]), hit=seq + 1, frames=rows)
 
 
-def _tasks(session: Session, _text: str) -> Answer:
-    lines = []
-    for task in session.view.tasks:
-        line = f"{task.tid}  {escape(task.comm)}"
-        if task.pc is not None:
-            line += f"  at {session.describe(task.pc)} ({task.pc:#x})"
-        if task.virtual_dr6 is not None and task.ptrace_dr7 is not None:
-            line += f", virtual DR6 {task.virtual_dr6:#x}, ptrace DR7 {task.ptrace_dr7:#x}"
-        lines.append(line)
-    rows = [{**asdict(task), "comm": escape(task.comm)} for task in session.view.tasks]
-    return answer(*(lines or ["no tasks"]), tasks=rows)
-
-
 def _mappings(session: Session, _text: str) -> Answer:
     lines = [
         f"{m.start:#x}-{m.end:#x} {m.perms} {m.offset:#x} {escape(m.path)}".rstrip()
@@ -322,14 +310,16 @@ def _program(session: Session, _text: str) -> Answer:
 _TOPICS: Final[tuple[tuple[str, str, tuple[str, ...], str, Callable[[Session, str], Answer]], ...]] = (
     ("watchpoints", "", ("info breakpoints", "info b"), "the armed watches", _watchpoints),
     ("registers", "[NAME]...", ("info r",), "the task's registers", _registers),
-    ("dr", "", (), "the debug registers, field by field", _dr),
-    ("slots", "", (), "what sits in DR0 to DR3, and who holds it", _slots),
+    ("dr", "", (), "the debug registers of a CPU (see `cpu`), field by field", _dr),
+    ("slots", "", (), "what sits in a CPU's DR0 to DR3 (see `cpu`), and who holds it", _slots),
     ("db", "[N]", (), "the #DB exceptions that a bare program took (--bare)", debug_exceptions),
     ("owners", "", (), "how many slots each interface holds", _owners),
     ("hits", "[N]", (), "the last hits", _hits),
     ("sites", "", (), "exact totals for each watch and instruction", _sites),
     ("stack", "[HIT]", ("backtrace", "bt", "where"), "the call stack of a hit", _stack),
-    ("tasks", "", ("info threads",), "the tasks and their own debug state", _tasks),
+    ("tasks", "", ("info threads",), "the tasks and their own debug state", tasks),
+    ("cpus", "", (), "the CPUs: who holds DR0 to DR3, and who runs there", cpus),
+    ("journal", "[N]", (), "who sat in which register from when to when, and what happened besides", journal),
     ("mappings", "", ("info proc mappings",), "the program's memory map", _mappings),
     ("output", "", (), "what the program has printed", _output),
     ("refusals", "", (), "requests that were refused, and why", _refusals),

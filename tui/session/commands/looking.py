@@ -102,7 +102,7 @@ def _listing(
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Lines for people and rows: `=>` marks $rip, `*` an armed execute watch, `<` what made hits."""
     armed = {each.address for each in session.view.breakpoints if each.type == "x" and each.enabled}
-    pc = session.view.tasks[0].pc if session.view.tasks else None
+    pc = session.view.current.pc if session.view.current else None
     lines: list[str] = []
     rows: list[dict[str, Any]] = []
     before = None

@@ -141,7 +141,7 @@ def _dr7_toggle(session: Session, text: str) -> Answer:
     grammar = "dr7 toggle BIT"
     name = text.strip().upper()
     fields = {field.name: field for field in dr7_fields()}
-    old = session.view.cpus[0].dr7
+    old = session.view.cpus[session.cpu].dr7
     if name in fields:
         field = fields[name]
         mask = (1 << field.width) - 1 << field.shift
@@ -153,9 +153,9 @@ def _dr7_toggle(session: Session, text: str) -> Answer:
         if not 0 <= bit < 64:
             raise UsageError(f"DR7 has no bit {bit}", f"usage: {grammar}")
         value = old ^ 1 << bit
-    session.took(session.backend.write_dr(0, 7, value))
+    session.took(session.backend.write_dr(session.cpu, 7, value))
     session.look()
-    new = session.view.cpus[0].dr7
+    new = session.view.cpus[session.cpu].dr7
     return answer(f"DR7 {old:#x} -> {new:#x} ({_changes(old, new)})", old=old, written=value, value=new)
 
 
@@ -190,9 +190,9 @@ def _write(session: Session, register: int, text: str, grammar: str) -> Answer:
     if not text.strip():
         raise UsageError("which value?", f"usage: {grammar}")
     value = _value(session, text)
-    session.took(session.backend.write_dr(0, register, value))
+    session.took(session.backend.write_dr(session.cpu, register, value))
     session.look()
-    cpu = session.view.cpus[0]
+    cpu = session.view.cpus[session.cpu]
     now = {6: cpu.dr6, 7: cpu.dr7}.get(register)
     now = cpu.dr[register] if now is None else now
     note = "" if now == value else f" (written {value:#x})"

@@ -20,7 +20,7 @@ __all__ = ["COMMANDS", "state_answer"]
 def state_answer(session: Session) -> Answer:
     """Where the machine stands."""
     view = session.view
-    pc = view.tasks[0].pc if view.tasks else None
+    pc = view.current.pc if view.current else None
     where = f" at {session.describe(pc)} ({pc:#x})" if pc is not None and view.state != "exited" else ""
     source = session.source(pc) if where and pc is not None else None
     text = f"{view.state}{where}{f', {source}' if source else ''}"

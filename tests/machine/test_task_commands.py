@@ -1,0 +1,73 @@
+"""The commands for tasks and CPUs, as a script runs them on the machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.emulated.programs import PROGRAMS
+
+COUNTER = str(PROGRAMS["counter"].path)
+
+
+def script(tmp_path: Path, text: str, *options: str) -> list[dict[str, Any]]:
+    """The answers, one a command."""
+    (tmp_path / "s").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "tui.cli", "script", str(tmp_path / "s"), "--json", *options, "--", COUNTER],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in done.stdout.splitlines()][1:]
+    assert all(row["ok"] for row in rows), rows[-1]
+    return rows
+
+
+def test_tasks_are_made_pinned_held_back_and_looked_at(tmp_path: Path) -> None:
+    rows = script(
+        tmp_path,
+        "spawn nothing alice\nspawn pattern w:counter/8@50 on 1\ninfo tasks\ncpu 1\n! ENXIO cpu 2\n! ESRCH task 1\n"
+        "task 1002\npin 1002 0,1\nsleep 1002\nwake 1002\n! EINVAL sleep 1001\n! EINVAL pin 1002 9\n"
+        "! EINVAL spawn pattern w:counter/3\n! EINVAL spawn pattern w:0/8\n! ENOENT spawn program /nonexistent\n"
+        "! spawn\n! spawn pattern\n! spawn pattern z:1\n! pin\n! pin 1002 x\n! task x\n",
+    )
+    alice, pattern, tasks = (row["result"] for row in rows[:3])
+    assert (alice["tid"], pattern["tid"]) == (1001, 1002)
+    assert [(task["tid"], task["kind"], task["cpu"], task["pinned"]) for task in tasks["tasks"]] == [
+        (1000, "program", 0, []), (1001, "nothing", None, []), (1002, "pattern", 1, [1]),
+    ]  # fmt: skip
+    assert rows[6]["result"]["task"] == 1002
+    assert [row["result"]["state"] for row in rows if row["command"].split()[0] in ("sleep", "wake") and "result" in row] == [
+        "stopped", "runnable",
+    ]  # fmt: skip
+
+
+def test_a_pattern_hits_a_wide_breakpoint_beside_the_program(tmp_path: Path) -> None:
+    rows = script(
+        tmp_path,
+        "spawn pattern w:counter/8@200 r:counter/8 on 1\nwatch counter\ncontinue 5\ninfo cpus\n"
+        "info journal\n",
+        "--cpus", "2", "--quantum", "1000",
+    )  # fmt: skip
+    cpus = rows[3]["result"]["cpus"]
+    assert cpus[0]["slots"]
+    assert not cpus[1]["slots"]  # the watch follows the program's task
+    assert cpus[0]["writes"].get("switch", 0) == 0
+    assert cpus[1]["dr_writes"] == 0
+    journal = rows[4]["result"]
+    assert [(row["cpu"], row["slot"], row["end_ns"]) for row in journal["occupancies"]] == [(0, 0, None)]
+    assert {row["tid"] for row in journal["marks"] if row["kind"] == "switch"} >= {1000, 1001}
+
+
+@pytest.mark.parametrize("options", [("--cpus", "0"), ("--cpus", "65"), ("--quantum", "0"), ("--cpus", "x")])
+def test_impossible_machines_are_refused_by_the_command_line(options: tuple[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tui.cli", "trace", *options, "--", COUNTER],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert options[1] in done.stderr
