@@ -46,7 +46,8 @@ class ProcessFiles:
         except OSError:
             return []
         found: list[Row] = []
-        self._places.clear()
+        if data:  # of a process that has ended meanwhile, what was known stays
+            self._places.clear()
         for line in data.split(b"\n"):
             match = _MAP.fullmatch(line)
             if match is None:
@@ -67,7 +68,7 @@ class ProcessFiles:
         if path not in self._places:
             self.rows()
         if path not in self._places:
-            return None
+            return self._left_behind(path)
         start, end, inode = self._places[path]
         plain = path.removesuffix(DELETED)
         tries = [f"/proc/{self.pid}/map_files/{start:x}-{end:x}", f"/proc/{self.pid}/root{plain}", plain]
@@ -88,6 +89,15 @@ class ProcessFiles:
                 image.path = path
                 return image
         return None
+
+    def _left_behind(self, path: str) -> ElfImage | None:
+        """The file at this path, for a process that is gone: nothing can be compared any more."""
+        if os.path.exists(f"/proc/{self.pid}/maps") and self._places:
+            return None
+        try:
+            return None if path.endswith(DELETED) else ElfImage.open(path)
+        except ElfError:
+            return None
 
     def jit_path(self) -> str | None:
         """/tmp/perf-PID.map in the process's own root, by its pid in its own namespace."""

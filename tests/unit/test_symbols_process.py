@@ -79,13 +79,19 @@ def test_a_replaced_file_lends_its_names_to_nobody(tmp_path: Path) -> None:
             assert space.resolve("counter").address == counter
 
 
-def test_a_process_that_is_gone_has_no_mappings() -> None:
+def test_a_process_that_is_gone_has_no_mappings_and_its_files_are_those_at_their_paths(
+    tmp_path: Path,
+) -> None:
+    path = compiled(tmp_path)
     with subprocess.Popen(["true"]) as process:
         process.wait()
         files = ProcessFiles(process.pid)
         rows = files.rows()
     assert rows == []
-    assert files.open("/bin/true") is None
+    image = files.open(str(path))
+    assert image is not None
+    assert files.open(f"{path} (deleted)") is None
+    assert files.open(str(tmp_path / "missing")) is None
     assert files.jit_path() is None
     assert files.owner() is None
 
