@@ -276,6 +276,10 @@ class ProgramScope:
         assert module.names is not None
         pointers = self._context.threads() if self._context.threads is not None else ()
         if not pointers:
+            if self._context.threads is not None:
+                raise ExpressionError(
+                    f"{text} is thread-local, and no thread has its own yet: let the program reach main first"
+                )
             raise ExpressionError(
                 f"{text} is thread-local: each thread has its own, which needs a live thread"
             )
