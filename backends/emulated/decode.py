@@ -35,9 +35,15 @@ _INSTRUCTION_POINTERS = (ic.Register.RIP, ic.Register.EIP)
 _FXSAVE_TOUCHES = 416
 """Bytes of the 512-byte image: the reserved end of it was found untouched on an AMD Zen 5."""
 _BIT_TESTS = {_M.BT, _M.BTS, _M.BTR, _M.BTC}
-UNSEEN = frozenset({_M.CMPXCHG, _M.CMPXCHG8B, _M.CMPXCHG16B, *_BIT_TESTS})
-"""Instructions of which the engine does not show every access: a failing compare-and-exchange is a write, and a bit
-test with its bit number in a register accesses a whole operand, not one byte (SDM 2, CMPXCHG and BT)."""
+UNSEEN = frozenset({_M.CMPXCHG, _M.CMPXCHG8B, _M.CMPXCHG16B, *_BIT_TESTS, _M.PUNPCKHQDQ, _M.UNPCKHPD})
+"""Instructions of which the engine does not show every access: a failing compare-and-exchange is a write, a bit test
+with its bit number in a register accesses a whole operand, not one byte (SDM 2, CMPXCHG and BT), and the upper halves of 64
+bits are taken out of a whole operand."""
+_LOWER_HALF = frozenset({
+    _M.PUNPCKLBW, _M.PUNPCKLWD, _M.PUNPCKLDQ, _M.UNPCKLPS, _M.PSLLW, _M.PSLLD, _M.PSLLQ, _M.PSRLW, _M.PSRLD, _M.PSRLQ,
+    _M.PSRAW, _M.PSRAD,
+})  # fmt: skip
+"""Instructions that load only the lower half of a 128-bit operand, as found on an AMD Zen 5."""
 _STRING = {
     _M.MOVSB, _M.MOVSW, _M.MOVSQ, _M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ, _M.LODSB, _M.LODSW, _M.LODSD, _M.LODSQ,
     _M.SCASB, _M.SCASW, _M.SCASD, _M.SCASQ, _M.CMPSB, _M.CMPSW, _M.CMPSQ,
@@ -136,6 +142,8 @@ def _operand(instruction: ic.Instruction, memory: Any) -> tuple[str, int, int]:
     size = ic.MemorySizeExt.size(memory.memory_size) or ic.MemorySizeExt.size(instruction.memory_size) or 1
     if instruction.mnemonic in _FXSAVES:
         size = _FXSAVE_TOUCHES
+    elif instruction.mnemonic in _LOWER_HALF:
+        size = min(size, 8)
     terms = []
     if memory.segment == ic.Register.FS:
         terms.append("R('FS_OFFSET')")

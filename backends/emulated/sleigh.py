@@ -203,8 +203,8 @@ def _load_string(rule: Rule) -> Rule:
 def _compare_8(rule: Rule) -> Rule:
     """A cmpxchg8b that fails clears the upper halves of RAX and RDX."""
     return rule._replace(
-        body=rule.body.replace("EDX = dest(4);", "RDX = zext(dest(4));").replace(
-            "EAX = dest:4;", "RAX = zext(dest:4);"
+        body=rule.body.replace("EDX = dest(4);", "local high:4 = dest(4); RDX = zext(high);").replace(
+            "EAX = dest:4;", "local low:4 = dest:4; RAX = zext(low);"
         )
     )
 

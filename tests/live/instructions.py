@@ -12,6 +12,7 @@ import mmap
 import random
 import struct
 from collections.abc import Iterator
+from functools import cache
 from typing import Final, NamedTuple
 
 import iced_x86 as ic
@@ -223,6 +224,12 @@ class _Silicon:
         return list(struct.unpack_from("<16Q", after)), struct.unpack_from("<Q", after, 128)[0], vectors
 
 
+@cache
+def _silicon() -> _Silicon:
+    """The one that has the scratch page."""
+    return _Silicon()
+
+
 def _number(dice: random.Random) -> int:
     kind = dice.randrange(5)
     if kind == 0:
@@ -264,7 +271,7 @@ def compare(
     forms: dict[int, list[bytes]], seed: int, times: int = 3
 ) -> Iterator[tuple[str, Disagreement | None, bool]]:
     """Each instruction some times: its text, how it disagreed, and whether the engine has it at all."""
-    dice, silicon, factory = random.Random(seed), _Silicon(), ic.InstructionInfoFactory()
+    dice, silicon, factory = random.Random(seed), _silicon(), ic.InstructionInfoFactory()
     codes = [code for each in forms.values() for code in each]
     engine = IcicleEngine()
     engine.map(_SCRATCH, _PAGE, 3)

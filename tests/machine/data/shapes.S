@@ -193,6 +193,46 @@ _start:
         addsd xmm0, [rbx]
         paddq xmm0, [rbx]
         movhps [rbx], xmm0
+        # the lower halves interleaved: does the operand have 8 bytes or 16?
+        punpcklbw xmm0, [rbx]
+        punpcklwd xmm0, [rbx]
+        punpckldq xmm0, [rbx]
+        punpcklqdq xmm0, [rbx]
+        unpcklps xmm0, [rbx]
+        unpcklpd xmm0, [rbx]
+        punpckhbw xmm0, [rbx]
+        punpckhdq xmm0, [rbx]
+        punpckhqdq xmm0, [rbx]
+        unpckhps xmm0, [rbx]
+        unpckhpd xmm0, [rbx]
+        psrld xmm0, [rbx]
+        psllw xmm0, [rbx]
+        psllq xmm0, [rbx]
+        psrlq xmm0, [rbx]
+        psraw xmm0, [rbx]
+        pslldq xmm0, 1
+        pmuludq xmm0, [rbx]
+        pshufd xmm0, [rbx], 0x1b
+        pshuflw xmm0, [rbx], 0x1b
+        shufps xmm0, [rbx], 0x1b
+        shufpd xmm0, [rbx], 1
+        cmpps xmm0, [rbx], 1
+        cvtpd2ps xmm0, [rbx]
+        movlps xmm0, [rbx]
+        movhps xmm0, [rbx]
+        movd xmm0, [rbx]
+        pinsrw xmm0, [rbx], 2
+        minps xmm0, [rbx]
+        cvtdq2pd xmm0, [rbx]
+        cvtps2pd xmm0, [rbx]
+        cvttpd2dq xmm0, [rbx]
+        # an x87 operand of each size
+        fld dword ptr [rbx]
+        fadd qword ptr [rbx]
+        fstp tbyte ptr [rbx]
+        fild qword ptr [rbx]
+        fistp word ptr [rbx+6]
+        fnstcw word ptr [rbx+2]
         lea rsi, image[rip]
         fxsave [rsi]
         lea rsi, other[rip]
