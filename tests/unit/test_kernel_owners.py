@@ -363,7 +363,12 @@ class TestPtrace:
         assert [ignored.why for ignored in result.ignored] == ["excluded"]
         assert not result.signals
 
-    def test_fork_copies_dr7_only(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("flags", [0, CLONE_VM | CLONE_THREAD])
+    def test_a_child_reads_its_parents_dr6(self, bench: Bench, flags: int) -> None:
+        bench.kernel.ptrace.poke(bench.task, 6, 0)
+        assert bench.kernel.ptrace.peek(bench.kernel.clone(bench.task, flags), 6) == 0
+
+    def test_fork_copies_dr7_but_no_breakpoint(self, bench: Bench) -> None:
         ptrace = bench.kernel.ptrace
         ptrace.poke(bench.task, 0, DATA)
         ptrace.poke(bench.task, 7, 0xD0001)

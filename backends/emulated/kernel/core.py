@@ -159,7 +159,7 @@ class Kernel:
         """fork (0) or clone(2) with its flags (CLONE_VM, CLONE_THREAD, CLONE_CLEAR_SIGHAND matter).
 
         Inheritable perf events are copied, each taking its own slot; ptrace's breakpoints are not, but the child's
-        u_debugreg[7] reads as its parent's (copy_thread clears ptrace_bps only). Fails, with nothing left behind,
+        u_debugreg[6] and [7] read as its parent's (copy_thread clears ptrace_bps only). Fails, with nothing left behind,
         where an event cannot be inherited (perf_event_init_task): EPERM, ENOSPC.
         """
         tid = self._next_tid() if tid is None else tid
@@ -179,6 +179,7 @@ class Kernel:
             parent.dumpable,
             parent.pinned,
             ptrace_dr7=parent.ptrace_dr7,
+            virtual_dr6=parent.virtual_dr6,
         )
         inherit_events(self, parent, child, flags)
         self.perf.forked(parent, child, flags)
