@@ -50,8 +50,8 @@ class Launch:
     `lossless` lets the machine wait for the reader instead of overwriting hits that were not read.
 
     For a live program: `env` is all of its environment, `children` follows the processes that it begins, `kernel` reports
-    hits in kernel mode too, `guard` disarms watches for part of the time when they hit without pause. Its `output` is captured (`Backend.output`), or both streams go to our standard error, or they
-    are its own: ours. In a `scene` it ends with us, and other owners of registers may be brought in (`Backend.owner`, ptrace).
+    hits in kernel mode too, `guard` disarms watches for part of the time when they hit without pause. Its `output` is captured
+    (`Backend.output`), or both streams go to our standard error, or they are its own: ours. In a `scene` it ends with us.
     `cpus` (1 to 64) and `quantum` (instructions a task runs before another that waits has its turn) are an emulated
     machine's.
     """

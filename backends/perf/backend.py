@@ -538,11 +538,11 @@ class PerfBackend(Backend):
         return isinstance(self._asked, Launch) and self._asked.scene
 
     def _stage(self) -> Actors:
-        if not self._is_scene:
+        if not self._open_target.child:
             raise HwbpError(
-                "a live program's ptrace registers are its debugger's affair",
+                "other owners are brought in for a program that we launched, not for one that was there before us",
                 errno="EOPNOTSUPP",
-                remedy="in a demo there are other owners: hwbp-tui demo contention --backend perf",
+                remedy="its debugger may watch it too: `hwbp-tui slots` shows what both hold",
             )
         return self._actors
 
@@ -652,7 +652,7 @@ class PerfBackend(Backend):
             comms=tuple(self._recorder.comms),
             can=Abilities(
                 writes_dr=False,
-                ptrace=self._is_scene,
+                ptrace=target.child,
                 detaches=True,
                 why_not="nobody in user space can write a live machine's debug registers by hand",
             ),

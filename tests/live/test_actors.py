@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from backends.base import HwbpError, Launch
+from backends.base import Attach, HwbpError, Launch
 from backends.emulated.programs import find
 from backends.kernelview.books import Holding
 from backends.kernelview.scanner import Scanner
@@ -164,17 +165,19 @@ def test_bad_words_are_refused_and_leave_nothing(
     assert held(scanner, os.getpid()) == ()
 
 
-def test_other_owners_are_for_scenes_only() -> None:
-    machine = PerfBackend(create_memfd(1 << 12), (1, 2))
-    machine.launch(Launch(str(PROGRAM)))
-    try:
-        assert not machine.view().can.ptrace
-        for act in (lambda: machine.owner("task", "new", ("x",)), lambda: machine.ptrace_peek(None, 7)):
-            with pytest.raises(HwbpError) as caught:
-                act()
-            assert caught.value.errno == "EOPNOTSUPP"
-    finally:
-        machine.close()
+def test_a_process_that_was_there_before_us_gets_no_debugger() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        machine = PerfBackend(create_memfd(1 << 12), (1, 2))
+        machine.attach(Attach(process.pid))
+        try:
+            assert not machine.view().can.ptrace
+            for act in (lambda: machine.owner("task", "new", ("x",)), lambda: machine.ptrace_peek(None, 7)):
+                with pytest.raises(HwbpError) as caught:
+                    act()
+                assert caught.value.errno == "EOPNOTSUPP"
+        finally:
+            machine.close()
+            process.kill()
 
 
 @pytest.mark.slow
