@@ -257,7 +257,7 @@ def _compatible(options: SimpleNamespace) -> dict[str, str]:
     return {"GLIBC_TUNABLES": COMPATIBLE}
 
 
-def _builtin(name: str, options: SimpleNamespace) -> tuple[Launch, tuple[Watch, ...]]:
+def _builtin(name: str, options: SimpleNamespace, **more: Any) -> tuple[Launch, tuple[Watch, ...]]:
     """A built-in program, and the watches that suit it."""
     from backends.emulated.programs import find
     from tui.session.watch import Watch
@@ -266,7 +266,7 @@ def _builtin(name: str, options: SimpleNamespace) -> tuple[Launch, tuple[Watch, 
     if program is None:
         raise _refuse(f"the built-in program '{name}' is missing: install hwbp-tui again")
     suggested = tuple(Watch.parse(text) for text in program.suggested_watches)
-    return _launch([str(program.path)], options), suggested
+    return _launch([str(program.path)], options, **more), suggested
 
 
 def _needs_terminal(word: str) -> None:
@@ -315,11 +315,12 @@ def _demo(options: SimpleNamespace, program: list[str] | None) -> int:
     if options.list:
         from tui.text.output import print_lines
 
-        return print_lines(f"{demo.name:<14} {', '.join(demo.backends):<10} {demo.title}" for demo in DEMOS)
-    demo = find_demo(options.name or DEMOS[0].name)
+        return print_lines(f"{demo.name:<12} {', '.join(demo.backends):<15} {demo.title}" for demo in DEMOS)
+    backend = getattr(options, "backend", None) or "emulated"
+    demo = find_demo(options.name or DEMOS[0].name, backend)
     _needs_terminal("demo")
     spawned = _start_machine(options)
-    launch, _suggested = _builtin(demo.program, options)
+    launch, _suggested = _builtin(demo.program, options, scene=backend == "perf")
     return _app(_session(launch, (), spawned), options, demo=demo)
 
 

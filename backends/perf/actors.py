@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import subprocess
@@ -26,6 +27,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,14}")
 _MOST: Final = 16
 _TYPES: Final[dict[str, WatchType]] = {"w": "w", "rw": "rw", "x": "x"}
 _DEBUGGER: Final = "debugger"
+_FIRST_EVENT: Final = 900
+"""Descriptors of a scene's events begin here, so that a scene can name them."""
 
 
 class _Actor:
@@ -189,6 +192,9 @@ class Actors:
             held = holders(target if target > 0 else None) if error.errno == errno.ENOSPC else ()
             where = f"CPU {cpu}" if target < 0 else f"process {target}"
             raise events.refusal(error, arguments[0], where, held) from error
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_EVENT)
+        os.close(fd)
+        fd = high
         if not disabled:
             events.enable(fd)
         self._events[fd] = arguments[0]

@@ -446,13 +446,28 @@ class PerfBackend(Backend):
         return tuple(self._breakpoint(carrier) for carrier in carriers)
 
     def disarm(self, ids: tuple[int, ...]) -> None:
-        carriers = [self._arming.find(id_) for id_ in ids]
+        own = {carrier.id for carrier in self._arming.carriers}
+        for id_ in ids:
+            if id_ not in own:
+                self._close_other(id_)
+        carriers = [self._arming.find(id_) for id_ in ids if id_ in own]
         for carrier in carriers:
             carrier.enable(False)
         self._drain(everything=True)
         for carrier in carriers:
             self._arming.drop(carrier)
         self._changed()
+
+    def _close_other(self, id_: int) -> None:
+        """Close an event of the scene's. Whatever else is held is not ours to close."""
+        others = {b.id: b.owner for b in self._booked().strangers}
+        owner = others.get(id_)
+        if owner is None:
+            raise HwbpError(f"no breakpoint {id_}", errno="ENOENT")
+        if owner.pid != os.getpid() or owner.fd is None or not self._actors.close_event(owner.fd):
+            who = f"{owner.kind} {owner.pid or ''} {owner.comm or ''}".strip()
+            raise HwbpError(f"this breakpoint belongs to {who}", errno="EPERM")
+        self._registers.look_again()
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
         self._need_alive()
@@ -524,13 +539,17 @@ class PerfBackend(Backend):
         return self._stage().peek(register, self._need_alive().pid)
 
     def ptrace_poke(self, tid: int | None, register: int, value: int) -> None:
-        self._stage().poke(register, value, self._need_alive().pid)
-        self._changed()
+        try:
+            self._stage().poke(register, value, self._need_alive().pid)
+        finally:
+            self._registers.look_again()
+            self._changed()
 
     def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
         try:
             return self._stage().play(owner, verb, arguments, self._open_target.pid)
         finally:
+            self._registers.look_again()
             self._changed()
 
     @property

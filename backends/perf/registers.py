@@ -75,6 +75,10 @@ class Registers:
         cpus.sort(key=lambda view: view.cpu != first)
         return BookedRegisters(tuple(cpus), tuple(slots.items()), tuple(strangers.values()))
 
+    def look_again(self) -> None:
+        """Somebody has changed what is held: the next view scans."""
+        self._taken = 0.0
+
     def _scan(self) -> Books | None:
         if self._closed:
             return None

@@ -10,7 +10,7 @@ from typing import Final
 from backends.base import HwbpError
 from tui.session.escape import escape
 
-__all__ = ["DEMOS", "Demo", "Step", "find_demo", "read_scene"]
+__all__ = ["DEMOS", "Demo", "Step", "find_demo", "live_demos", "read_scene"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Demo:
 
 _ORDER: Final = ("contention", "starve", "moves", "free", "leak", "split", "kgdb", "guest")
 """The scenes as they are listed: files of `scenes/`, each a script with its narration as comments."""
+_LIVE: Final = ("contention", "starve", "leak", "split")
+"""Those with a scene for the running kernel beside it, in `scenes/perf/`."""
 
 
 def read_scene(name: str, text: str) -> Demo:
@@ -76,24 +78,32 @@ def read_scene(name: str, text: str) -> Demo:
             errno, command = command[2:].split(" ", 1)
         if say:
             steps.append(Step("\n".join(say), command, wait, errno))
-    return Demo(name, lines[0].partition(": ")[2], ("emulated",), lines[1].split()[2], tuple(steps))
+    backends = ("emulated", "perf") if name in _LIVE else ("emulated",)
+    return Demo(name, lines[0].partition(": ")[2], backends, lines[1].split()[2], tuple(steps))
 
 
-def _scenes() -> tuple[Demo, ...]:
-    folder = files("tui.session") / "scenes"
-    return tuple(read_scene(name, (folder / f"{name}.hwbp").read_text(encoding="utf-8")) for name in _ORDER)
+def _scenes(names: tuple[str, ...], folder: str) -> tuple[Demo, ...]:
+    place = files("tui.session") / folder
+    return tuple(read_scene(name, (place / f"{name}.hwbp").read_text(encoding="utf-8")) for name in names)
 
 
-DEMOS: Final = _scenes()
+DEMOS: Final = _scenes(_ORDER, "scenes")
 
 
-def find_demo(name: str) -> Demo:
-    """A demo by its name. Raises HwbpError that names the others."""
-    for demo in DEMOS:
+def live_demos() -> tuple[Demo, ...]:
+    """Those that this machine's own kernel can play, in scenes of their own: its tasks and descriptors have other names."""
+    return _scenes(_LIVE, "scenes/perf")
+
+
+def find_demo(name: str, backend: str = "emulated") -> Demo:
+    """A demo by its name, as that backend plays it. Raises HwbpError that names the others."""
+    demos = live_demos() if backend == "perf" else DEMOS
+    for demo in demos:
         if demo.name == name:
             return demo
-    names = [demo.name for demo in DEMOS]
+    names = [demo.name for demo in demos]
+    where = " for a live machine" if backend == "perf" else ""
     near = difflib.get_close_matches(name, names, 1) or names
     raise HwbpError(
-        f"there is no demo '{escape(name)}'", errno="ENOENT", remedy=f"there is {', '.join(near)}"
+        f"there is no demo '{escape(name)}'{where}", errno="ENOENT", remedy=f"there is {', '.join(near)}"
     )

@@ -152,6 +152,12 @@ COMMANDS = (
         "PTRACE_DETACH clears no breakpoint: the next hit's SIGTRAP finds nobody. Example: ptrace detach",
     ),
     _command(
+        "ptrace kill",
+        "",
+        "kill -9 the debugger of a live scene",
+        "What it armed stays armed in the program that it traced, and the next hit kills that. Example: ptrace kill",
+    ),
+    _command(
         "ptrace peekuser",
         "N [TID]",
         "read u_debugreg[N] of any task",

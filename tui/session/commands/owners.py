@@ -15,6 +15,7 @@ from tui.session.result import Answer, UsageError
 from tui.session.watch import Watch
 
 if TYPE_CHECKING:
+    from backends.model import Breakpoint
     from tui.session.session import Session
 
 __all__ = ["COMMANDS"]
@@ -94,6 +95,12 @@ def _poke(session: Session, register: int, value: int, *plans: Planned) -> None:
         raise
 
 
+def _traced(session: Session) -> list[Breakpoint]:
+    """ptrace's breakpoints of the task whose u_debugreg these words write: a live machine shows those of others too."""
+    tid = session.view.tasks[0].tid if session.view.tasks else None
+    return [bp for bp in session.view.breakpoints if bp.owner.kind == "ptrace" and bp.tid in (None, tid)]
+
+
 def _ptrace_watch(session: Session, text: str) -> Answer:
     """What gdb does: an index whose enable bits are clear, DRn, then DR7 with Ln; one index for each window."""
     if not text.strip():
@@ -116,7 +123,7 @@ def _ptrace_watch(session: Session, text: str) -> Answer:
         dr7 |= (_LENGTH_BITS[length] << 2 | _TYPE_BITS[planned.type]) << 16 + 4 * index | 1 << 2 * index
     _poke(session, 7, dr7, planned)
     session.look()
-    made = {bp.index: bp.id for bp in session.view.breakpoints if bp.owner.kind == "ptrace"}
+    made = {bp.index: bp.id for bp in _traced(session)}
     ids = tuple(made[index] for index in indices if index in made)
     armed = record(session, planned, session.watches.next_index, ids, "ptrace", True)
     return armed_answer(session, armed)
@@ -126,9 +133,9 @@ def _ptrace_clear(session: Session, text: str) -> Answer:
     none(text, "ptrace clear")
     _poke(session, 7, 0)
     session.look()
-    kept = sum(bp.owner.kind == "ptrace" for bp in session.view.breakpoints)
+    kept = len(_traced(session))
     lines = [
-        f"u_debugreg[7] = 0: nothing of ptrace's is enabled, {kept} slot{'s' * (kept != 1)} stay reserved"
+        f"u_debugreg[7] = 0: nothing of ptrace's is enabled, {kept} slot{'s' * (kept != 1)} stay{'s' * (kept == 1)} reserved"
     ]
     if kept:
         lines.append(
