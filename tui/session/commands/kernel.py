@@ -154,7 +154,7 @@ COMMANDS = (
     _command(
         "ptrace kill",
         "",
-        "kill -9 the debugger of a live scene",
+        "kill -9 the debugger of a live program",
         "What it armed stays armed in the program that it traced, and the next hit kills that. Example: ptrace kill",
     ),
     _command(
