@@ -30,7 +30,6 @@ class Helper(IntEnum):
     SEND_SIGNAL_THREAD = 117
     RINGBUF_RESERVE = 131
     RINGBUF_SUBMIT = 132
-    RINGBUF_DISCARD = 133
 
 
 _PSEUDO_MAP_FD: Final = 1
@@ -158,10 +157,6 @@ class Assembler:
     def fetch_add(self, base: int, offset: int, src: int) -> Self:
         """rSRC = the 64-bit word at rBASE+offset, to which the old rSRC is added, atomically."""
         return self._emit(0xDB, base, src, offset, 0x01)
-
-    def compare_exchange(self, base: int, offset: int, src: int) -> Self:
-        """r0 = the 64-bit word at rBASE+offset, which becomes rSRC if it was r0, atomically."""
-        return self._emit(0xDB, base, src, offset, 0xF1)
 
     # Flow
 

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["PerfBackend"]
 
 _IDLE_PAUSE: Final = 0.015
-_FLOOD_PAUSE: Final = 0.100
 _FLOOD: Final = 500
 _SETTLE_NS: Final = 200_000
 _MOST_AT_ONCE: Final = 1 << 16
@@ -192,7 +191,7 @@ class PerfBackend(Backend):
             self._ended()
         if taken or self._output.moved():
             self._publish()
-        return _FLOOD_PAUSE if taken > _FLOOD and self._guard is None else _IDLE_PAUSE
+        return self._capture.flood_pause if taken > _FLOOD and self._guard is None else _IDLE_PAUSE
 
     def _hear(self) -> None:
         """Mappings and execs, before the hits that came after them."""

@@ -63,13 +63,15 @@ class Carrier:
 class Capture(ABC):
     """A way of capture. `name` says which in words, `layout` is the shape of its raw hits.
 
-    `sampled`: events write perf records; `can_stop`: a hit can stop its thread; `events_per_thread`: descriptors that a breakpoint takes on a thread.
+    `sampled`: events write perf records; `can_stop`: a hit can stop its thread;
+    `flood_pause`: how many seconds of the fastest program the buffers hold, with a margin; `events_per_thread`: descriptors that a breakpoint takes on a thread.
     """
 
     name: str
     layout: Layout
     sampled = False
     can_stop = False
+    flood_pause = 0.1
     events_per_thread = 1
 
     @abstractmethod

@@ -27,7 +27,6 @@ __all__ = [
     "enable",
     "event_id",
     "idle_attributes",
-    "modify",
     "open_event",
     "read_counts",
     "redirect_output",
@@ -46,7 +45,6 @@ _IOC_DISABLE: Final = 0x2401
 _IOC_SET_OUTPUT: Final = 0x2405
 _IOC_ID: Final = 0x80082407
 _IOC_SET_BPF: Final = 0x40042408
-_IOC_MODIFY_ATTRIBUTES: Final = 0x4008240B
 _IOC_FLAG_GROUP: Final = 0
 _FORMAT_LOST: Final = 1 << 4
 _BP_TYPES: Final = {"w": 2, "rw": 3, "x": 4}
@@ -61,7 +59,6 @@ class Flag(IntFlag):
 
     DISABLED = 1 << 0
     INHERIT = 1 << 1
-    EXCLUDE_USER = 1 << 4
     EXCLUDE_KERNEL = 1 << 5
     EXCLUDE_HV = 1 << 6
     MMAP = 1 << 8
@@ -203,11 +200,6 @@ def redirect_output(fd: int, to: int) -> None:
 def event_id(fd: int) -> int:
     """The number that records carry."""
     return int(struct.unpack("<Q", fcntl.ioctl(fd, _IOC_ID, bytes(8)))[0])
-
-
-def modify(fd: int, attr: Attributes) -> None:
-    """Move a breakpoint: address, length and type may change, nothing else (EINVAL)."""
-    fcntl.ioctl(fd, _IOC_MODIFY_ATTRIBUTES, bytes(attr))
 
 
 @dataclass(frozen=True, slots=True)

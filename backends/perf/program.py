@@ -48,7 +48,7 @@ one: behind a call it says which call that was."""
 FLAG_KERNEL_MODE: Final = 1
 FLAG_VALUE: Final = 2
 
-CONTROL_WORDS: Final = {"hits": 0, "drops": 1, "filtered": 2, "emitted": 3, "signals": 4}
+CONTROL_WORDS: Final = {"hits": 0, "drops": 1, "signals": 2}
 """64-bit words of a breakpoint's control line, in an array that programs and host share."""
 CONTROL_SIZE: Final = 64
 

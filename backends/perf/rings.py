@@ -8,7 +8,6 @@ include/uapi/linux/perf_event.h.
 from __future__ import annotations
 
 import os
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,8 +42,8 @@ _MORE: Final = ("rax", "rcx", "rdx", "rsi", "rdi", "rsp", "eflags")
 that most often hold what was stored, and what a `rep` has done; more where a stack costs more than all of them."""
 _ID, _IP, _TID, _TIME, _ADDR = range(1, 6)  # 64-bit words of a sample, its header being word 0
 _FIXED: Final = 6  # the CPU is that of the ring
-_USER_CONTEXT: Final = (1 << 64) - 512  # PERF_CONTEXT_USER; all markers lie above the last page
 _MARKERS: Final = (1 << 64) - 4095
+"""PERF_CONTEXT_USER and its like lie from here on, in the last page."""
 _EXCLUDE_CALLCHAIN_KERNEL: Final = 1 << 21
 
 
@@ -52,6 +51,7 @@ class RingCapture(Capture):
     """What was stored is not in a record: the value is what a register still holds, or unknown."""
 
     sampled = True
+    flood_pause = 0.02
 
     def __init__(self, *, stacks: bool, why: str) -> None:
         names = _MORE if stacks else _FEW
@@ -253,7 +253,3 @@ def _frames(words: Array, chain: Array, lengths: Array) -> Array:
     addresses = np.where(inside & (addresses < np.uint64(_MARKERS)), addresses, np.uint64(0))
     # [user marker, ip, caller, ...]: what is left of it begins at the third word.
     return addresses[:, 2:]
-
-
-assert struct.calcsize("<Q") == 8
-assert _USER_CONTEXT > _MARKERS

@@ -13,8 +13,6 @@ from backends.perf.program import SlotSource
 
 __all__ = ["choose"]
 
-_MOST_CPUS = 8192
-
 
 def choose(*, stacks: bool) -> Capture:
     """The best way that this kernel allows us."""
