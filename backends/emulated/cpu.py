@@ -182,8 +182,11 @@ class Cpu:
                 if self.guest_tf:
                     self._trap_flag()
                     continue
-                engine.start()
-                kind = run_hot(self, left, engine.instructions_counted + left, last_head)
+                if self.unit.data:
+                    engine.start()
+                    kind = run_hot(self, left, engine.instructions_counted + left, last_head)
+                else:
+                    kind = engine.run(left)
                 if kind is EventKind.DENIED:
                     data_access(self, True)
                 elif kind is EventKind.BREAKPOINT:
