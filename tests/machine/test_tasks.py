@@ -309,3 +309,17 @@ def test_a_watch_of_a_program_follows_all_its_threads(tmp_path: Path, late: bool
     assert backend.view().cpus[0].free == 3  # its threads are gone, and their copies with them
     backend.disarm((watch.id,))
     assert [cpu.free for cpu in backend.view().cpus] == [4, 4]
+
+
+def test_a_program_that_forks_without_end_is_told_to_try_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.emulated.linux.clone.MOST_PROCESSES", 3)
+    source = (
+        "#include <errno.h>\n#include <stdio.h>\n#include <sys/wait.h>\n#include <unistd.h>\n"
+        "int main(void) { int n = 0; pid_t p; while ((p = fork()) > 0) n++; if (!p) pause();\n"
+        ' printf("%d %d\\n", n, errno == EAGAIN); fflush(stdout); return 0; }\n'
+    )
+    done = Done([built(tmp_path, source, "-O0", "-static")])
+    assert done.output == "2 1\n"
+    assert "nobody will wake task 1001" in done.view.stop.text

@@ -18,7 +18,7 @@ from backends.emulated.linux.state import (
     fail,
 )
 
-__all__ = ["HANDLERS", "THREAD", "VFORK", "VM"]
+__all__ = ["HANDLERS", "MOST_PROCESSES", "THREAD", "VFORK", "VM"]
 
 VM, FS, FILES, SIGHAND = 0x100, 0x200, 0x400, 0x800
 PIDFD, PTRACE, VFORK, PARENT, THREAD, NEWNS = 0x1000, 0x2000, 0x4000, 0x8000, 0x1_0000, 0x2_0000
@@ -31,6 +31,8 @@ _KNOWN = (
     | CLEAR_SIGHAND | 0xFF
 )  # fmt: skip
 _MOST_TASKS = 4096
+MOST_PROCESSES = 128
+"""Processes that may exist at once: each has an engine and a copy of the memory."""
 
 
 def _clone(task: Task, flags: int, signal: int, stack: int, parent_tid: int, child_tid: int, tls: int) -> int:
@@ -47,7 +49,7 @@ def _clone(task: Task, flags: int, signal: int, stack: int, parent_tid: int, chi
     if not flags & VM and task.space.shares_memory():
         raise Unsupported("fork with shared memory: each process has an engine of its own")
     system = task.system
-    if len(system.tasks) >= _MOST_TASKS:
+    if len(system.tasks) >= _MOST_TASKS or (not flags & VM and len(system.processes) >= MOST_PROCESSES):
         raise fail(errno.EAGAIN)
     tid = system.new_tid()
     if flags & PARENT_SETTID:
