@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[2]
         (["attach", "x"], 2, "no process id"),
         (["trace", "-p", "4194304"], 1, "no process 4194304"),
         (["trace", "--backend", "perf", "--", "/no/such"], 1, "no such file"),
-        (["trace", "--children", "--", "x"], 1, "--children is for live programs"),
+        (["trace", "--kernel", "--", "x"], 1, "--kernel is for live programs"),
         (["trace", "--backend", "emulated", "-p", "1"], 1, "cannot attach"),
         (["trace", "--sudo", "--", "x"], 1, "--sudo is not built yet"),
         (["attach", "1"], 1, "attach needs a terminal"),

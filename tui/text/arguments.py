@@ -141,7 +141,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         help="instructions a task runs before another that waits for the CPU (10000)",
     )
     parser.add_argument(
-        "--children", action="store_true", default=argparse.SUPPRESS, help="follow a live program's children"
+        "--children", action="store_true", default=argparse.SUPPRESS, help="follow the program's children too"
     )
     parser.add_argument(
         "--kernel", action="store_true", default=argparse.SUPPRESS, help="live: hits in kernel mode too"
