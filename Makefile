@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick fidelity-kernel fidelity-culprits fidelity-instructions fuzz lint format bench screenshots programs wheel clean FORCE
+.PHONY: help demo test test-quick fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs fuzz lint format bench screenshots programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -48,6 +48,9 @@ fidelity-culprits: $(VENV)/dev.stamp ## five programs on this machine's debug re
 
 fidelity-instructions: $(VENV)/dev.stamp ## every form of instruction in this machine's programs, on the engine and on this processor
 	@$(BIN)/python -m tests.live.instructions --forms $(or $(FORMS),20)
+
+fidelity-programs: $(VENV)/dev.stamp ## random programs on this machine's CPU and on the emulated one for SECONDS (60): hits, values, memory, end
+	@$(BIN)/python -m tests.live.random_programs --seconds $(or $(SECONDS),60)
 
 fuzz: $(VENV)/dev.stamp ## nonsense into the parsers and decoders, each for SECONDS (60)
 	@$(BIN)/python -m tests.fuzz.names --seconds $(or $(SECONDS),60)
