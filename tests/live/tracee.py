@@ -29,6 +29,7 @@ _U_DEBUGREG = 848
 _RIP = 16 * 8
 _ADDR_NO_RANDOMIZE = 0x0040000
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
+_STEPS = 60_000  # a suspect may be a hot instruction that rarely hits
 _PLANTING = 400  # system calls at the beginning, in which libraries are mapped, piece over piece
 
 USER_REGS = (
@@ -186,9 +187,8 @@ def watch(
     tracee.arm(slots)
     hits: list[WatchHit] = []
     suspects = set(suspects)
-    calls = 0
-    pending = 0
-    while len(hits) < limit:
+    calls = steps = pending = 0
+    while len(hits) < limit and steps < _STEPS:
         if suspects and calls < _PLANTING:
             for address in suspects:
                 tracee.plant(address)
@@ -209,7 +209,8 @@ def watch(
             continue
         registers = tracee.registers()
         at = registers[16] - 1
-        while at in tracee.planted:
+        while at in tracee.planted and steps < _STEPS:
+            steps += 1
             tracee.set_rip(at)
             tracee.lift(at)
             stop = tracee.go(_STEP)
