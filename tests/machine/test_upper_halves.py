@@ -27,5 +27,6 @@ def test_the_upper_half_is_cleared(
 ) -> None:
     path = program(tmp_path / "p", bytes.fromhex(code))
     done = run([path], [(DATA, 4, "w")] if watched else [], jit=jit)
+    assert done.view.exit_status == 0
     assert int.from_bytes(done.backend.read(DATA + 8, 8), "little") == expected, register
     assert len(done.hits) == watched
