@@ -1,9 +1,18 @@
-"""`python -m tui` is `hwbp-tui`."""
+"""`python -m tui` is `hwbp-tui`.
+
+SIGINT is blocked before anything else is imported, and let through where `main` can answer it: an import that is
+interrupted would end in a traceback.
+"""
 
 from __future__ import annotations
 
-import sys
+from _signal import SIG_BLOCK, SIGINT, pthread_sigmask  # type: ignore[import-not-found]  # `signal` imports much
 
-from tui.cli import main
+pthread_sigmask(SIG_BLOCK, (SIGINT,))
 
-sys.exit(main())
+import sys  # noqa: E402
+
+from tui.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())

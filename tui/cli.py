@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `hwbp-tui`; returns the exit code. Errors are one line on standard error."""
     _open_standard_streams()
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # `tui.__main__` blocked it
         if (foreign := _foreign_package()) is not None:
             return _complain(foreign)
         return _main(list(sys.argv[1:] if argv is None else argv))
@@ -42,9 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     words, program = split(argv)
-    options = _parse(words)
     try:
+        options = _parse(words)
         return _commands()[options.command](options, program)
+    except SystemExit:  # argparse has printed a help
+        return 0
     except Exception as error:
         from backends.base import HwbpError
         from tui.session.watch import WatchError
@@ -272,7 +276,7 @@ def _builtin(name: str, options: SimpleNamespace, **more: Any) -> tuple[Launch, 
 def _needs_terminal(word: str) -> None:
     without = [
         name
-        for name, stream in (("input", sys.stdin), ("output", sys.stdout), ("error", sys.stderr))
+        for name, stream in (("input", sys.stdin), ("output", sys.stdout))
         if stream is None or not stream.isatty()
     ]
     if without:
@@ -280,14 +284,22 @@ def _needs_terminal(word: str) -> None:
             f"{word or 'the app'} needs a terminal, and standard {without[0]} is none",
             "without one: hwbp-tui trace, hwbp-tui script",
         )
+    from tui.text.terminal import why_not
+
+    if (why := why_not(os.environ.get("TERM", ""))) is not None:
+        raise _refuse(
+            f"{word or 'the app'} needs a terminal that can move its cursor: {why}",
+            "set TERM, for example TERM=xterm-256color; without a screen: hwbp-tui trace, hwbp-tui script",
+        )
 
 
 def _plain(options: SimpleNamespace, program: list[str] | None) -> int:
     if options.version:
         from importlib.metadata import version
 
-        print(f"hwbp-tui {version('hwbp-tui')}")
-        return 0
+        from tui.text.output import print_lines
+
+        return print_lines([f"hwbp-tui {version('hwbp-tui')}"])
     _no_program(program, "")
     watches = _watches(options)
     _needs_terminal("")

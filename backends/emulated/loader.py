@@ -155,6 +155,8 @@ def _open(path: str, name: str) -> ElfImage:
             what = f"{name}: a script, not a program: run its interpreter"
             raise HwbpError(what, errno="ENOEXEC", remedy=f"{line} {name}".strip()) from error
         raise HwbpError(str(error), errno="ENOEXEC") from error
+    if not os.access(path, os.X_OK):
+        raise HwbpError(f"{name}: not executable", errno="EACCES", remedy=f"chmod +x {name}")
     return elf
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import shutil
 import struct
 import subprocess
@@ -331,6 +332,67 @@ def test_the_app_is_refused_when_one_of_its_streams_is_no_terminal() -> None:
     assert done.stdout == b""
 
 
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [("dumb", "TERM is dumb"), ("no-such-terminal", "no-such-terminal"), ("", "TERM is not set")],
+)
+def test_a_terminal_that_cannot_be_drawn_on_is_one_line(term: str, said: str) -> None:
+    main_end, other_end = pty.openpty()
+    done = subprocess.run(
+        COMMAND,
+        cwd=ROOT,
+        env={**os.environ, "TERM": term},
+        stdin=other_end,
+        stdout=other_end,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
+    os.close(other_end)
+    os.set_blocking(main_end, False)
+    with pytest.raises(BlockingIOError):
+        os.read(main_end, 4096)
+    os.close(main_end)
+    assert done.returncode == 1
+    assert said in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.slow
+def test_the_app_runs_with_its_standard_error_in_a_file(tmp_path: Path) -> None:
+    main_end, other_end = pty.openpty()
+    with (tmp_path / "log").open("wb") as log:
+        app = subprocess.Popen(
+            COMMAND,
+            cwd=ROOT,
+            env={**os.environ, "TERM": "xterm-256color"},
+            stdin=other_end,
+            stdout=other_end,
+            stderr=log,
+        )
+    seen = b""
+    while b"SLOTS" not in seen:
+        seen += os.read(main_end, 65536)
+    os.write(main_end, b"q")
+    while app.poll() is None:
+        if select.select([main_end], [], [], 0.05)[0]:
+            os.read(main_end, 65536)
+    os.close(main_end)
+    os.close(other_end)
+    assert app.returncode == 0
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["trace", "--help"], ["--version"]])
+def test_what_cannot_be_printed_is_one_line_and_a_failure(argv: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *argv], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=30, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"hwbp-tui: error: standard output: No space left on device\n"
+
+
 @pytest.mark.parametrize("options", ["--json", "--stack"])
 def test_a_pipe_that_is_closed_after_one_line_ends_everything_quietly(options: str) -> None:
     marker = f"{os.getpid()}-head{options}"
@@ -375,7 +437,11 @@ SCRIPTS = [
     ("x/8x 0xffffffffffffffffffff\n", "FILE:1: "),
     ("x/8x 0\n", "FILE:1: "),
     ("stepi 99999999999999999999999\n", "FILE:1: "),
-    ("\x00\x1b[31m\n", "FILE:1: "),
+    ("\x00\x1b[31m\n", "FILE:1: unknown command '\\x00\\x1b[31m'"),
+    ("wait exit\n", "FILE:1: the program stands still (loaded, nothing has run yet), so it would never end"),
+    ("watch counter stop\ncontinue &\nwait exit\n", "FILE:3: the program stands still"),
+    ("continue 3\n", "FILE:1: no watch is armed and enabled"),
+    ("watch counter\ndisable 0\ncontinue 3\n", "FILE:3: no watch is armed and enabled"),
 ]
 
 
@@ -393,3 +459,14 @@ def test_a_script_that_fails_is_one_line_with_its_place(
     assert err.count("\n") == 1
     assert "fault in" not in err
     assert said in err.replace(str(file), "FILE")
+
+
+def test_a_script_without_an_end_is_one_line() -> None:
+    assert refused("script", "/dev/zero") == "/dev/zero: no script: more than 4 MiB"
+
+
+def test_a_file_that_may_not_be_executed_is_refused_as_by_execve(tmp_path: Path) -> None:
+    file = tmp_path / "prog"
+    file.write_bytes((ROOT / COUNTER).read_bytes())
+    file.chmod(0o644)
+    assert refused("trace", "--", str(file)) == f"{file}: not executable (chmod +x {file})"

@@ -239,9 +239,9 @@ class Actions(Keyboard, inherit_bindings=False):
     # Around
 
     def action_command_palette(self) -> None:
-        """Ctrl+P."""
+        """Ctrl+P. Without an id: one may open while the last one is still closing."""
         if not isinstance(self.screen, Palette):
-            self.push_screen(Palette(id="--command-palette"))
+            self.push_screen(Palette())
 
     def action_cpus(self) -> None:
         """All CPUs, all tasks, and the timeline."""

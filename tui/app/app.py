@@ -13,6 +13,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
+from textual.driver import Driver
 from textual.events import DescendantBlur, DescendantFocus, Resize
 from textual.filter import LineFilter, NoColor
 from textual.layout import Layout
@@ -171,6 +172,13 @@ class HwbpApp(Actions, inherit_bindings=False):
     def ink(self) -> themes.Ink:
         """The styles of the theme."""
         return themes.ink(self.theme, not self.no_color)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Ours in the place of the usual one; a test or a browser has another."""
+        from tui.app.driver import OutputDriver
+
+        chosen = super().get_driver_class()
+        return OutputDriver if issubclass(OutputDriver, chosen) else chosen
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Without colour none at all leaves (attributes do its work); in ASCII mode nothing else does."""

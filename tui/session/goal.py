@@ -20,8 +20,8 @@ _GRAMMAR = "wait [N hits | exit | stop | SECONDS]"
 class Goal:
     """Over when the machine stands still, and earlier at hit number `hits` or at `until` (time.monotonic).
 
-    With `exit` a mere stop does not end it. A wait for a time goes on while the machine stands still, unless
-    `or_still`.
+    `exit`: whoever waits wanted the program's end, and nothing else will do. A wait for a time goes on while the
+    machine stands still, unless `or_still`.
     """
 
     hits: int | None = None
@@ -57,5 +57,4 @@ class Goal:
             return True
         if self.until is not None and not self.or_still:
             return False
-        state = ring.state
-        return state in ("exited", "failed", "detached") or (state != "running" and not self.exit)
+        return ring.state != "running"

@@ -17,6 +17,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise CommandLineError(message)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own passes over what could not be written."""
+        from tui.text.output import print_lines
+
+        print_lines(message.rstrip("\n").split("\n"))
+
 
 def command_line() -> argparse.ArgumentParser:
     parser = _Parser(
@@ -113,6 +119,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--env",
         action=_Append,
+        type=_variable,
         default=argparse.SUPPRESS,
         metavar="NAME[=VALUE]",
         help="a variable for the emulated program, whose environment is small and fixed otherwise; repeatable",
@@ -180,13 +187,15 @@ class _Append(argparse.Action):
 
 
 def _whole(text: str, what: str, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19 and least <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) < 1000 and int(text) >= least):
         raise argparse.ArgumentTypeError(f"'{text}' is no {what} from {least}")
+    if int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text} is too large a {what}: {most} at most")
     return int(text)
 
 
 def _pid(text: str) -> int:
-    return _whole(text, "process id", 1, 1 << 22)
+    return _whole(text, "process id", 1, (1 << 31) - 1)  # pid_t: which of them there are, the kernel says
 
 
 def _count(text: str) -> int:
@@ -195,6 +204,12 @@ def _count(text: str) -> int:
 
 def _cpus(text: str) -> int:
     return _whole(text, "number of CPUs", 1, 64)
+
+
+def _variable(text: str) -> str:
+    if not text.partition("=")[0]:
+        raise argparse.ArgumentTypeError(f"'{text}' has no name: NAME or NAME=VALUE")
+    return text
 
 
 def _fps(text: str) -> int:

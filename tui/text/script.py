@@ -18,6 +18,8 @@ from tui.text.output import ClosedOutputError, Output, ProgramOutput
 
 __all__ = ["read_script", "run_script"]
 
+_LONGEST: Final = 4 << 20
+"""Bytes of a script: a device or a pipe may never end."""
 _ERRNOS: Final = frozenset(name for name in dir(errno) if name.startswith("E"))
 
 
@@ -25,12 +27,14 @@ def read_script(path: str) -> tuple[str, ...]:
     """The lines of a script, `-` for standard input. Raises HwbpError."""
     try:
         if path == "-":
-            data = sys.stdin.buffer.read()
+            data = sys.stdin.buffer.read(_LONGEST + 1)
         else:
             with open(path, "rb") as file:
-                data = file.read()
+                data = file.read(_LONGEST + 1)
     except OSError as error:
         raise HwbpError(f"{escape(path)}: {error.strerror}") from error
+    if len(data) > _LONGEST:
+        raise HwbpError(f"{escape(path)}: no script: more than {_LONGEST >> 20} MiB", errno="EFBIG")
     return tuple(data.decode("utf-8", "surrogateescape").split("\n"))
 
 

@@ -22,6 +22,8 @@ __all__ = ["COMMANDS"]
 
 _TYPE_BITS: Final = {"x": 0b00, "w": 0b01, "rw": 0b11}
 _LENGTH_BITS: Final = {1: 0b00, 2: 0b01, 8: 0b10, 4: 0b11}
+_ALIASES: Final = {4: 6, 5: 7}
+"""While CR4.DE is 0, as Linux leaves it (SDM 3B 17.2.2)."""
 _MASK64: Final = (1 << 64) - 1
 
 
@@ -190,7 +192,8 @@ def _dr7(session: Session, text: str) -> Answer:
 def _dr(session: Session, text: str) -> Answer:
     grammar = "dr N VALUE|EXPR"
     where, _, what = text.strip().partition(" ")
-    return _write(session, _register(where, grammar, (0, 1, 2, 3, 6, 7)), what, grammar)
+    register = _register(where, grammar, range(8))
+    return _write(session, _ALIASES.get(register, register), what, grammar)
 
 
 def _write(session: Session, register: int, text: str, grammar: str) -> Answer:
@@ -323,7 +326,7 @@ COMMANDS = (
         "owners",
         "dr N VALUE|EXPR",
         "write a debug register of CPU 0 by hand",
-        "N is 0-3, 6 or 7. Past the kernel's books; the CPU obeys. Example: dr 0 counter",
+        "N is 0-7; 4 and 5 are aliases of 6 and 7. Past the kernel's books; the CPU obeys. Example: dr 0 counter",
         _dr,
         complete=symbols,
     ),

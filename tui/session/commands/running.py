@@ -50,12 +50,25 @@ def _stands(session: Session) -> None:
         raise HwbpError("the machine is running", errno="EBUSY", remedy="`stop` it first")
 
 
+def _can_hit(session: Session) -> None:
+    """Refuse to wait for hits where nothing could hit. A bare program sets its own registers."""
+    view = session.view
+    if view.debug_exceptions is None and not any(bp.enabled for bp in view.breakpoints):
+        raise HwbpError(
+            "no watch is armed and enabled, so there would never be a hit",
+            errno="EINVAL",
+            remedy="watch something first, or `continue` without a number",
+        )
+
+
 def _continue(session: Session, text: str) -> Answer:
     background = text.rstrip().endswith("&")
     text = text.rstrip().removesuffix("&").strip()
     wait = session.patient and not background
     goal = Goal(hits=session.ring.head + count(text, "continue [N] [&]")) if text else None
     _stands(session)
+    if goal is not None:
+        _can_hit(session)
     session.resume(goal, wait=wait)
     while wait and goal and session.view.stop.reason == "hit" and not goal.hits_seen(session.ring):
         session.resume(goal, wait=True)
@@ -107,6 +120,14 @@ def _wait(session: Session, text: str) -> Answer:
     if not session.patient:
         return answer("the app never waits: it follows by itself", waited=False)
     session.wait(goal)
+    view = session.view
+    if goal.exit and view.state not in ("exited", "failed", "detached"):
+        why = f" ({escape(view.stop.text)})" if view.stop.text else ""
+        raise HwbpError(
+            f"the program stands still{why}, so it would never end",
+            errno="EDEADLK",
+            remedy="`continue &` lets it run, and then `wait exit`",
+        )
     return state_answer(session)
 
 
