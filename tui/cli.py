@@ -388,10 +388,10 @@ def _script(options: SimpleNamespace, program: list[str] | None) -> int:
         raise CommandLineError("script takes either -p PID or a program, not both")
     watches = _watches(options)
     program = _bare(options, program, "script")
-    spawned = _start_machine(options)
     from tui.text.script import read_script, run_script
 
     lines = read_script(options.file)
+    spawned = _start_machine(options)
     target: Launch | Attach
     if options.pid is not None:
         target = _attach_to(options)

@@ -24,6 +24,7 @@ def program(path: Path, code: bytes, *, ends: bool = True) -> str:
     segments += struct.pack("<IIQQQQQQ", 1, 6, 0x2000, DATA, DATA, 0, 0x3000, 0x1000)
     path.write_bytes((header + segments).ljust(0x1000, b"\0") + text)
     path.chmod(0o755)
+    path.chmod(0o755)
     return str(path)
 
 

@@ -115,6 +115,7 @@ def test_bss_is_zero_even_in_the_page_it_shares_with_data(tmp_path: Path) -> Non
     elf = bytearray(Path(COUNTER).read_bytes())
     program = tmp_path / "program"
     program.write_bytes(elf)
+    program.chmod(0o755)
     _, space, image, _ = boot(Launch(str(program)))
     data = next(m for m in space.mappings() if m.perms == "rw-p" and m.path == str(program))
     assert space.copy_out(data.end - 512, 512) == bytes(512)
@@ -140,6 +141,7 @@ def test_a_program_here_is_not_found_without_its_slash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "prog").write_bytes(b"")
+    (tmp_path / "prog").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     assert refusal("prog").remedy == "give its path: ./prog"
 
@@ -160,6 +162,7 @@ def test_a_file_that_is_no_program_is_told_in_one_line(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
+    path.chmod(0o755)
     error = refusal(path)
     assert error.errno == code
     assert word in error.message
@@ -181,6 +184,7 @@ def test_a_directory_and_a_missing_file_are_told_apart(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_eacces(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"\x7fELF")
+    path.chmod(0o755)
     path.chmod(0)
     if os.access(path, os.R_OK):
         pytest.skip("root reads everything")
@@ -197,6 +201,7 @@ def patched(tmp_path: Path, offset: int, layout: str, value: int) -> Path:
     struct.pack_into(layout, elf, offset, value)
     path = tmp_path / "patched"
     path.write_bytes(elf)
+    path.chmod(0o755)
     return path
 
 

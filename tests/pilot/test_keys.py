@@ -88,7 +88,7 @@ async def test_a_command_is_typed_completed_previewed_and_run() -> None:
         await pilot.press("enter")
         await settle(pilot)
         assert machine.calls == ["arm(lock:rw)"]
-        assert "perf event 4, 1 slot" in screen_text(app)
+        assert "perf fd 4, 1 slot" in screen_text(app)
         assert app.focused is app.hits
         await pilot.press("colon", "up")
         assert app.command_line.value == "watch lock:rw"

@@ -25,7 +25,7 @@ def done(session: Session, line: str) -> Result:
 
 def test_watch_says_what_it_armed() -> None:
     result = done(session_with(), "watch counter")
-    assert result.lines == ("watch 0: counter  w 8 bytes at 0x404000, perf event 1, 1 slot",)
+    assert result.lines == ("watch 0: counter  w 8 bytes at 0x404000, perf fd 1, 1 slot",)
     assert result.data["windows"] == [
         {"address": 0x404000, "length": 8, "breakpoint": 1, "event": 1, "slot": 0}
     ]
@@ -59,10 +59,10 @@ def test_an_unaligned_watch_takes_several_slots() -> None:
         ("delete 0", "ENOENT", "watch 0 does not exist"),
         ("delete", "EINVAL", "a watch's number expected"),
         ("perf", "EINVAL", "perf what?"),
-        ("perf close 7", "EBADF", "there is no perf event 7"),
+        ("perf close 7", "EBADF", "there is no perf event with fd 7"),
         ("ptrace poke 4 0", "EIO", "cannot be written"),
         ("ptrace peek 9", "EINVAL", "no such register"),
-        ("dr 4 0", "EINVAL", "no such register"),
+        ("dr 8 0", "EINVAL", "no such register"),
         ("dr7 toggle Q9", "EINVAL", "expected, not 'Q9'"),
         ("x/9z counter", "EINVAL", "format letter 'z'"),
         ("x/4xg 0x10", "EFAULT", "cannot read"),
@@ -377,3 +377,26 @@ def test_a_word_of_an_owners_reaches_the_machine_with_names_as_addresses() -> No
 def test_a_word_without_its_arguments_shows_its_usage() -> None:
     session = session_with()
     assert "usage: kgdb watch" in session.execute("kgdb watch").remedy
+
+
+def test_a_refusal_names_watches_by_the_number_that_delete_takes() -> None:
+    session = session_with()
+    for expr in ("counter", "small", "text/8", "limits/8"):
+        assert session.execute(f"watch {expr}").ok
+    session.execute("delete 1")
+    session.execute("watch odd/1")
+    refused = session.execute("watch small")
+    assert refused.errno == "ENOSPC"
+    assert "`delete 4`" in refused.remedy
+    listed = "\n".join(session.execute("info slots").lines)
+    for name in ("watch 0: counter", "watch 2: text", "watch 3: limits", "watch 4: odd"):
+        assert name in listed
+        assert name in "\n".join(session.execute("info owners").lines)
+    assert session.complete("delete ") == ["delete 0", "delete 2", "delete 3", "delete 4"]
+    assert session.execute("delete 4").lines[0].startswith("watch 4: odd is gone")
+
+
+def test_dr_4_and_5_are_aliases_of_6_and_7() -> None:
+    session = session_with()
+    assert session.execute("dr 5 0x401").data["register"] == 7
+    assert session.execute("dr 4 0").data["register"] == 6

@@ -171,7 +171,8 @@ class Actions(Keyboard, inherit_bindings=False):
         if watch is not None:
             self.run_line(f"{word} {watch}")
         elif found.owner.kind == "perf":
-            self.run_line(f"perf {perf_word} {found.id}")
+            fd = found.id if found.owner.fd is None else found.owner.fd
+            self.run_line(f"perf {perf_word} {fd}")
         else:
             kind = found.owner.kind
             self.tell(

@@ -194,7 +194,12 @@ class Scene:
 
     def label_of(self, bp: int) -> str:
         """The same by id; a hit may belong to one that is gone."""
-        return self._labels.get(bp, f"#{bp}")
+        return self._labels.get(bp, "(removed)")
+
+    def numbered(self, bp: Breakpoint) -> str:
+        """`watch 0 counter`; the bare label of what belongs to no watch."""
+        number = self.watches.get(bp.id)
+        return self.label(bp) if number is None else f"watch {number} {self.label(bp)}"
 
     def comm(self, index: int) -> str:
         """The name of the task of a hit."""

@@ -22,6 +22,7 @@ __all__ = [
     "free_slots",
     "holders",
     "no_space",
+    "numbered",
     "owner_text",
     "plan",
     "record",
@@ -142,7 +143,8 @@ def no_space(session: Session, error: HwbpError, plans: tuple[Planned, ...]) -> 
         message += f"; {explain(only.address, only.length, only.type, free)}"
     who = error.holders or holders(session)
     mine = [str(watch.index) for watch in session.watches.armed if watch.owner != "ptrace"]
-    remedy = error.remedy or (f"free one with `delete {mine[-1]}`" if mine else "")
+    advice = (f"free one with `delete {mine[-1]}`" if mine else "", error.remedy)
+    remedy = "; ".join(filter(None, advice))
     return HwbpError(message, errno="ENOSPC", holders=who, remedy=remedy)
 
 
@@ -157,12 +159,18 @@ def holders(session: Session) -> tuple[str, ...]:
 
 
 def holder(session: Session, bp: Breakpoint) -> str:
-    """`DR0: perf event 3, counter w 4, task 41`."""
-    where = f"DR{bp.slot}" if bp.slot is not None else "in no register"
+    """`watch 0: counter w 4 in DR0, perf fd 3, task 41`."""
+    where = f"in DR{bp.slot}" if bp.slot is not None else "in no register"
     scope = f"task {bp.tid}" if bp.tid is not None else "every task"
     state = "" if bp.enabled else ", disabled"
-    what = f"{session.watch_label(bp.id)} {bp.type} {bp.length}"
-    return f"{where}: {owner_text(bp)}, {what}, {scope}{state}"
+    what = f"{numbered(session, bp)} {bp.type} {bp.length}"
+    return f"{what} {where}, {owner_text(bp)}, {scope}{state}"
+
+
+def numbered(session: Session, bp: Breakpoint) -> str:
+    """`watch 0: counter`; the bare label of what belongs to no watch of this session."""
+    label, found = session.watch_label(bp.id), session.watches.find(bp.id)
+    return label if found is None else f"watch {found[0].index}: {label}"
 
 
 def event_number(bp: Breakpoint) -> int:
@@ -171,10 +179,10 @@ def event_number(bp: Breakpoint) -> int:
 
 
 def owner_text(bp: Breakpoint) -> str:
-    """`perf event 3`, `ptrace index 0 (gdb 812)`."""
+    """`perf fd 3`, `ptrace index 0 (gdb 812)`."""
     owner = bp.owner
     who = f" ({escape(owner.comm)} {owner.pid})" if owner.comm and owner.pid is not None else ""
     if owner.kind == "perf":
-        return f"perf event {event_number(bp)}{who}"
+        return f"perf fd {event_number(bp)}{who}"
     number = f" index {bp.index}" if bp.index is not None else ""
     return f"{owner.kind}{number}{who}"

@@ -188,4 +188,7 @@ class PerfEvent:
             where += f"{' on ' if where else ''}CPU {self.cpu}"
         if self.target is not None and self.target.dead:
             where += ", which is dead"
+        if self.watch >= 0:  # the number that people meet everywhere; the descriptor is perf's own
+            fd = f", perf fd {self.owner.fd}" if self.owner.fd is not None else ""
+            return f"watch {self.watch}: {name}{fd}, {where}{'' if self.enabled else ', disabled'}"
         return f"{self.owner.kind}{number}: {name}, {where}{'' if self.enabled or self.owner.kind == 'kgdb' else ', disabled'}"

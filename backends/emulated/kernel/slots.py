@@ -158,7 +158,7 @@ class HwBreakpointLayer:
                 f"no free debug register: {tightest}/{SLOTS}",
                 errno="ENOSPC",
                 holders=tuple(each.described() for each in self.accounting.against(tightest)),
-                remedy="free one with `delete N`; a disabled breakpoint still holds its slot",
+                remedy="a disabled breakpoint still holds its slot",
             )
         self.accounting.add(event)
         event.reserved = True

@@ -155,7 +155,10 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
             meaning.add(f"{dr.slot_length(value, slot)}" if cpu else "", on, 6, right=True)
             meaning.add(_TYPES[dr.slot_type(value, slot)] if cpu else "", on, 6, right=True).add(" ")
         for bit in range(15, -1, -1):
-            below.add(_NAMES.get(bit, "1" if bit == 10 else "-"), ink.muted, 3, right=True)
+            name = _NAMES.get(
+                bit, "1" if bit == 10 else "- "
+            )  # set off from a name of three letters beside it
+            below.add(name, ink.muted, 3, right=True)
             below.add(" " if bit in _GROUP_ENDS else "")
         meaning.to(below.at - 24)
         for slot in range(3, -1, -1):

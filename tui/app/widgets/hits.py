@@ -230,8 +230,11 @@ class _Columns:
         fixed = 1 + self.number + self.delta + 2 + self.time + self.cpu + 2 + 6 + 1 + 3 + 1 + 1
         fixed += (self.comm + 1 if self.comm else 0) + (self.label + 1 if self.label else 0)
         left = width - fixed
-        self.change = max(15, min(26, left * 30 // 100))
+        # What the narrowest place and source leave is for the values: two of 64 bits where there is room for them.
+        self.change = max(15, min(26, left - 28), min(43, left - 64))
         self.by = max(14, min(40, (left - self.change) * 56 // 100))
+        if left - self.change - self.by - 2 < 12:
+            self.by = max(14, left - self.change - 14)
 
     def heading(self, line: Line, ink: Ink, glyphs: Glyphs) -> Line:
         style = ink.muted

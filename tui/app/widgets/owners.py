@@ -22,7 +22,8 @@ class OwnersPanel(Panel):
 
     title = "OWNERS"
     help: ClassVar[str] = (
-        "Who has reserved debug registers. Pinned to CPUs and to the greediest task must fit into 4. "
+        "Who has reserved debug registers: each watch with its number, which `delete` takes. "
+        "Pinned to CPUs and to the greediest task must fit into 4. "
         "Emulated, perf and ptrace were compared with a running kernel; kgdb, KVM and ftrace are modelled from source."
     )
 
@@ -76,7 +77,7 @@ class OwnersPanel(Panel):
             line.add(f"{len(held)}", self.ink.strong if held else self.ink.muted).add("  ")
         hidden = [b for b in (self.scene.view.breakpoints if self.scene.view else ()) if b.slot is None]
         if hidden:
-            text = ", ".join(f"#{b.id} {self.scene.label(b)}" for b in hidden)
+            text = ", ".join(self.scene.numbered(b) for b in hidden)
             line.add(f" in no register: {text}", self.ink.warn)
         return line.strip()
 
@@ -85,4 +86,4 @@ class OwnersPanel(Panel):
         if not bp.enabled:
             where += " off"
         owner = owner_text(bp.owner).removeprefix(bp.owner.kind).strip()
-        return " ".join(filter(None, (f"#{bp.id}", where, self.scene.label(bp), owner)))
+        return " ".join(filter(None, (where, self.scene.numbered(bp), owner)))

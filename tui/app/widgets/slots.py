@@ -31,7 +31,7 @@ class SlotsPanel(Panel, can_focus=True, inherit_bindings=False):
     help: ClassVar[str] = """The four debug registers of the CPU as the hardware has them.
 
 DR          the register; DR0 to DR3 hold an address each
-watch       what lies there: a variable, a function, or the bare address
+watch       the number of the watch, which `delete` takes, and what lies there: a variable, a function, or the address
 typ         x execute, w write, rw read or write (x86 cannot watch reads alone)
 ln          1, 2, 4 or 8 bytes, aligned; always 1 for x
 en          L (local) or G (global) enable bit of DR7; Linux sets G; "-" is off
@@ -82,8 +82,8 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         owner = 13 if not wide else 16
         out = [self.rule(width, self.title, after=after, right=self._reserved())]
         head = self.line(width).add(" DR address          ", self.ink.muted)
-        head.add("watch", self.ink.muted, label + 1).add("typ ln en ", self.ink.muted)
-        head.add("owner", self.ink.muted, owner + 1).add("hits", self.ink.muted, 10, right=True)
+        head.add("watch", self.ink.muted, label + 4).add("typ ln en ", self.ink.muted)
+        head.add("owner", self.ink.muted, owner + 1).add("hits", self.ink.muted, 9, right=True)
         head.add("rate", self.ink.muted, 6, right=True)
         if head.room >= _LAST:
             head.add("   last change", self.ink.muted)
@@ -107,17 +107,22 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         if row.free:
             line.add("free" if not slot.address else "free (the address is left over)", ink.muted, label + 1)
             return
-        line.add(row.label, ink.symbol, label).add(" ")
+        line.add(self._number(row), ink.strong, 2).add(" ").add(row.label, ink.symbol, label).add(" ")
         line.add(f"{slot.type:<3} {slot.length:<2} ", ink.base)
         line.add(f"{row.bits:<2} ", ink.good if row.enabled else ink.warn)
         text, style = self._owner(row)
         line.add(text, style, owner).add(" ")
-        line.add(numbers.count(row.hits) if row.breakpoint else "?", ink.strong, 10, right=True)
+        line.add(numbers.count(row.hits) if row.breakpoint else "?", ink.strong, 9, right=True)
         line.add(numbers.rate(row.rate) if row.breakpoint else "", ink.base, 6, right=True)
         line.add(f" {self.glyphs.flash}" if row.flash else "  ", ink.changed)
         if line.room >= _LAST:
             line.add(" ")
             self._last(line, row)
+
+    def _number(self, row: SlotRow) -> str:
+        """The watch's number, "" for what is no watch of ours."""
+        number = self.scene.watches.get(row.breakpoint.id) if row.breakpoint else None
+        return "" if number is None else str(number)
 
     def _owner(self, row: SlotRow) -> tuple[str, Style]:
         view = self.scene.view
@@ -194,10 +199,13 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             if slot.address:
                 lines[1].add(f"{numbers.address(slot.address)} left over", ink.muted)
             return lines
+        if number := self._number(row):
+            lines[0].add(f"watch {number} ", ink.strong)
         lines[0].add(row.label, ink.symbol + Style(bold=True))
         lines[1].add(f"{slot.address:#x}").add(f"  {slot.type} {slot.length}", ink.strong)
         enable = ink.good if row.enabled else ink.warn
-        bits = f"L{int(slot.local)} G{int(slot.global_)}"
+        on = [f"{letter}{slot.index}" for letter, bit in (("L", slot.local), ("G", slot.global_)) if bit]
+        bits = f"{' '.join(on)} on" if on else "off"
         lines[1].end((bits if lines[1].room > len(bits) else f" {row.bits}", enable))
         if row.breakpoint is None:
             lines[2].add("enabled, and in nobody's books", ink.error)

@@ -29,29 +29,37 @@ class TitleBar(Panel):
     """Program and state on the left, figures on the right; figures keep their columns."""
 
     def lines(self, width: int, height: int) -> list[Strip]:
-        """One line."""
-        ink, glyphs, scene = self.ink, self.glyphs, self.scene
-        view = scene.view
-        line = Line(width, ink.bar, glyphs.ellipsis)
+        """One line. Where the state needs the room, the backend's name goes, then a count of no losses."""
+        state, style = self._state()
+        for least in range(3):
+            line, figures = self._around(width, least)
+            room = line.room - len(figures) - 2
+            if room >= len(state):
+                break
+        line.add(state, style, min(room, len(state)) if room > 0 else 0)
+        line.end((figures + " ", self.ink.bar), style=self.ink.bar)
+        return [line.strip()]
+
+    def _around(self, width: int, least: int) -> tuple[Line, str]:
+        """What stands before the state, and the figures behind it."""
+        ink, scene, view = self.ink, self.scene, self.scene.view
+        line = Line(width, ink.bar, self.glyphs.ellipsis)
         line.add(" hwbp-tui ", ink.reverse).add(" ", ink.bar)
         if view is not None:
-            line.add(f"{view.backend}  ", ink.bar_muted)
+            if least < 1:
+                line.add(f"{view.backend}  ", ink.bar_muted)
             line.add(shown(os.path.basename(view.program)), ink.bar_strong, None)
             if view.current is not None:
                 line.add(f" {view.current.tid}", ink.bar)
                 if len(view.tasks) > 1:
                     line.add(f" of {len(view.tasks)} tasks", ink.bar_muted)
             line.add("  ", ink.bar)
-        figures = f"{rate(scene.total_rate()):>5} hits/s   lost {count(view.lost) if view else '?'}"
+        figures = f"{rate(scene.total_rate()):>5} hits/s"
+        if least < 2 or view is None or view.lost != 0:
+            figures += f"   lost {count(view.lost) if view else '?'}"
         if view is not None and view.blind_ns:
             figures = f"{view.blind_ns / 1e9:.1f} s unwatched   {figures}"
-        if width >= 100:
-            figures += f"   {scene.fps} fps"
-        room = line.room - len(figures) - 2
-        state, style = self._state()
-        line.add(state, style, min(room, len(state)) if room > 0 else 0)
-        line.end((figures + " ", ink.bar), style=ink.bar)
-        return [line.strip()]
+        return line, figures + (f"   {scene.fps} fps" if width >= 100 else "")
 
     def _state(self) -> tuple[str, Style]:
         ink, glyphs, scene = self.ink, self.glyphs, self.scene

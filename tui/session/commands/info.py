@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import HwbpError
 from backends.dr import dr6_fields, dr7_fields
-from tui.session.arming import free_slots, owner_text
+from tui.session.arming import free_slots, numbered, owner_text
 from tui.session.commands.debug_exceptions import debug_exceptions
 from tui.session.commands.table import Command, answer
 from tui.session.commands.tasks import cpus, journal, tasks
@@ -126,7 +126,7 @@ def _slots(session: Session, _text: str) -> Answer:
                 lines.append(f"{head}DR{index}  free")
                 continue
             bp = by_id.get(slot.breakpoint) if slot.breakpoint is not None else None
-            what = session.watch_label(bp.id) if bp else session.names.describe_data(slot.address)
+            what = numbered(session, bp) if bp else session.names.describe_data(slot.address)
             who = f"{owner_text(bp)}, {bp.hits} hits" if bp else "written by hand, in nobody's books"
             if slot.type == "io":
                 bare = session.view.debug_exceptions is not None
@@ -141,7 +141,7 @@ def _slots(session: Session, _text: str) -> Answer:
         if bp.id not in shown:
             state = "reserved" if bp.enabled else "reserved, disabled"
             lines.append(
-                f"--   {bp.type:<2} {bp.length} {bp.address:#x} {state}  {session.watch_label(bp.id)}  {owner_text(bp)}"
+                f"--   {bp.type:<2} {bp.length} {bp.address:#x} {state}  {numbered(session, bp)}  {owner_text(bp)}"
             )
     free = free_slots(session.view)
     lines.append(f"{free} free")
@@ -166,13 +166,15 @@ def _slots(session: Session, _text: str) -> Answer:
 
 def _owners(session: Session, _text: str) -> Answer:
     kinds: dict[str, list[str]] = {kind: [] for kind in ("perf", "ptrace", "kgdb", "ftrace", "kvm")}
+    texts: dict[str, list[str]] = {}
     for bp in session.view.breakpoints:
         where = "" if bp.slot is None else f" in DR{bp.slot}"
         kinds.setdefault(bp.owner.kind, []).append(f"{session.watch_label(bp.id)}{where}")
+        texts.setdefault(bp.owner.kind, []).append(f"{numbered(session, bp)}{where}")
     emulated = session.view.backend == "emulated"
     notes = {kind: "  (modelled from source)" if emulated and kind in _MODELLED else "" for kind in kinds}
     lines = [
-        f"{kind:<7} {len(held)}  {', '.join(held)}{notes[kind] if held else ''}".rstrip()
+        f"{kind:<7} {len(held)}  {', '.join(texts.get(kind, ()))}{notes[kind] if held else ''}".rstrip()
         for kind, held in kinds.items()
     ]
     return answer(*lines, owners=kinds, free=free_slots(session.view))

@@ -32,19 +32,19 @@ def _perf_open(session: Session, text: str) -> Answer:
 
 
 def _perf_close(session: Session, text: str) -> Answer:
-    bp = perf_event(session, text, "perf close EVENT")
+    bp = perf_event(session, text, "perf close FD")
     label = session.watch_label(bp.id)
     session.backend.disarm((bp.id,))
     session.look()
-    return answer(f"perf event {event_number(bp)} ({label}) is closed, 1 slot freed", event=event_number(bp))
+    return answer(f"perf fd {event_number(bp)} ({label}) is closed, 1 slot freed", event=event_number(bp))
 
 
 def _perf_switch(session: Session, text: str, on: bool) -> Answer:
-    bp = perf_event(session, text, f"perf {'enable' if on else 'disable'} EVENT")
+    bp = perf_event(session, text, f"perf {'enable' if on else 'disable'} FD")
     session.backend.enable(bp.id, on)
     session.look()
     state = "enabled" if on else "disabled, and keeps its slot"
-    return answer(f"perf event {event_number(bp)} is {state}", event=event_number(bp), enabled=on)
+    return answer(f"perf fd {event_number(bp)} is {state}", event=event_number(bp), enabled=on)
 
 
 def _perf_enable(session: Session, text: str) -> Answer:
@@ -231,16 +231,16 @@ COMMANDS = (
     Command(
         "perf close",
         "owners",
-        "perf close EVENT",
+        "perf close FD",
         "close one perf event and free its slot",
-        "EVENT is its number, as `info slots` prints it. Example: perf close 3",
+        "FD is its descriptor, as `info slots` prints it; `delete` takes a watch's number. Example: perf close 3",
         _perf_close,
         complete=_events,
     ),
     Command(
         "perf enable",
         "owners",
-        "perf enable EVENT",
+        "perf enable FD",
         "enable one perf event",
         "PERF_EVENT_IOC_ENABLE. Example: perf enable 3",
         _perf_enable,
@@ -249,7 +249,7 @@ COMMANDS = (
     Command(
         "perf disable",
         "owners",
-        "perf disable EVENT",
+        "perf disable FD",
         "disable one perf event; it keeps its slot",
         "PERF_EVENT_IOC_DISABLE. Example: perf disable 3",
         _perf_disable,

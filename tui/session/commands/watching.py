@@ -79,7 +79,7 @@ def armed_answer(session: Session, armed: ArmedWatch, *more: str) -> Answer:
 
 
 def armed_line(session: Session, armed: ArmedWatch) -> str:
-    """`watch 0: cfg.limits[3]  w 8 bytes at 0x55550000c058, perf event 3, 1 slot`."""
+    """`watch 0: cfg.limits[3]  w 8 bytes at 0x55550000c058, perf fd 3, 1 slot`."""
     size = f"{armed.length} byte{'s' * (armed.length != 1)}"
     what = f"x at {armed.address:#x}" if armed.type == "x" else f"{armed.type} {size} at {armed.address:#x}"
     many = len(armed.breakpoints) != 1
@@ -87,7 +87,7 @@ def armed_line(session: Session, armed: ArmedWatch) -> str:
     if armed.owner == "ptrace":
         owner = f"ptrace ind{'ices' if many else 'ex'} {', '.join(str(bp.index) for bp in mine)}"
     else:
-        owner = f"{armed.owner} event{'s' * many} {', '.join(str(event_number(bp)) for bp in mine)}"
+        owner = f"{armed.owner} fd{'s' * many} {', '.join(str(event_number(bp)) for bp in mine)}"
     end = ", stops" if armed.stop else ""
     return (
         f"watch {armed.index}: {armed.label}  {what}, {owner}, {len(armed.breakpoints)} slot{'s' * many}{end}"
@@ -206,7 +206,8 @@ COMMANDS = (
         "watches",
         "delete N",
         "remove a watch and free its slots",
-        "N is a watch's number, as `info watchpoints` prints it; `perf close` takes a perf event's.\n"
+        "N is a watch's number, from 0: what stands beside it in the slots, in `info slots`, `info owners` and\n"
+        "`info watchpoints`, and in a refusal. `perf close` takes a descriptor (fd).\n"
         "ptrace gives a slot back only when the task execs or exits.\nExample: delete 0",
         _delete,
         aliases=("d",),

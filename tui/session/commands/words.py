@@ -89,13 +89,13 @@ def watch_of(session: Session, text: str, grammar: str) -> ArmedWatch:
 
 
 def perf_event(session: Session, text: str, grammar: str) -> Breakpoint:
-    """The perf event with a number, as `info slots` prints it."""
-    wanted = number(text, "a perf event's number", grammar)
+    """The perf event with a descriptor, as `info slots` prints it."""
+    wanted = number(text, "a perf event's descriptor", grammar)
     session.look()
     events = {event_number(bp): bp for bp in session.view.breakpoints if bp.owner.kind == "perf"}
     if wanted not in events:
         raise HwbpError(
-            f"there is no perf event {wanted}",
+            f"there is no perf event with fd {wanted}",
             errno="EBADF",
             remedy=f"there are: {', '.join(map(str, events)) or 'none'}",
         )
