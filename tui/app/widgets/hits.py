@@ -50,6 +50,8 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
     _top = 0
     _cursor = 0
     _first_row = 0
+    _widest = 0
+    """Cells of the widest pair of values so far: columns grow, and never jump back under the reader's eye."""
 
     @property
     def rows(self) -> int:
@@ -136,7 +138,6 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         """Rule, heading, rows."""
         scene, ink = self.scene, self.ink
         ring, count = scene.ring, max(1, height - 2)
-        columns = _Columns(width, scene.view.clock if scene.view else "instructions")
         head = self._head
         if not self.following and self._top + count > head:
             self._top = max(0, head - count)  # the window has grown: no empty rows while there are older hits
@@ -144,6 +145,8 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         self._first_row = first
         cursor = head - 1 if self.following else self._cursor
         found = {r.seq: r for r in records.read(ring, first - 1, count + 1)} if ring else {}
+        self._widest = max(self._widest, *(change_width(r, self.glyphs) for r in found.values()), 0)
+        columns = _Columns(width, scene.view.clock if scene.view else "instructions", self._widest)
         out = [self._heading(width, head), columns.heading(self.line(width), ink, self.glyphs).strip()]
         for seq in range(first, min(first + count, head)):
             line = self.line(width)
@@ -219,7 +222,7 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
 class _Columns:
     """Which columns there are, and how wide, for a width."""
 
-    def __init__(self, width: int, clock: str) -> None:
+    def __init__(self, width: int, clock: str, values: int) -> None:
         self.clock = clock
         self.number = 8 if width < 100 else 11
         self.delta = 10
@@ -231,7 +234,7 @@ class _Columns:
         fixed += (self.comm + 1 if self.comm else 0) + (self.label + 1 if self.label else 0)
         left = width - fixed
         # What the narrowest place and source leave is for the values: two of 64 bits where there is room for them.
-        self.change = max(15, min(26, left - 28), min(43, left - 64))
+        self.change = max(15, min(max(values, 26 if left >= 70 else 15), left - 28))
         self.by = max(14, min(40, (left - self.change) * 56 // 100))
         if left - self.change - self.by - 2 < 12:
             self.by = max(14, left - self.change - 14)
@@ -274,6 +277,14 @@ def _nanoseconds(ticks: int) -> str:
         if ticks < size:
             return f"{ticks / (size / 1e4):.0f}{unit}"
     return f"{ticks / 1e9:,.1f}s"
+
+
+def change_width(record: Record, glyphs: Glyphs) -> int:
+    """Cells that `put_change` needs to show both values."""
+    if record.access_text in ("x", "r"):
+        return 0
+    shown = (numbers.value(record.old), numbers.value(record.value))
+    return sum(map(len, shown)) + 2 + len(glyphs.arrow)
 
 
 def put_change(line: Line, record: Record, glyphs: Glyphs, ink: Ink) -> None:

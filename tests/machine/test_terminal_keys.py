@@ -1,0 +1,96 @@
+"""The real app in a real terminal (tmux): keys all at once, and random keys and sizes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
+if shutil.which("tmux") is None:
+    pytest.skip("no tmux: apt-get install tmux", allow_module_level=True)
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+KEYS = (
+    *("Space", "Tab", "BTab", "Up", "Down", "Left", "Right", "Enter", "Escape", "BSpace", "Home", "End"),
+    *("PPage", "NPage", "F1", "C-p", "C-w", ":", "w", "d", "s", "n", "e", "t", "T", "f", "g", "G", "x", "7"),
+)
+
+
+class Terminal:
+    """One tmux server with the app in it; `log` is the app's standard error."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.log, self.code = folder / "log", folder / "code"
+        self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
+        command = f"cd {ROOT}; {sys.executable} -m tui {' '.join(options)} 2>{self.log}; echo $? >{self.code}"
+        self.run("new-session", "-d", "-s", "app", "-x", "100", "-y", "30", command)
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run([*self._tmux, *words], capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout
+
+    def keys(self, *keys: str) -> None:
+        self.run("send-keys", "-t", "app", *keys)
+
+    def screen(self) -> str:
+        return self.run("capture-pane", "-t", "app", "-p")
+
+    def until(self, text: str) -> str:
+        for _ in range(300):
+            if text in (screen := self.screen()):
+                return screen
+            time.sleep(0.05)
+        raise AssertionError(f"never {text!r} on the screen:\n{self.screen()}\n{self.log.read_text()}")
+
+    def ended(self) -> int | None:
+        return int(self.code.read_text()) if self.code.exists() and self.code.read_text().strip() else None
+
+
+@pytest.fixture(params=["", "--ascii"])
+def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
+    found = Terminal(tmp_path, request.param)
+    try:
+        found.until("RUNNING")
+        yield found
+    finally:
+        found.run("kill-server")
+
+
+def test_a_command_sent_all_at_once_is_run_and_none_of_its_letters(terminal: Terminal) -> None:
+    terminal.keys(":stop", "Enter")
+    terminal.until("STOPPED by request")
+    before = terminal.until("HITS")
+    terminal.keys(":info slots", "Enter")
+    terminal.until("perf fd 3")
+    terminal.keys("Escape")
+    after = terminal.until("HITS")
+    assert [line for line in after.splitlines() if "HITS" in line] == [
+        line for line in before.splitlines() if "HITS" in line
+    ]
+
+
+def test_random_keys_and_sizes_leave_the_app_running_and_no_traceback(terminal: Terminal) -> None:
+    chance = random.Random(1)
+    for number in range(150):
+        terminal.keys(*chance.choices(KEYS, k=chance.randint(1, 5)))
+        if number % 5 == 0:
+            size = str(chance.randint(1, 200)), str(chance.randint(1, 60))
+            terminal.run("resize-window", "-t", "app", "-x", size[0], "-y", size[1])
+        assert terminal.ended() is None, terminal.log.read_text()
+    terminal.run("resize-window", "-t", "app", "-x", "100", "-y", "30")
+    for _ in range(200):
+        terminal.keys("Escape", "Escape", "q")
+        if terminal.ended() is not None:
+            break
+        time.sleep(0.1)
+    assert terminal.ended() == 0
+    assert terminal.log.read_text() == ""
