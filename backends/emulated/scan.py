@@ -35,7 +35,7 @@ _SEQUENCES: Final = (
 )
 _UNSEEN: Final = (
     *(b"\x0f\xb0", b"\x0f\xb1", b"\x0f\xc7"),  # cmpxchg, cmpxchg8b, cmpxchg16b
-    *(b"\x0f\x6c", b"\x0f\x6d", b"\x0f\x14", b"\x0f\x15", b"\x0f\xf4"),  # unpacking of 64 bits, pmuludq
+    *(b"\x0f\x6d", b"\x0f\x15", b"\x0f\xf4"),  # punpckhqdq, unpckhpd, pmuludq
     *(
         b"\x0f\xa3",
         b"\x0f\xab",
