@@ -23,6 +23,7 @@ KERNEL: Final = (1 << 64) - 1
 
 _PERF_TYPE_BREAKPOINT: Final = 5
 _STATE_INACTIVE: Final = 0
+_ATTEMPTS: Final = 4
 
 # struct arch_hw_breakpoint (arch/x86/include/asm/hw_breakpoint.h): the codes of DR7, with 0x40 and 0x80 set.
 _LENGTHS: Final = {0x40: 1, 0x44: 2, 0x48: 8, 0x4C: 4}
@@ -101,18 +102,23 @@ class Events:
         offset = self._layout.event.offset(member)
         # The word beside each node is the type, which is never 0 for a breakpoint: so none is left out.
         nodes = self._memory.nodes(head, self._layout.event.offset("attr.type") - offset)
-        read: list[tuple[Event, int, int]] = []
-        for node, word in nodes:
-            if word & 0xFFFFFFFF != _PERF_TYPE_BREAKPOINT:
-                continue
-            with contextlib.suppress(UnreadableError):
-                record = self._layout.event.read(self._memory, node - offset)
-                event = decode(record)
-                previous = record.words(member)[1]
-                if event is not None and previous != node:  # a node alone is on no list any more
-                    read.append((event, previous, node))
-        still = self._memory.words([previous for _, previous, _ in read])
-        events = [event for (event, _, node), word in zip(read, still, strict=True) if word == node]
+        wanted = [node for node, word in nodes if word & 0xFFFFFFFF == _PERF_TYPE_BREAKPOINT]
+        events: list[Event] = []
+        for _ in range(_ATTEMPTS):  # a neighbour that came or went makes a sound event look unsound: again
+            read: list[tuple[Event, int, int]] = []
+            for node in wanted:
+                with contextlib.suppress(UnreadableError):
+                    record = self._layout.event.read(self._memory, node - offset)
+                    event = decode(record)
+                    previous = record.words(member)[1]
+                    if event is not None and previous != node:  # a node alone is on no list any more
+                        read.append((event, previous, node))
+            still = self._memory.words([previous for _, previous, _ in read])
+            checked = list(zip(read, still, strict=True))
+            events += [event for (event, _, node), word in checked if word == node]
+            wanted = [node for (_, _, node), word in checked if word != node]
+            if not wanted:
+                break
         if events and not self._pmu:
             self._pmu = events[0].pmu
         return [event for event in events if event.pmu == self._pmu]

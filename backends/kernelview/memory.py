@@ -24,11 +24,13 @@ from backends.bpf.syscall import (
 __all__ = ["BpfMemory", "Memory", "UnreadableError"]
 
 _PAGE: Final = 4096
+_WALKS: Final = 5
 _NODES: Final = 256
 """Nodes of a list, or words, that one run of a program visits: the verifier follows each of them."""
 
 # The area of the programs that visit many: two words, then pairs of words.
 _COUNT, _NEXT, _PAIRS = 0, 8, 16
+_AT_HEAD, _TORN = 0, 1
 # What the walking program keeps on its stack.
 _NODE, _BESIDE, _WORD = -8, -16, -24
 
@@ -56,8 +58,18 @@ class Memory(ABC):
         """Walk a circular list (`struct list_head`) from its head, which is not itself given.
 
         Each node comes with the word that lies `beside` bytes from it, unless that word is 0 or its own address (an
-        empty list). The walk ends where a node cannot be read, and after `limit` nodes: lists change under the walk.
+        empty list). Lists change under the walk: one that breaks off is made again a few times; it ends after
+        `limit` nodes.
         """
+        found: list[tuple[int, int]] = []
+        for _ in range(_WALKS):
+            found, whole = self._walk(head, beside, limit)
+            if whole:
+                break
+        return found
+
+    def _walk(self, head: int, beside: int, limit: int) -> tuple[list[tuple[int, int]], bool]:
+        """One walk, and whether it came back to the head: a node that is taken off meanwhile leads nowhere."""
         found: list[tuple[int, int]] = []
         with contextlib.suppress(UnreadableError):
             node = self.word(head)
@@ -68,7 +80,8 @@ class Memory(ABC):
                 if word and word != node + beside:
                     found.append((node, word))
                 node = self.word(node)
-        return found
+            return found, True
+        return found, False
 
     def words(self, addresses: Sequence[int]) -> list[int | None]:
         """The 64-bit words at many addresses, None where there is no memory."""
@@ -129,18 +142,18 @@ class BpfMemory(Memory):
         self._current.run()
         return int.from_bytes(self._page[:8], "little")
 
-    def nodes(self, head: int, beside: int, limit: int = 1 << 16) -> list[tuple[int, int]]:
+    def _walk(self, head: int, beside: int, limit: int) -> tuple[list[tuple[int, int]], bool]:
         found: list[tuple[int, int]] = []
         node, seen = head, 0
         while seen < limit:
             visited = self._walking.run(head, node, beside & 0xFFFF_FFFF_FFFF_FFFF)
             count, node = struct.unpack_from("<QQ", self._list)
-            words = struct.unpack_from(f"<{2 * count}Q", self._list, 16)
+            words = struct.unpack_from(f"<{2 * count}Q", self._list, _PAIRS)
             found += zip(words[::2], words[1::2], strict=True)
             seen += max(visited, 1)
-            if node == 0:
-                break
-        return found
+            if node in (_AT_HEAD, _TORN):
+                return found, node == _AT_HEAD
+        return found, True
 
     def words(self, addresses: Sequence[int]) -> list[int | None]:
         found: list[int | None] = []
@@ -197,7 +210,7 @@ def _gatherer(area: int) -> Assembler:
 def _walker(area: int) -> Assembler:
     """(head, node, beside) -> walks on from `node` for at most _NODES nodes; returns how many it visited.
 
-    The area then holds the number of pairs, the node to go on from (0 at the end), and the pairs.
+    The area then holds the number of pairs, the node to go on from (_AT_HEAD or _TORN at the end), and the pairs.
     """
     program = Assembler()
     program.load(6, 1, 0).load(7, 1, 8).load(8, 1, 16).store(10, _BESIDE, 8)
@@ -218,12 +231,13 @@ def _walker(area: int) -> Assembler:
     program.store(1, _PAIRS, 7).store(1, _PAIRS + 8, 4)
     program.alu(2, "+=", 1).store(8, _COUNT, 2)
     program.jump("next")
-    program.label("end").set(7, 0)
+    program.label("torn").set(7, _TORN).jump("pause")
+    program.label("end").set(7, _AT_HEAD)
     program.label("pause").store(8, _NEXT, 7).move(0, 9).leave()
     return program
 
 
 def _read_word(program: Assembler, into: int, address: int) -> None:
-    """The word at an address to the stack; on to "end" where there is none."""
+    """The word at an address to the stack; on to "torn" where there is none."""
     program.move(3, address).move(1, 10).alu(1, "+=", into).set(2, 8)
-    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "end")
+    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "torn")

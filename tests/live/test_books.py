@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -269,6 +270,29 @@ def test_a_watch_that_a_tracer_leaves_behind_is_an_orphan(
     )
     assert holding.owner == Owner("ptrace")
     assert (holding.orphan, holding.enabled, holding.address, holding.index) == (True, True, counter, 0)
+
+
+def test_what_is_held_is_in_every_scan_while_others_come_and_go(
+    scanner: Scanner, victim: Puppet, counter: int
+) -> None:
+    done = threading.Event()
+
+    def restless() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                os.close(perf_open(counter, pid=victim.pid, disabled=True))
+
+    threads = [threading.Thread(target=restless) for _ in range(2)]
+    with opened(perf_open(counter, 4, 3, pid=victim.pid)) as (fd,):
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(200):
+                assert fd in {holding.owner.fd for holding in of(scanner.scan(), victim.pid)}
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
 
 
 @pytest.mark.slow
