@@ -197,13 +197,13 @@ class HitProgram:
         a.store(9, layout.offset("flags"), 2, 1)
 
     def _top(self, a: Assembler) -> None:
-        """The words at rsp, zeros where they cannot be read. Without a stack only where the window reaches them: a call
-        has written there, and the word says which."""
+        """The words at rsp, zeros where they cannot be read. Without a stack only where the window lies near: a call
+        has written there or a return read it, and the word says which."""
         top, words = self.layout.offset("top"), TOP_WORDS if self.layout.stacks else 1
         a.load(3, 6, _SP)
         if not self.layout.stacks:
-            a.store_value(9, top, 0).load(1, 6, _ADDRESS).move(2, 3).alu(2, "+=", 8)
-            a.jump_if_register(1, ">=", 2, "elsewhere").alu(1, "+=", self.length)
+            a.store_value(9, top, 0).load(1, 6, _ADDRESS).move(2, 3).alu(2, "+=", 16)
+            a.jump_if_register(1, ">=", 2, "elsewhere").alu(1, "+=", self.length + 16)
             a.jump_if_register(1, "<=", 3, "elsewhere")
         a.move(1, 9).alu(1, "+=", top).set(2, 8 * words).call(Helper.PROBE_READ_USER)
         a.label("elsewhere")

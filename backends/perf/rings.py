@@ -36,7 +36,7 @@ _BITS: Final = {
     "eflags": 9,
     **{f"r{number}": number + 8 for number in range(8, 16)},
 }
-_FEW: Final = ("rax", "rdx", "rdi")
+_FEW: Final = ("rax", "rcx", "rdi")
 _MORE: Final = ("rax", "rcx", "rdx", "rsi", "rdi", "rsp", "eflags")
 """The kernel copies registers into a perf record one by one, each at the cost of a good half per cent of a hit. So these come
 that most often hold what was stored, and what a `rep` has done; more where a stack costs more than all of them."""

@@ -49,7 +49,7 @@ def test_values_come_from_memory_or_from_the_registers_that_hold_them(tmp_path: 
             value[:2] in ((right, "decoded"), (None, None)) for value, right in zip(values, said, strict=True)
         )
         assert [value[0] for value in values[:3]] == said[:3]
-        assert values[3][2:] == (7, "decoded")
+        assert values[3][2:] in ((7, "decoded"), (7, "previous"))
 
 
 @pytest.mark.parametrize("way", WAYS)
