@@ -36,7 +36,9 @@ def function_at(space: AddressSpace, address: int) -> tuple[int, int] | None:
         return None
     found = module.names.table.at(address - module.bias)
     if found is not None and found[0].kind in ("func", "other") and found[1] <= FUNCTION_LIMIT:
-        return address - found[1], min(max(found[0].size, found[1] + LONGEST), FUNCTION_LIMIT)
+        symbol, offset = found
+        size = symbol.size if symbol.size > offset else offset + LONGEST
+        return address - offset, min(size, FUNCTION_LIMIT)
     bounds = module.names.frames.bounds(address - module.bias)
     if bounds is not None and address - module.bias - bounds[0] <= FUNCTION_LIMIT:
         return bounds[0] + module.bias, min(bounds[1] - bounds[0], FUNCTION_LIMIT)
