@@ -58,7 +58,7 @@ def test_a_dead_task_starves_a_cpu() -> None:
 
 def test_a_split_watch_is_all_or_nothing() -> None:
     text = played("split")
-    assert re.search(r"watch 0: cfg.limits  w 20 bytes at 0x403020, perf events \d+, \d+, \d+, 3 slots", text)
+    assert re.search(r"watch 0: cfg.limits  w 20 bytes at 0x403020, perf fds \d+, \d+, \d+, 3 slots", text)
     assert text.count("refused as expected: ENOSPC") == 1
     assert "watch 1: cfg.limits+24  w 8 bytes" in text
 
