@@ -77,7 +77,9 @@ def _front_end(times: int) -> Report:
     with Terminal(flood.command(flood.RATE, _CAPACITY)) as terminal:
         set_running(terminal)
         terminal.until(lambda text: f"(the last {_CAPACITY:,} kept)" in text, "a full ring")
-        terminal.watch(4.0)  # names, disassembly and their modules come with the first hits, wide searches every 2 s
+        terminal.watch(
+            4.0
+        )  # names, disassembly and their modules come with the first hits, wide searches every 2 s
         first = resident(terminal.pid)
         seconds = times * _CAPACITY / flood.RATE
         terminal.watch(seconds)
