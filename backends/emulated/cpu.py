@@ -22,7 +22,7 @@ from backends.emulated.debug_unit import DataSlot, DebugUnit
 from backends.emulated.decode import Decoded, decode
 from backends.emulated.engine import EngineError, EventKind, Unsupported
 from backends.emulated.exceptions import SIGSEGV, exception, run_special_at
-from backends.emulated.hits import data_access, execute_hit, faulted_after_all, kernel_hit
+from backends.emulated.hits import data_access, execute_hit, faulted_after_all, kernel_hit, take_back
 from backends.emulated.hot import run_hot
 from backends.emulated.memory import CodeRewritten
 from backends.emulated.mm import Mm
@@ -272,6 +272,7 @@ class Cpu:
                 self.surplus += 1
                 self.rf_pc = engine.pc
             else:
+                take_back(self)
                 self.signal(SIGSEGV, address, 1)  # SEGV_MAPERR
         elif kind is EventKind.REWRITTEN:
             raise Unsupported("code that has already run is being rewritten")

@@ -12,16 +12,19 @@ import iced_x86 as ic
 
 from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X
 from backends.emulated.decode import AccessList, Decoded
-from backends.emulated.engine import EventKind
+from backends.emulated.engine import EXEC, EventKind
 from backends.ring import FLAG_KERNEL, FLAG_SAME_DB
 
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
     from backends.emulated.debug_unit import DataSlot
 
-__all__ = ["after_element", "data_access", "execute_hit", "faulted_after_all", "kernel_hit", "report"]
+__all__ = ["after_element", "data_access", "execute_hit", "faulted_after_all", "kernel_hit", "report", "take_back"]
 
 _SIGSEGV = 11
+_POINTERS = {
+    ic.OpKind.MEMORY_SEG_RSI: "RSI", ic.OpKind.MEMORY_SEG_ESI: "RSI", ic.OpKind.MEMORY_ESRDI: "RDI", ic.OpKind.MEMORY_ESEDI: "RDI",
+}  # fmt: skip
 
 
 def _as_before(cpu: Cpu, decoded: Decoded, accesses: AccessList) -> tuple[AccessList, int]:
@@ -39,6 +42,24 @@ def _as_before(cpu: Cpu, decoded: Decoded, accesses: AccessList) -> tuple[Access
         moved = [(at - size if kind == 1 or on_stack else at, n, kind) for at, n, kind in accesses]
         return tuple(moved), size
     return accesses, 0
+
+
+def take_back(cpu: Cpu) -> None:
+    """The instruction at pc faults for good: registers are as they were before it (SDM 3A, 6.5, Faults).
+
+    Only what the engine has moved by then: pointers of a string instruction, and RSP where the store of `pop [m]` faults.
+    """
+    engine, pc = cpu.engine, cpu.engine.pc
+    if not cpu.space.prot_at(pc) & EXEC:
+        return
+    decoded = cpu.decode(pc)
+    if decoded.is_string:
+        shift = -decoded.element if engine.get("DF") else decoded.element
+        for kind in (decoded.instruction.op0_kind, decoded.instruction.op1_kind):
+            if (register := _POINTERS.get(kind)) is not None:
+                engine.set(register, engine.get(register) - shift & 0xFFFF_FFFF_FFFF_FFFF)
+    elif decoded.mnemonic == ic.Mnemonic.POP and engine.event().write:
+        engine.set("RSP", engine.get("RSP") - decoded.accesses()[0][1] & 0xFFFF_FFFF_FFFF_FFFF)
 
 
 def data_access(cpu: Cpu, faulted: bool) -> None:
@@ -126,7 +147,9 @@ def kernel_hit(cpu: Cpu, touched: Sequence[tuple[DataSlot, int, int]]) -> None:
 def faulted_after_all(cpu: Cpu, kind: EventKind) -> None:
     """Its other operand is not accessible either: the instruction's own fault, and its data matches are dropped."""
     if kind is EventKind.DENIED:
-        cpu.signal(_SIGSEGV, cpu.engine.event().address, 2)  # SEGV_ACCERR
+        address = cpu.engine.event().address
+        take_back(cpu)
+        cpu.signal(_SIGSEGV, address, 2)  # SEGV_ACCERR
     else:
         cpu.event(kind)
 

@@ -1,0 +1,165 @@
+"""Everything that a program can see of itself, from this machine's silicon and from the emulated one, in one form."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import struct
+from dataclasses import dataclass
+
+from backends.base import Launch
+from backends.dr import DR6_BASE
+from backends.emulated.backend import EmulatedBackend
+from backends.emulated.x87.image import fxsave
+from backends.model import BreakpointRequest
+from backends.ring import FLAG_SAME_DB, create_memfd
+from backends.ring_reader import RingReader
+from tests.live.silicon import Unavailable
+from tests.live.tracee import USER_REGS, Tracee
+
+__all__ = ["End", "Halt", "emulated", "silicon"]
+
+_STEP, _GETFPREGS, _PEEKUSER, _POKEUSER = 9, 14, 3, 6
+_DR6 = 848 + 48
+_DB_BITS = 0x400F
+"""BS and B0 to B3."""
+_GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
+_FLAGS = 0xCC5
+"""OF, DF, SF, ZF, PF and CF; AF is left out."""
+_LEFT_BY_EXIT = ("rax", "rcx", "r11", "rip")
+_MOST = 20_000
+
+
+@dataclass(frozen=True)
+class Halt:
+    """One #DB: where the CPU stood, BS and B0 to B3 of DR6, and (slot, its bytes) of each slot that was hit."""
+
+    ip: int
+    dr6: int
+    values: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a program ended, and everything it had then: what the exit itself changes is left out."""
+
+    how: str
+    state: dict[str, int]
+    memory: bytes
+
+
+def _image(image: bytes) -> dict[str, int]:
+    """The registers in 512 bytes of FXSAVE; those of the x87 that are empty and its pointers are left out."""
+    control, status, used = struct.unpack_from("<HHB", image)
+    state = {"fcw": control, "fsw": status, "ftw": used, "mxcsr": struct.unpack_from("<I", image, 24)[0]}
+    top = status >> 11 & 7
+    for place in range(8):
+        if used >> (top + place & 7) & 1:
+            at = 32 + 16 * place
+            state[f"st{place}"] = int.from_bytes(image[at : at + 10], "little")
+    for number in range(16):
+        at = 160 + 16 * number
+        state[f"xmm{number}"] = int.from_bytes(image[at : at + 16], "little")
+    return state
+
+
+def _state(general: dict[str, int], flags: int, image: bytes, exited: bool) -> dict[str, int]:
+    kept = {name: general[name] for name in _GENERAL if not (exited and name in _LEFT_BY_EXIT)}
+    return {**kept, "flags": flags & _FLAGS, **_image(image)}
+
+
+class _Silicon(Tracee):
+    def image(self) -> bytes:
+        buffer = ctypes.create_string_buffer(512)
+        self._ptrace(_GETFPREGS, 0, ctypes.addressof(buffer))
+        return buffer.raw
+
+    def db(self) -> int:
+        """BS and B0 to B3 of the last #DB, once."""
+        dr6 = self._ptrace(_PEEKUSER, _DR6) & _DB_BITS
+        self._ptrace(_POKEUSER, _DR6, DR6_BASE)
+        return dr6
+
+
+def silicon(
+    path: str, slots: list[tuple[int, int, str]], steps: int, memory: tuple[int, int]
+) -> tuple[list[Halt], End]:
+    """Run a program with `slots` armed, its first `steps` instructions by PTRACE_SINGLESTEP. Raises Unavailable."""
+    halts: list[Halt] = []
+    with _Silicon([path], {}) as tracee:
+        tracee.arm(slots)
+        while len(halts) < _MOST:
+            stop = tracee.go(_STEP) if len(halts) < steps else tracee.go()
+            if stop == signal.SIGTRAP and (dr6 := tracee.db()):
+                values = tuple(
+                    (slot, int.from_bytes(tracee.read(address, length), "little") if kind != "x" else 0)
+                    for slot, (address, length, kind) in enumerate(slots)
+                    if dr6 >> slot & 1
+                )
+                halts.append(Halt(tracee.registers()[16], dr6, values))
+                continue
+            if tracee.status is not None:
+                raise Unavailable("the program is gone before it was looked at")
+            registers = dict(zip(USER_REGS, tracee.registers(), strict=True))
+            state = _state(registers, registers["rflags"], tracee.image(), stop is None)
+            how = f"exit {registers['rdi'] & 0xFF}" if stop is None else signal.Signals(stop).name
+            return halts, End(how, state, tracee.read(*memory))
+    raise AssertionError(f"more than {_MOST} halts")
+
+
+def emulated(
+    path: str, slots: list[tuple[int, int, str]], steps: int, memory: tuple[int, int]
+) -> tuple[list[Halt], End]:
+    """The same on the emulated machine."""
+    fd = create_memfd(1 << 15)
+    ring = RingReader(fd)
+    backend = EmulatedBackend(fd)
+    os.close(fd)
+    backend.launch(Launch(path, (), stacks=False))
+    if slots:
+        backend.arm(
+            tuple(BreakpointRequest(address, length, kind, "perf") for address, length, kind in slots)  # type: ignore[arg-type]
+        )
+    machine = backend._machine
+    halts: list[Halt] = []
+    seen = 0
+    while len(halts) < steps and machine.linux.alive:
+        before = machine.cpus[0].db_count
+        view = backend.step(1, False)
+        if machine.linux.alive:
+            dr6 = machine.cpus[0].last_dr6 & _DB_BITS if machine.cpus[0].db_count > before else 0
+            rows = ring.read(seen, 64)
+            seen += len(rows)
+            halts.append(
+                Halt(
+                    machine.linux.first.process.mm.engine.pc,
+                    dr6,
+                    tuple((int(row["slot"]), int(row["value"])) for row in rows),
+                )
+            )
+        if view.state == "failed":
+            break
+    if machine.linux.alive and backend.view().state != "failed":
+        backend.resume()
+        while backend.running:
+            backend.run_slice()
+    for row in ring.read(seen, 1 << 15):
+        slot, value = int(row["slot"]), int(row["value"])
+        if row["flags"] & FLAG_SAME_DB:
+            last = halts.pop()
+            halts.append(Halt(last.ip, last.dr6 | 1 << slot, (*last.values, (slot, value))))
+        else:
+            halts.append(Halt(int(row["ip"]), 1 << slot, ((slot, value),)))
+    view = backend.view()
+    engine = machine.linux.first.process.mm.engine
+    status = view.exit_status
+    if status is None:
+        how = view.stop.text
+    else:
+        how = f"exit {status}" if status >= 0 else signal.Signals(-status).name
+    registers = {each.name: each.value for each in backend.registers(None)}
+    exited = status is not None and status >= 0
+    end = End(how, _state(registers, registers["eflags"], fxsave(engine), exited), backend.read(*memory))
+    backend.close()
+    return halts, end
