@@ -21,8 +21,8 @@ from backends.emulated.capture import Capture, HitSink
 from backends.emulated.debug_unit import DataSlot, DebugUnit
 from backends.emulated.decode import Decoded, decode
 from backends.emulated.engine import EngineError, EventKind, Unsupported
-from backends.emulated.exceptions import SIGSEGV, exception, run_special_at
-from backends.emulated.hits import data_access, execute_hit, faulted_after_all, kernel_hit, take_back
+from backends.emulated.exceptions import exception, rewritten, run_special_at, unmapped
+from backends.emulated.hits import Held, data_access, execute_hit, faulted_after_all, kernel_hit
 from backends.emulated.hot import run_hot
 from backends.emulated.memory import CodeRewritten
 from backends.emulated.mm import Mm
@@ -94,6 +94,7 @@ class Cpu:
         self.rf_pc = -1
         self.rep_pc = -1
         self.guest_tf = False
+        self.held: list[Held] | None = None
         self._attached = False
         self.unit.on_arm = self._armed
 
@@ -217,14 +218,23 @@ class Cpu:
         return EventKind.LIMIT
 
     def step(self) -> Stop | None:
-        """Run one instruction (or one element of a `rep`) with the trap flag set: BS in DR6, beside any Bn."""
+        """Run one instruction (or one element of a `rep`) with the trap flag set: BS in DR6, beside any Bn of data.
+
+        An execute slot there has a #DB of its own before, unless it has had it.
+        """
         self.stop = None
         self.yielding = False
-        self.stepping = True
         self.hits_here = 0
-        self.rf_pc = self.engine.pc
+        pc = self.engine.pc
+        hits = self.unit.execute.get(pc, 0)
+        if hits and pc not in (self.rf_pc, self.rep_pc):
+            execute_hit(self, pc, hits)
+            if self.stop is not None or self.yielding:
+                return self.stop
+        self.rf_pc = pc
+        self.stepping = True
         try:
-            self._one()
+            self.one()
             self.db(self.hits_here, "trap: single step", step=True)
             self.on_db(self.hits_here, True, True)
         except (Unsupported, CodeRewritten, EngineError) as error:
@@ -233,7 +243,8 @@ class Cpu:
             self.stepping = False
         return self.stop
 
-    def _one(self) -> None:
+    def one(self) -> None:
+        """Run the instruction at pc, whatever it is; what it hits is recorded."""
         pc = self.engine.pc
         if pc in self.places.special or pc in self.places.unseen or pc in self.unit.execute:
             self._breakpoint(pc)
@@ -246,7 +257,7 @@ class Cpu:
         self.hits_here = 0
         self.stepping = True
         try:
-            self._one()
+            self.one()
         finally:
             self.stepping = False
         if self.stop is None and not self.yielding:
@@ -264,6 +275,8 @@ class Cpu:
             data_access(self, True)
         elif kind is EventKind.SYSCALL:
             self.rf_pc = -1
+            if self.held:
+                self.held.clear()
             if not self.kernel.syscall():
                 self.yielding = True
         elif kind is EventKind.UNMAPPED:
@@ -272,16 +285,17 @@ class Cpu:
                 self.surplus += 1
                 self.rf_pc = engine.pc
             else:
-                take_back(self)
-                self.signal(SIGSEGV, address, 1)  # SEGV_MAPERR
+                unmapped(self, address)  # SEGV_MAPERR
         elif kind is EventKind.REWRITTEN:
-            raise Unsupported("code that has already run is being rewritten")
+            rewritten(self)
         else:
             exception(self, kind)
 
     def signal(self, number: int, address: int, code: int, *, trap: bool = False) -> None:
         """The task earned a signal by an exception. A fault saves EFLAGS with RF set, a trap without (SDM 3B 17.3.1.1)."""
         self.rf_pc = -1 if trap else self.engine.pc
+        if self.held:
+            self.held.clear()
         if not self.kernel.deliver_fault(number, address, code):
             self.yielding = True
 

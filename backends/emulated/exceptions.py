@@ -9,17 +9,30 @@ import iced_x86 as ic
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
 from backends.emulated.division import DIVISIONS, overflows
 from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind, Unsupported
-from backends.emulated.hits import after_element, report
+from backends.emulated.hits import after_element, report, take_back
 from backends.emulated.rep import run_in_bulk
+from backends.emulated.shadow import moves_ss, run_mov_ss
 from backends.emulated.special import Privileged, UndefinedInstruction, run_special
 from backends.emulated.x87.running import RUN_HERE, run_x87
 
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
 
-__all__ = ["SIGFPE", "SIGILL", "SIGSEGV", "SIGTRAP", "exception", "run_special_at"]
+__all__ = [
+    "SIGBUS",
+    "SIGFPE",
+    "SIGILL",
+    "SIGSEGV",
+    "SIGTRAP",
+    "exception",
+    "rewritten",
+    "run_special_at",
+    "unmapped",
+]
 
-SIGILL, SIGTRAP, SIGFPE, SIGSEGV = 4, 5, 8, 11
+SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV = 4, 5, 7, 8, 11
+_SEGV_MAPERR = 1
+_WHOLE = 0xFFFF_FFFF_FFFF_FFFF
 _SEGV_ACCERR, _SI_KERNEL, _FPE_INTDIV, _ILL_ILLOPN, _TRAP_BRKPT = 2, 0x80, 1, 2, 1
 _REP_STEPS = 4096
 _TF = 1 << 8
@@ -41,6 +54,30 @@ def exception(cpu: Cpu, kind: EventKind) -> None:
         cpu.mm.translator_failed()
     else:
         _refused(cpu, kind)
+
+
+def unmapped(cpu: Cpu, address: int) -> None:
+    """The instruction at pc touches memory that is not there: #PF, #SS or #GP (SDM 3A 6.15; traps.c exc_stack_segment)."""
+    take_back(cpu)
+    if address + (1 << 47) & _WHOLE < 1 << 48:
+        cpu.signal(SIGSEGV, address, _SEGV_MAPERR)
+        return
+    on_stack = False
+    if cpu.space.prot_at(cpu.engine.pc) & EXEC:
+        decoded = cpu.decode(cpu.engine.pc)
+        on_stack = decoded.instruction.memory_segment == ic.Register.SS or (
+            decoded.instruction.is_stack_instruction and cpu.engine.get("RSP") + (1 << 47) & _WHOLE >= 1 << 48
+        )
+    cpu.signal(SIGBUS if on_stack else SIGSEGV, 0, _SI_KERNEL)
+
+
+def rewritten(cpu: Cpu) -> None:
+    """The instruction at pc stores to code that has run: a fault where it may not. Raises Unsupported where it may."""
+    address = cpu.engine.event().address
+    if cpu.space.prot_at(address) & WRITE:
+        raise Unsupported("code that has already run is being rewritten")
+    take_back(cpu)
+    cpu.signal(SIGSEGV, address, _SEGV_ACCERR)
 
 
 def _refused(cpu: Cpu, kind: EventKind) -> None:
@@ -105,6 +142,9 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
         return
     except UndefinedInstruction:
         cpu.signal(SIGILL, pc, _ILL_ILLOPN)
+        return
+    if moves_ss(decoded):
+        run_mov_ss(cpu, pc, decoded)
         return
     if decoded.mnemonic in RUN_HERE:
         run_x87(cpu, pc, decoded)

@@ -19,12 +19,26 @@ if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
     from backends.emulated.debug_unit import DataSlot
 
-__all__ = ["after_element", "data_access", "execute_hit", "faulted_after_all", "kernel_hit", "report", "take_back"]
+__all__ = [
+    "Held",
+    "after_element",
+    "data_access",
+    "execute_hit",
+    "faulted_after_all",
+    "kernel_hit",
+    "report",
+    "report_held",
+    "take_back",
+]
 
 _SIGSEGV = 11
 _POINTERS = {
     ic.OpKind.MEMORY_SEG_RSI: "RSI", ic.OpKind.MEMORY_SEG_ESI: "RSI", ic.OpKind.MEMORY_ESRDI: "RDI", ic.OpKind.MEMORY_ESEDI: "RDI",
 }  # fmt: skip
+
+
+Held = tuple["DataSlot", int, int, int, int]
+"""A slot that was hit in the shadow of MOV SS: kinds of access, the bytes before, the instruction, its call stack."""
 
 
 def _as_before(cpu: Cpu, decoded: Decoded, accesses: AccessList) -> tuple[AccessList, int]:
@@ -112,6 +126,9 @@ def report(cpu: Cpu, pc: int, touched: Sequence[tuple[DataSlot, int, int]], stac
     hit = [row for row in touched if row[1] & row[0].kinds]
     if not hit:
         return
+    if cpu.held is not None:
+        cpu.held.extend((slot, kinds, old, pc, stack) for slot, kinds, old in hit)
+        return
     ip, time, sinks = cpu.engine.pc, cpu.instructions, tuple(cpu.sinks)
     wanted = cpu.deliver(sum(1 << slot.index for slot, _, _ in hit), "trap: data")
     flags = 0
@@ -119,6 +136,24 @@ def report(cpu: Cpu, pc: int, touched: Sequence[tuple[DataSlot, int, int]], stac
         if wanted >> slot.index & 1:
             cpu.capture.hit(
                 sinks[slot.index], time, ip, pc, slot.start, slot.length, slot.index,
+                ACCESS_W if kinds & 2 else ACCESS_R, slot.current(cpu.engine.raw_read), old, stack, flags,
+            )  # fmt: skip
+            flags = FLAG_SAME_DB
+
+
+def report_held(cpu: Cpu, held: Sequence[Held]) -> None:
+    """What MOV SS and the instruction in its shadow have hit, as one #DB; a slot that both hit is recorded once."""
+    rows = {row[0].index: row for row in reversed(held)}
+    if not rows:
+        return
+    ip, time, sinks = cpu.engine.pc, cpu.instructions, tuple(cpu.sinks)
+    wanted = cpu.deliver(sum(1 << index for index in rows), "trap: data")
+    flags = 0
+    for index in sorted(rows):
+        slot, kinds, old, pc, stack = rows[index]
+        if wanted >> index & 1:
+            cpu.capture.hit(
+                sinks[index], time, ip, pc, slot.start, slot.length, index,
                 ACCESS_W if kinds & 2 else ACCESS_R, slot.current(cpu.engine.raw_read), old, stack, flags,
             )  # fmt: skip
             flags = FLAG_SAME_DB

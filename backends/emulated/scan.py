@@ -73,6 +73,9 @@ def _special(code: bytes) -> Iterator[int]:
     for at in _find(code.translate(_DIVIDE), b"\1"):
         if code[at + 1 : at + 2] and code[at + 1] >> 3 & 7 in (6, 7) and not _cannot_overflow(code, at):
             yield at
+    for at in _find(code, b"\x8e"):
+        if code[at + 1 : at + 2] and code[at + 1] >> 3 & 7 == 2:  # mov ss
+            yield at
     for at in _find(code.translate(_REPEAT), b"\1"):
         after = at + 1
         while after < len(code) and code[after] in _PREFIXES:

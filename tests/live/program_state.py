@@ -87,16 +87,19 @@ def silicon(
 ) -> tuple[list[Halt], End]:
     """Run a program with `slots` armed, its first `steps` instructions by PTRACE_SINGLESTEP. Raises Unavailable."""
     halts: list[Halt] = []
-    with _Silicon([path], {}) as tracee:
+    tracee = _Silicon([path], {})
+    stepped = 0
+    with tracee:
         tracee.arm(slots)
         while len(halts) < _MOST:
-            stop = tracee.go(_STEP) if len(halts) < steps else tracee.go()
+            stop = tracee.go(_STEP) if stepped < steps else tracee.go()
             if stop == signal.SIGTRAP and (dr6 := tracee.db()):
                 values = tuple(
                     (slot, int.from_bytes(tracee.read(address, length), "little") if kind != "x" else 0)
                     for slot, (address, length, kind) in enumerate(slots)
                     if dr6 >> slot & 1
                 )
+                stepped += dr6 >> 14
                 halts.append(Halt(tracee.registers()[16], dr6, values))
                 continue
             if tracee.status is not None:
@@ -124,22 +127,25 @@ def emulated(
     machine = backend._machine
     halts: list[Halt] = []
     seen = 0
-    while len(halts) < steps and machine.linux.alive:
-        before = machine.cpus[0].db_count
+    values: list[tuple[int, int]] = []
+    cpu, engine = machine.cpus[0], machine.linux.first.process.mm.engine
+    for _ in range(steps):
+        before = engine.pc
         view = backend.step(1, False)
-        if machine.linux.alive:
-            dr6 = machine.cpus[0].last_dr6 & _DB_BITS if machine.cpus[0].db_count > before else 0
-            rows = ring.read(seen, 64)
-            seen += len(rows)
-            halts.append(
-                Halt(
-                    machine.linux.first.process.mm.engine.pc,
-                    dr6,
-                    tuple((int(row["slot"]), int(row["value"])) for row in rows),
-                )
-            )
-        if view.state == "failed":
+        for row in ring.read(seen, 64):
+            seen += 1
+            slot, value = int(row["slot"]), int(row["value"])
+            if slots[slot][2] == "x" and not row["flags"] & FLAG_SAME_DB:
+                halts.append(Halt(before, 1 << slot, ((slot, value),)))
+            elif slots[slot][2] == "x":
+                last = halts.pop()
+                halts.append(Halt(before, last.dr6 | 1 << slot, (*last.values, (slot, value))))
+            else:
+                values.append((slot, value))
+        if view.state == "failed" or not machine.linux.alive:
             break
+        halts.append(Halt(engine.pc, cpu.last_dr6 & _DB_BITS, tuple(values)))
+        values.clear()
     if machine.linux.alive and backend.view().state != "failed":
         backend.resume()
         while backend.running:
@@ -152,7 +158,6 @@ def emulated(
         else:
             halts.append(Halt(int(row["ip"]), 1 << slot, ((slot, value),)))
     view = backend.view()
-    engine = machine.linux.first.process.mm.engine
     status = view.exit_status
     if status is None:
         how = view.stop.text

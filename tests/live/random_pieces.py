@@ -218,19 +218,27 @@ class Maker:
                 b"\x66\x0f\xdf", b"\x66\x0f\x6c",
             ])  # fmt: skip
             return form + bytes([0xC0 | register << 3 | self.chance.randrange(8)])
-        aligned = self.chance.choice([b"\x66\x0f\x6f", b"\x66\x0f\x7f", b"\x66\x0f\xfe", b"\x66\x0f\xdb", b"\x0f\x28", b"\x0f\x29"])
+        aligned = self.chance.choice(
+            [b"\x66\x0f\x6f", b"\x66\x0f\x7f", b"\x66\x0f\xfe", b"\x66\x0f\xdb", b"\x0f\x28", b"\x0f\x29"]
+        )
         if self.chance.random() < 0.6:
             return aligned + bytes([0x43 | register << 3, self.chance.choice([0, 16, 32, 0xF0])])
-        return self.chance.choice([b"\x0f\x12", b"\x0f\x13", b"\x0f\x16", b"\x0f\x17"]) + self._memory(register)
+        return self.chance.choice([b"\x0f\x12", b"\x0f\x13", b"\x0f\x16", b"\x0f\x17"]) + self._memory(
+            register
+        )
 
     def x87(self) -> bytes:
         """Loads and stores of every size, and what works on the stack; no image, whose pointers are not kept."""
         kind = self.chance.randrange(6)
         if kind == 0:
-            opcode, digit = self.chance.choice([(0xD9, 0), (0xDD, 0), (0xDB, 5), (0xDF, 0), (0xDB, 0), (0xDF, 5), (0xDF, 4)])
+            opcode, digit = self.chance.choice(
+                [(0xD9, 0), (0xDD, 0), (0xDB, 5), (0xDF, 0), (0xDB, 0), (0xDF, 5), (0xDF, 4)]
+            )
             return bytes([opcode]) + self._memory(digit)
         if kind == 1:
-            opcode, digit = self.chance.choice([(0xD9, 2), (0xDD, 2), (0xDF, 2), (0xDB, 2), (0xD9, 7), (0xDD, 7)])
+            opcode, digit = self.chance.choice(
+                [(0xD9, 2), (0xDD, 2), (0xDF, 2), (0xDB, 2), (0xD9, 7), (0xDD, 7)]
+            )
             return bytes([opcode]) + self._memory(digit)
         if kind == 2:
             opcode, digit = self.chance.choice([
@@ -238,14 +246,18 @@ class Maker:
             ])  # fmt: skip
             return bytes([opcode]) + self._memory(digit)
         if kind == 3:
-            return bytes([0xD9, self.chance.choice([0xE8, 0xEE, 0xEB, 0xE0, 0xE1, 0xE4, 0xE5, 0xFA, 0xFC, 0xF6, 0xF7])])
+            return bytes(
+                [0xD9, self.chance.choice([0xE8, 0xEE, 0xEB, 0xE0, 0xE1, 0xE4, 0xE5, 0xFA, 0xFC, 0xF6, 0xF7])]
+            )
         place = self.chance.randrange(8)
         if kind == 4:
             digit = self.chance.choice([0, 1, 4, 5, 6, 7])
             if self.chance.random() < 0.4:
                 return bytes([self.chance.choice([0xD8, 0xDC, 0xDA, 0xDE])]) + self._memory(digit)
             return bytes([self.chance.choice([0xD8, 0xDC, 0xDE]), 0xC0 | digit << 3 | place])
-        opcode, digit = self.chance.choice([(0xD9, 1), (0xDB, 5), (0xDB, 6), (0xDF, 5), (0xDD, 0), (0xDA, 0), (0xD9, 0)])
+        opcode, digit = self.chance.choice(
+            [(0xD9, 1), (0xDB, 5), (0xDB, 6), (0xDF, 5), (0xDD, 0), (0xDA, 0), (0xD9, 0)]
+        )
         return bytes([opcode, 0xC0 | digit << 3 | place])
 
     def move_ss(self) -> bytes:
@@ -256,7 +268,9 @@ class Maker:
 
     def end(self) -> bytes:
         """How the program ends: by itself or by a fault."""
-        away = b"\x49\xb8" + struct.pack("<Q", self.chance.choice([0xDEAD000, CODE + 64, LAST - 3, LAST - 1, 1 << 63]))
+        away = b"\x49\xb8" + struct.pack(
+            "<Q", self.chance.choice([0xDEAD000, CODE + 64, LAST - 3, LAST - 1, 1 << 63])
+        )
         runs_out = b"\xb9\x08\0\0\0\x48\xbf" + struct.pack("<Q", LAST - 24) + b"\x48\x8d\x73\x08"
         return self.chance.choice([
             b"\xbf" + struct.pack("<I", self.chance.randrange(256)) + b"\xb8\x3c\0\0\0\x0f\x05",

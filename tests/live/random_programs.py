@@ -93,7 +93,7 @@ def shrunk(folder: Path, case: Case) -> Case:
         if difference(folder, fewer):
             case = fewer
     for change in ({"steps": 0}, {"execute": ()}):
-        less = case._replace(**change)  # type: ignore[arg-type]
+        less = case._replace(**change)
         if less != case and difference(folder, less):
             case = less
     for slot in case.slots:
