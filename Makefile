@@ -49,7 +49,7 @@ fidelity-culprits: $(VENV)/dev.stamp ## five programs on this machine's debug re
 fidelity-instructions: $(VENV)/dev.stamp ## every form of instruction in this machine's programs, on the engine and on this processor
 	@$(BIN)/python -m tests.live.instructions --forms $(or $(FORMS),20)
 
-fidelity-programs: $(VENV)/dev.stamp ## random programs on this machine's CPU and on the emulated one for SECONDS (60): hits, values, memory, end
+fidelity-programs: $(VENV)/dev.stamp ## random programs on this machine's CPU and on the emulated one for SECONDS (60): hits, DR6, registers, memory, end
 	@$(BIN)/python -m tests.live.random_programs --seconds $(or $(SECONDS),60)
 
 fuzz: $(VENV)/dev.stamp ## nonsense into the parsers and decoders, each for SECONDS (60)

@@ -28,8 +28,31 @@ def moves_ss(decoded: Decoded) -> bool:
 def run_mov_ss(cpu: Cpu, pc: int, decoded: Decoded) -> None:
     """Run the MOV SS at pc and the instruction in its shadow: what both hit is one #DB, after the second.
 
-    Where the second faults, or enters the kernel, what was held back is lost.
+    Where the second faults, or enters the kernel, what was held back is lost. A MOV SS in the shadow has one too, as on
+    an AMD Zen 5 (the SDM lets only the first of several hold #DB back).
     """
+    held = cpu.held = []
+    stepping = cpu.stepping
+    try:
+        while _load(cpu, pc, decoded):
+            pc = cpu.engine.pc
+            try:
+                decoded = cpu.decode(pc)
+            except EngineError:
+                cpu.one()
+                break
+            if not moves_ss(decoded):
+                cpu.stepping = stepping or decoded.rep
+                cpu.one()
+                break
+    finally:
+        cpu.held = None
+        cpu.stepping = stepping
+    report_held(cpu, held)
+
+
+def _load(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
+    """The MOV SS alone; False where it faulted."""
     engine = cpu.engine
     accesses = decoded.accesses()
     touched = []
@@ -38,35 +61,17 @@ def run_mov_ss(cpu: Cpu, pc: int, decoded: Decoded) -> None:
         for at in (address, address + size - 1):
             if not cpu.space.mapped(at) or not cpu.space.prot_at(at) & READ:
                 cpu.signal(_SIGSEGV, at, _SEGV_ACCERR if cpu.space.mapped(at) else _SEGV_MAPERR)
-                return
+                return False
         selector = int.from_bytes(engine.read(address, size), "little") & 0xFFFF
         touched = [(s, 1, s.current(engine.raw_read)) for s in cpu.unit.touched(address, address + size)]
     else:
         selector = engine.get(REGISTER_NAMES[decoded.instruction.op1_register]) & 0xFFFF
     if selector != _USER_DS:
         cpu.signal(_SIGSEGV, 0, _SI_KERNEL)
-        return
+        return False
     stack = cpu.stack(pc) if touched else 0
     engine.pc += decoded.length
     cpu.surplus -= 1
     cpu.rf_pc = -1
-    if cpu.held is not None:  # of several in a row only the first has a shadow
-        report(cpu, pc, touched, stack)
-        return
-    held = cpu.held = []
-    stepping = cpu.stepping
-    try:
-        report(cpu, pc, touched, stack)
-        cpu.stepping = stepping or _repeats(cpu)
-        cpu.one()
-    finally:
-        cpu.held = None
-        cpu.stepping = stepping
-    report_held(cpu, held)
-
-
-def _repeats(cpu: Cpu) -> bool:
-    try:
-        return cpu.decode(cpu.engine.pc).rep
-    except EngineError:
-        return False
+    report(cpu, pc, touched, stack)
+    return True
