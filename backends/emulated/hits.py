@@ -72,7 +72,9 @@ def take_back(cpu: Cpu) -> None:
         for kind in (decoded.instruction.op0_kind, decoded.instruction.op1_kind):
             if (register := _POINTERS.get(kind)) is not None:
                 engine.set(register, engine.get(register) - shift & 0xFFFF_FFFF_FFFF_FFFF)
-    elif decoded.mnemonic == ic.Mnemonic.POP and engine.event().write:
+    elif decoded.mnemonic == ic.Mnemonic.POP and (
+        (event := engine.event()).write or event.kind is EventKind.REWRITTEN
+    ):
         engine.set("RSP", engine.get("RSP") - decoded.accesses()[0][1] & 0xFFFF_FFFF_FFFF_FFFF)
 
 

@@ -35,8 +35,10 @@ def test_a_pop_to_nowhere_leaves_rsp(tmp_path: Path) -> None:
 
 
 def test_a_store_to_executed_code_that_may_not_be_written_faults(tmp_path: Path) -> None:
-    code = b"\x49\xb8" + struct.pack("<Q", CODE) + b"\x49\x89\0"
-    assert _run(tmp_path, code, [])[1].how == "SIGSEGV"
+    code = b"\x49\xb8" + struct.pack("<Q", CODE)
+    assert _run(tmp_path, code + b"\x49\x89\0", [])[1].how == "SIGSEGV"
+    _, end = _run(tmp_path, code + b"\x48\x89\xdc\x41\x8f\0", [])  # pop [r8]
+    assert (end.how, end.state["rsp"]) == ("SIGSEGV", DATA)
 
 
 @pytest.mark.parametrize(
