@@ -98,7 +98,11 @@ def test_a_debugger_that_ends_cleans_up(machine: PerfBackend, scanner: Scanner) 
     watch(machine, "counter")
     pid = pid_of(machine)
     machine._actors.close()
-    (holding,) = held(scanner, pid)
+    for _ in range(40):  # its debugger has been told to go, and goes in its own time
+        if (holdings := held(scanner, pid)) and holdings[0].orphan:
+            break
+        time.sleep(0.05)
+    (holding,) = holdings
     assert (holding.enabled, holding.orphan) == (False, True)
     for _ in range(20):  # 0.3 s: it writes the counter all the time
         time.sleep(machine.run_slice())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -174,6 +175,7 @@ def test_a_call_that_waits_for_its_answer_ends_when_the_machine_is_killed(machin
 
 @pytest.mark.parametrize("how", ["untouched", "flat out", "flow"])
 def test_closing_is_quick_and_leaves_no_process_and_no_descriptor(how: str) -> None:
+    gc.collect()  # what other tests forgot to close goes now, and not in between
     before = set(os.listdir("/proc/self/fd"))
     machine = start("emulated", CAPACITY)
     if how != "untouched":
@@ -191,7 +193,7 @@ def test_closing_is_quick_and_leaves_no_process_and_no_descriptor(how: str) -> N
     assert gone(machine.pid)
     assert not Path(f"/proc/{machine.pid}").exists(), "the process should have been waited for"
     assert spent < 2
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
     machine.close()  # a second time does nothing
     with pytest.raises(HwbpError, match="has been closed"):
         machine.view()
@@ -500,7 +502,7 @@ def test_a_machine_that_cannot_be_started_is_an_error_and_leaves_nothing(
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     with pytest.raises(HwbpError, match="cannot be started: No such file"):
         start("emulated", CAPACITY)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_machine_whose_program_is_missing_a_module_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
