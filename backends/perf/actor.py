@@ -86,7 +86,18 @@ class Debugger:
             with contextlib.suppress(OSError):
                 self._hold()
                 ptrace.write_debug_register(self._tid, 7, 0)
+                while self._trap_pending():
+                    self._go_on(0)
+                    self._news(block=True)
+                    self._hold()
                 self._let_go()
+
+    def _trap_pending(self) -> bool:
+        """Whether a hit came just before the stop: the stop is told first (kernel/signal.c, get_signal), and the SIGTRAP
+        that waits behind it would kill a thread that is let go now."""
+        with open(f"/proc/{self._tid}/status", encoding="ascii", errors="replace") as file:
+            pending = next((line.split()[1] for line in file if line.startswith("SigPnd:")), "0")
+        return bool(int(pending, 16) >> signal.SIGTRAP - 1 & 1)
 
     def _obey(self, words: list[str]) -> None:
         try:
