@@ -120,21 +120,29 @@ def unary(u: Unit, i: ic.Instruction, _size: int, _memory: bytes) -> None:
             u.set(0, n.exact(value.negative, abs(whole), 0))
 
 
-def scale(u: Unit, _i: ic.Instruction, _size: int, _memory: bytes) -> None:
-    """FSCALE."""
-    u.clear_c1()
+def _top_two(u: Unit) -> tuple[Real, Real] | None:
+    """ST(0) and ST(1); None where one of them is empty, unsupported or a NaN, and ST(0) already holds the answer."""
     value, by = u.get(0), u.get(1)
     if value is None or by is None:
         u.set(0, n.INDEFINITE)
-        return
+        return None
     if "unsupported" in (value.kind, by.kind):
         u.raise_(n.INVALID)
         u.set(0, n.INDEFINITE)
-        return
+        return None
     if value.is_nan or by.is_nan:
         u.raise_(n.INVALID if "signaling" in (value.kind, by.kind) else 0)
         u.set(0, n.two_nans(value, by))
+        return None
+    return value, by
+
+
+def scale(u: Unit, _i: ic.Instruction, _size: int, _memory: bytes) -> None:
+    """FSCALE."""
+    u.clear_c1()
+    if (pair := _top_two(u)) is None:
         return
+    value, by = pair
     denormal = n.DENORMAL if "denormal" in (value.kind, by.kind) else 0
     if by.kind == "infinity":
         if value.kind == ("infinity" if by.negative else "zero"):
@@ -184,19 +192,10 @@ def extract(u: Unit, _i: ic.Instruction, _size: int, _memory: bytes) -> None:
 
 def remainder(u: Unit, i: ic.Instruction, _size: int, _memory: bytes) -> None:
     """FPREM and FPREM1."""
-    value, by = u.get(0), u.get(1)
     u.status &= ~(C1 | C2)
-    if value is None or by is None:
-        u.set(0, n.INDEFINITE)
+    if (pair := _top_two(u)) is None:
         return
-    if "unsupported" in (value.kind, by.kind):
-        u.raise_(n.INVALID)
-        u.set(0, n.INDEFINITE)
-        return
-    if value.is_nan or by.is_nan:
-        u.raise_(n.INVALID if "signaling" in (value.kind, by.kind) else 0)
-        u.set(0, n.two_nans(value, by))
-        return
+    value, by = pair
     if value.kind == "infinity" or by.kind == "zero":
         u.raise_(n.INVALID)
         u.set(0, n.INDEFINITE)
