@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from backends.base import Attach, Backend, HwbpError, Launch, Register
 from backends.model import (
@@ -14,48 +14,33 @@ from backends.model import (
     BreakpointRequest,
     Frame,
     MachineView,
-    Mapping,
-    Owner,
     Refusal,
     RunState,
     Site,
     Stop,
-    TaskView,
 )
-from backends.perf import ptrace
 from backends.perf.actors import Actors
 from backends.perf.arming import Arming
 from backends.perf.capture import Capture, Carrier
 from backends.perf.control import Control
-from backends.perf.culprits import Culprits
+from backends.perf.flow import Flow
 from backends.perf.guard import Guard
 from backends.perf.loading import Loading
+from backends.perf.looks import breakpoint_view, register_views, task_views
 from backends.perf.output import CapturedOutput
-from backends.perf.process import read_memory
 from backends.perf.registers import BookedRegisters, Registers
-from backends.perf.sideband import Mapped, Named, Sideband, Started
+from backends.perf.sideband import Named
 from backends.perf.target import Target, attach, launch
 from backends.ring import RingMemory
-
-if TYPE_CHECKING:
-    from backends.perf.capture import Records
-    from backends.perf.recorder import Recorder
-    from backends.perf.stacks import StackTable
 
 __all__ = ["PerfBackend"]
 
 _IDLE_PAUSE: Final = 0.015
 _FLOOD: Final = 500
-_SETTLE_NS: Final = 200_000
-_MOST_AT_ONCE: Final = 1 << 16
-_MOST_PENDING: Final = 1 << 18
 _REFUSALS_KEPT: Final = 50
-_TASKS_SHOWN: Final = 64
 _PAGE_OF_ROWS: Final = 4096
 _OUTPUT_LIMIT: Final = 1 << 16
 _MOST_READ: Final = 1 << 20
-_MOST_BIRTHS: Final = 1 << 16
-_MOST_FOLLOWED: Final = 128
 _MOST_STEPS: Final = 10_000
 _STEP_MOMENT: Final = 0.2
 
@@ -74,24 +59,15 @@ class PerfBackend(Backend):
         self._arming: Arming
         self._control: Control
         self._capture: Capture
-        self._sideband: Sideband
-        self._culprits: Culprits
-        self._recorder: Recorder
-        self._stacks: StackTable
+        self._flow: Flow
         self._state: RunState = "loaded"
         self._stop = Stop("none")
         self._generation = 0
-        self._mappings: tuple[Mapping, ...] = ()
-        self._stale = False
-        self._late: list[Mapping] = []
-        self._pending: list[Records] = []
-        self._births: dict[int, Started] = {}
         self._refusals: list[Refusal] = []
         self._refused = 0
         self._guard: Guard | None = None
         self._actors = Actors()
         self._registers = Registers()
-        self._last_stop: dict[int, tuple[int, int]] = {}
 
     # Opening
 
@@ -121,8 +97,6 @@ class PerfBackend(Backend):
             raise HwbpError("this machine has a program already", errno="EBUSY")
 
     def _open(self, target: Target, asked: Launch | Attach) -> None:
-        from backends.perf.recorder import Recorder
-        from backends.perf.stacks import StackTable
         from backends.perf.ways import choose
 
         try:
@@ -134,21 +108,17 @@ class PerfBackend(Backend):
             raise
         self._target = target
         self._asked = asked
-        self._sideband = Sideband(children=asked.children)
-        threads = target.threads()
-        # With very many threads the descriptors are for the watches: what the others map is read from /proc then.
-        self._sideband.follow(threads if len(threads) <= _MOST_FOLLOWED else (target.pid,))
-        for tid in threads:
-            self._capture.named(tid, target.comm(tid))
-        self._culprits = Culprits(self._code, target.program, self._capture.layout.registers)
-        self._stacks = StackTable(asked.stacks)
-        self._recorder = Recorder(self._writer, self._culprits, self._stacks)
-        self._arming = Arming(target, self._capture, self._born, children=asked.children, kernel=asked.kernel)
+        self._flow = Flow(
+            target, self._capture, self._writer, self._new_image, children=asked.children, stacks=asked.stacks
+        )
+        self._arming = Arming(
+            target, self._capture, self._flow.born, children=asked.children, kernel=asked.kernel
+        )
         self._control = Control(target, self._arming)
         self._guard = Guard(self._arming.switch, time.monotonic_ns()) if asked.guard else None
         if asked.lossless:
             self._writer.header(flow=1)
-        self._read_mappings()
+        self._flow.read_mappings()
 
     @property
     def _open_target(self) -> Target:
@@ -179,128 +149,36 @@ class PerfBackend(Backend):
         """Take what has come. Returns how long to wait before the next time, in seconds."""
         target = self._open_target
         alive = target.look()
-        self._hear()
-        taken = self._drain(everything=not alive)
+        self._flow.hear()
+        taken = self._flow.drain(self._arming.stops, everything=not alive)
         if alive:
             self._look_for_stops()
             if self._guard is not None and self._state == "running":
                 self._guard.look(self._writer.head, time.monotonic_ns())
         if not alive and self._state != "exited":
-            if self._capture_waits():  # a reader with flow is behind: the end is told after its hits
+            if self._flow.waits:  # a reader with flow is behind: the end is told after its hits
                 return _IDLE_PAUSE
             self._ended()
         if taken or self._output.moved():
             self._publish()
         return self._capture.flood_pause if taken > _FLOOD and self._guard is None else _IDLE_PAUSE
 
-    def _hear(self) -> None:
-        """Mappings and execs, before the hits that came after them."""
-        for news in self._sideband.take():
-            if isinstance(news, Mapped):
-                if news.pid == self._open_target.pid:
-                    self._late.append(news.mapping)
-                    self._stale = True
-            elif isinstance(news, Started):
-                if len(self._births) >= _MOST_BIRTHS:
-                    self._births.clear()
-                self._births[news.tid] = news
-                self._capture.born(news.tid, news.ptid)
-            elif isinstance(news, Named):
-                self._capture.named(news.tid, news.comm)
-                if news.exec and news.pid == self._open_target.pid:
-                    self._new_image(news)
-        if self._stale:
-            self._read_mappings()
-
-    def _born(self, tid: int) -> Started | None:
-        self._hear()
-        return self._births.get(tid)
-
     def _new_image(self, news: Named) -> None:
         target = self._open_target
         if self._state == "loaded":
             return
-        self._drain(everything=True)
+        self._drain_all()
         target.reopen_memory()
         gone = self._arming.drop_all()
         if gone:
             self._stop = Stop(
                 "none", f"the program executed another ({news.comm}): its watches ended with the old image"
             )
-        self._stale = True
+        self._flow.image.stale = True
         self._changed()
 
-    def _read_mappings(self) -> None:
-        fresh = self._open_target.mappings()
-        if fresh:
-            self._late.clear()
-            found = fresh
-        elif self._late:  # gone already: what it mapped, the kernel has told
-            found = _overlaid(self._mappings, self._late)
-            self._late.clear()
-        else:
-            found = self._mappings
-        self._stale = False
-        if found != self._mappings:
-            self._mappings = found
-            self._culprits.update(found)
-            self._stacks.forget()
-            self._generation += 1
-
-    def _capture_waits(self) -> bool:
-        return bool(self._pending) or self._capture.waiting() > 0
-
-    def _drain(self, *, everything: bool = False) -> int:
-        """Raw hits to the ring, those of the last moment left for the next time: CPUs write in no common order."""
-        import numpy as np
-
-        horizon = time.monotonic_ns() - _SETTLE_NS
-        done = 0
-        while True:
-            room = self._writer.allowance(_MOST_AT_ONCE)
-            waiting = sum(len(part) for part in self._pending)
-            fresh = self._capture.take(_MOST_AT_ONCE) if waiting < _MOST_PENDING else None
-            if fresh is not None and len(fresh):
-                self._pending.append(fresh)
-            if not self._pending:
-                return done
-            rows = np.concatenate(self._pending) if len(self._pending) > 1 else self._pending[0]
-            times = rows["time"]
-            if len(rows) > 1 and bool((times[1:] < times[:-1]).any()):
-                rows = rows[np.argsort(times, kind="stable")]
-            ready = len(rows) if everything else int(np.searchsorted(rows["time"], horizon))
-            count = min(ready, room)
-            if count:
-                self._note_places(rows[:count])
-                if self._arming.stops:
-                    self._note_stops(rows[:count])
-                self._recorder.record(rows[:count])
-                done += count
-            self._pending = [rows[count:]] if count < len(rows) else []
-            if count < ready or (fresh is None or len(fresh) < _MOST_AT_ONCE // 2):
-                return done
-
-    def _note_stops(self, rows: Records) -> None:
-        """The number of the last hit of each thread that was to stop it."""
-        import numpy as np
-
-        for at in np.flatnonzero(np.isin(rows["breakpoint"], self._arming.stops)).tolist():
-            self._last_stop[int(rows["tid"][at])] = self._writer.head + at, int(rows["breakpoint"][at])
-
-    def _note_places(self, rows: Records) -> None:
-        """Code that no mapping explains: a library came, or code was made."""
-        import numpy as np
-
-        ips = np.unique(rows["ip"])
-        starts = np.array([m.start for m in self._mappings], np.uint64)
-        ends = np.array([m.end for m in self._mappings], np.uint64)
-        if not len(starts):
-            return
-        place = np.searchsorted(starts, ips, side="right") - 1
-        outside = (place < 0) | (ips >= ends[np.maximum(place, 0)])
-        outside &= ips < np.uint64(1 << 63)
-        if bool(outside.any()):
-            self._read_mappings()
+    def _drain_all(self) -> None:
+        self._flow.drain(self._arming.stops, everything=True)
 
     def _ended(self) -> None:
         target = self._open_target
@@ -334,7 +212,7 @@ class PerfBackend(Backend):
 
     def _stands(self, stop: Stop) -> None:
         """Every thread is stopped."""
-        self._drain(everything=True)
+        self._drain_all()
         self._writer.header(limit=0)
         self._state = "stopped"
         self._stop = stop
@@ -347,12 +225,11 @@ class PerfBackend(Backend):
         found = self._control.arrived()
         if found is None:
             return
-        self._drain(everything=True)
+        self._drain_all()
         if found.stepped:
             self._stands(Stop("step", "stepped"))
             return
-        hit = self._last_stop.pop(found.tid, None)
-        self._last_stop.clear()
+        hit = self._flow.stopping_hit(found.tid)
         label = "a watch"
         if hit is not None:
             with contextlib.suppress(HwbpError):
@@ -364,12 +241,12 @@ class PerfBackend(Backend):
         self._need_stopped()
         if not 0 < count <= _MOST_STEPS:
             raise HwbpError(f"{count} steps: between 1 and {_MOST_STEPS}", errno="EINVAL")
-        self._control.step(self._code, count, over_calls)
+        self._control.step(self._flow.image.code, count, over_calls)
         return self._under_way()
 
     def finish(self) -> MachineView:
         self._need_stopped()
-        self._control.finish(self._code, self._culprits.space)
+        self._control.finish(self._flow.image.code, self._flow.culprits.space)
         return self._under_way()
 
     def run_to(self, address: int) -> MachineView:
@@ -399,10 +276,10 @@ class PerfBackend(Backend):
         self._stop = (
             Stop("mapped", "stopped where its loader mapped a file") if mapped else Stop("entry", "loaded")
         )
-        self._hear()
-        self._read_mappings()
+        self._flow.hear()
+        self._flow.read_mappings()
         if target.ended:
-            self._drain(everything=True)
+            self._drain_all()
             self._ended()
         self._changed()
         return self.view()
@@ -412,7 +289,7 @@ class PerfBackend(Backend):
         if self._state in ("exited", "detached"):
             return self.view()
         self._arming.enable_all(False)
-        self._drain(everything=True)
+        self._drain_all()
         self._arming.drop_all()
         if not target.look():
             self._ended()
@@ -439,7 +316,7 @@ class PerfBackend(Backend):
             self._changed()
             raise
         for carrier in carriers:
-            self._recorder.arm(carrier.id, carrier.request.type, carrier.request.length)
+            self._flow.recorder.arm(carrier.id, carrier.request.type, carrier.request.length)
         self._arming.start(carriers)
         self._changed()
         return tuple(self._breakpoint(carrier) for carrier in carriers)
@@ -452,7 +329,7 @@ class PerfBackend(Backend):
         carriers = [self._arming.find(id_) for id_ in ids if id_ in own]
         for carrier in carriers:
             carrier.enable(False)
-        self._drain(everything=True)
+        self._drain_all()
         for carrier in carriers:
             self._arming.drop(carrier)
         self._changed()
@@ -474,34 +351,10 @@ class PerfBackend(Backend):
         self._changed()
 
     def _breakpoint(self, carrier: Carrier, slot: int | None = None) -> Breakpoint:
-        request = carrier.request
-        return Breakpoint(
-            id=carrier.id,
-            address=request.address,
-            length=request.length,
-            type=request.type,
-            owner=Owner("perf", os.getpid(), "hwbp-tui", next(iter(carrier.each()), None)),
-            enabled=carrier.enabled,
-            tid=self._open_target.pid,
-            cpu=None,
-            slot=slot,
-            index=None,
-            watch=request.watch,
-            window=request.window,
-            text=request.text,
-            stop=request.stop,
-            hits=self._recorder.hits_of(carrier.id),
-        )
+        hits = self._flow.recorder.hits_of(carrier.id)
+        return breakpoint_view(carrier, self._open_target.pid, hits, slot)
 
     # Looking
-
-    def _code(self, address: int, size: int) -> bytes:
-        """Memory for decoding: of the process, or once it has gone of the file that was mapped there."""
-        target = self._open_target
-        if target.memory is not None:
-            with contextlib.suppress(HwbpError):
-                return read_memory(target.memory, address, size)
-        return _from_file(self._mappings, address, size)
 
     def read(self, address: int, size: int) -> bytes:
         target = self._open_target
@@ -513,19 +366,11 @@ class PerfBackend(Backend):
                 errno="EPERM",
                 remedy="as root, or with CAP_SYS_PTRACE",
             )
-        return self._code(address, size)
+        return self._flow.image.code(address, size)
 
     def registers(self, tid: int | None) -> tuple[Register, ...]:
         target = self._need_alive()
-        if not target.tracer.stands:
-            raise HwbpError(
-                "a running task has no registers to show", errno="EBUSY", remedy="`stop` it first"
-            )
-        tid = self._control.current if tid is None else tid
-        if tid not in target.tracer.stopped:
-            raise HwbpError(f"no task {tid}", errno="ESRCH")
-        values = ptrace.registers(tid).values
-        return tuple(Register(name, values[name]) for name in _SHOWN)
+        return register_views(target, self._control.current if tid is None else tid)
 
     def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
         raise HwbpError(
@@ -566,11 +411,11 @@ class PerfBackend(Backend):
 
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
         self._need_open()
-        return self._recorder.frames(first, _PAGE_OF_ROWS)
+        return self._flow.recorder.frames(first, _PAGE_OF_ROWS)
 
     def sites(self) -> tuple[Site, ...]:
         self._need_open()
-        return self._recorder.sites(_PAGE_OF_ROWS)
+        return self._flow.recorder.sites(_PAGE_OF_ROWS)
 
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         self._need_open()
@@ -588,7 +433,7 @@ class PerfBackend(Backend):
                 target.kill()
             else:
                 target.tracer.let_go()
-        self._sideband.close()
+        self._flow.close()
         self._capture.close()
         self._output.close()
         self._registers.close()
@@ -601,7 +446,7 @@ class PerfBackend(Backend):
         """The machine's registers, for somebody who looks at them: `trace` does not."""
         if self._asked.lossless:
             return BookedRegisters()
-        return self._registers.view(self._arming.carriers, self._recorder.seen)
+        return self._registers.view(self._arming.carriers, self._flow.recorder.seen)
 
     def _time(self) -> int:
         return time.monotonic_ns()
@@ -612,9 +457,9 @@ class PerfBackend(Backend):
 
     def _publish(self) -> None:
         self._writer.header(
-            generation=self._generation,
-            stacks=len(self._stacks.stacks),
-            sites=self._recorder.site_count,
+            generation=self._generation + self._flow.images,
+            stacks=len(self._flow.stacks.stacks),
+            sites=self._flow.recorder.site_count,
             output=self._output.total,
             lost=self._lost(),
         )
@@ -623,24 +468,6 @@ class PerfBackend(Backend):
     def _lost(self) -> int:
         return self._arming.lost()
 
-    def _tasks(self) -> tuple[TaskView, ...]:
-        target = self._open_target
-        if target.ended:
-            return ()
-        tids = target.threads() or (target.pid,)
-        shown = sorted(tids, key=lambda tid: tid != self._control.current)[:_TASKS_SHOWN]
-        return tuple(
-            TaskView(target.pid, tid, target.comm(tid), *self._place(tid), None, None) for tid in shown
-        )
-
-    def _place(self, tid: int) -> tuple[int | None, int | None]:
-        """(pc, sp) of a stopped thread."""
-        if self._state != "running" and tid in self._open_target.tracer.stopped:
-            with contextlib.suppress(OSError):
-                registers = ptrace.registers(tid)
-                return registers.ip, registers.sp
-        return None, None
-
     def view(self) -> MachineView:
         target = self._open_target
         self._publish()
@@ -648,7 +475,7 @@ class PerfBackend(Backend):
         slots = dict(booked.slots)
         mine = (self._breakpoint(carrier, slots.get(carrier.id)) for carrier in self._arming.carriers)
         return MachineView(
-            generation=self._generation,
+            generation=self._generation + self._flow.images,
             backend="perf",
             program=target.program,
             argv=target.argv,
@@ -662,12 +489,12 @@ class PerfBackend(Backend):
             lost=self._lost(),
             engine=self._capture.name,
             cpus=booked.cpus,
-            tasks=self._tasks(),
+            tasks=task_views(target, self._control.current),
             breakpoints=(*mine, *booked.strangers),
-            mappings=self._mappings,
+            mappings=self._flow.image.mappings,
             refusals=tuple(self._refusals),
             refused=self._refused,
-            comms=tuple(self._recorder.comms),
+            comms=tuple(self._flow.recorder.comms),
             can=Abilities(
                 writes_dr=False,
                 ptrace=target.child,
@@ -676,61 +503,3 @@ class PerfBackend(Backend):
             ),
             blind_ns=self._guard.blind_ns(time.monotonic_ns()) if self._guard is not None else 0,
         )
-
-
-_SHOWN: Final = (
-    *(
-        "rax",
-        "rbx",
-        "rcx",
-        "rdx",
-        "rsi",
-        "rdi",
-        "rbp",
-        "rsp",
-        "r8",
-        "r9",
-        "r10",
-        "r11",
-        "r12",
-        "r13",
-        "r14",
-        "r15",
-    ),
-    *("rip", "eflags", "fs_base", "gs_base"),
-)
-
-
-def _overlaid(mappings: tuple[Mapping, ...], later: list[Mapping]) -> tuple[Mapping, ...]:
-    """Mappings with later ones over them; what they cover in part is kept as it was before."""
-    rows = list(mappings)
-    for new in later:
-        rows = [row for row in rows if not (new.start <= row.start and row.end <= new.end)]
-        rows.append(new)
-    return tuple(sorted(rows, key=lambda row: row.start))
-
-
-def _from_file(mappings: tuple[Mapping, ...], address: int, size: int) -> bytes:
-    """Code as the file has it: only where the mapping could not be written to."""
-    for row in mappings:
-        if (
-            row.start <= address < row.end
-            and "x" in row.perms
-            and "w" not in row.perms
-            and row.path[:1] == "/"
-        ):
-            size = min(size, row.end - address)
-            try:
-                fd = os.open(row.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            except OSError:
-                break
-            try:
-                data = os.pread(fd, size, address - row.start + row.offset)
-            except OSError:
-                break
-            finally:
-                os.close(fd)
-            if len(data) == size:
-                return data
-            break
-    raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT")
