@@ -183,7 +183,7 @@ async def test_enter_on_a_slot_goes_to_its_newest_hit() -> None:
         app.slots.focus()
         await pilot.press("down", "enter")
         await settle(pilot)
-        record = app.hits.selected()
+        record = app.hits.selected_hit()
         assert record is not None
         assert record.breakpoint == 2
         assert not app.hits.following

@@ -122,7 +122,7 @@ async def test_a_hit_that_was_overwritten_says_so_instead_of_another_one() -> No
             machine.hit(1, number, number + 1)
         await settle(pilot)
         assert "overwritten" in screen_text(app)
-        assert app.hits.selected() is None
+        assert app.hits.selected_hit() is None
 
 
 async def test_the_state_line_follows_the_machine() -> None:

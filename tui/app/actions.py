@@ -8,44 +8,34 @@ from textual import on
 from textual.widgets import Input
 
 from backends import dr
-from tui.app.keyboard import Keyboard
 from tui.app.palette import Palette
 from tui.app.themes import DARK, LIGHT
+from tui.app.viewing import Viewing
 from tui.app.widgets.command_line import CommandLine
 from tui.app.widgets.message import Note
 
 if TYPE_CHECKING:
-    from textual.containers import Horizontal
-
     from backends.model import Breakpoint
     from tui.app.demo import DemoPlayer
     from tui.app.glyphs import Glyphs
     from tui.app.machine import Machine
-    from tui.app.scene import Scene
-    from tui.app.widgets.detail import DetailPanel
+    from tui.app.records import Record
     from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
-    from tui.app.widgets.hits import HitsPanel
-    from tui.app.widgets.narration import NarrationPanel
     from tui.app.widgets.prompt import Preview
     from tui.app.widgets.slots import SlotsPanel
 
 __all__ = ["Actions"]
 
 
-class Actions(Keyboard, inherit_bindings=False):
+class Actions(Viewing, inherit_bindings=False):
     """The half of the app that keys reach; `HwbpApp` is the other."""
 
-    scene: Scene
     machine: Machine
     glyphs: Glyphs
     player: DemoPlayer | None
     slots: SlotsPanel
     dr7: Dr7Panel
     dr6: Dr6Panel
-    hits: HitsPanel
-    narration: NarrationPanel
-    detail: DetailPanel
-    command_bar: Horizontal
     preview: Preview
 
     def run_line(self, line: str, quiet: bool = False) -> None:
@@ -64,20 +54,6 @@ class Actions(Keyboard, inherit_bindings=False):
         """Start the demo again on a fresh machine."""
         raise NotImplementedError
 
-    def arrange(self) -> None:
-        """Give every panel its place."""
-        raise NotImplementedError
-
-    @property
-    def demo_active(self) -> bool:
-        """A demo is being played."""
-        raise NotImplementedError
-
-    @property
-    def where(self) -> str:
-        """What has the focus, in the key table's words."""
-        raise NotImplementedError
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Behind a page of text, the main screen's keys do nothing."""
         from textual.screen import ModalScreen
@@ -87,50 +63,53 @@ class Actions(Keyboard, inherit_bindings=False):
     # Moving
 
     def action_move(self, right: int, down: int) -> None:
-        """An arrow key, for what has the focus."""
-        focused = self.focused
-        if focused is self.slots:
-            self.slots.move(right + down)
-        elif focused is self.dr7:
-            self.dr7.move(-right)
-        elif focused is self.dr6:
-            self.dr6.move(right)
-        elif down:
-            self.hits.move(down)
+        """An arrow key."""
+        self.ask_panels("arrow", right, down)
 
     def action_page(self, by: int) -> None:
-        """A window of the history up or down."""
-        self.hits.page(by)
+        """A window up or down."""
+        self.ask_panels("page", by)
 
     def action_oldest(self) -> None:
-        """The oldest hit that the ring has."""
-        self.hits.oldest()
+        """The first, the oldest."""
+        self.ask_panels("oldest")
 
     def action_newest(self) -> None:
-        """The newest hit, and follow."""
-        self.hits.newest()
+        """The last, the newest, and follow."""
+        self.ask_panels("newest")
 
     def action_follow(self) -> None:
         """Follow or stay."""
-        self.hits.toggle_follow()
+        self.ask_panels("toggle_follow")
 
     def action_open(self) -> None:
         """Enter: more about what is selected."""
-        if self.focused is self.slots:
-            row = self.slots.chosen
-            newest = self.scene.newest(row.breakpoint.id) if row and row.breakpoint else None
-            if newest is None:
-                self.tell(Note("answer", f"DR{self.slots.selected} has not hit anything yet"))
-            else:
-                self.hits.select(newest.seq)
-                self.hits.focus()
-        elif self.focused is self.hits and self.detail.record is not None:
-            from tui.app.screens.reader import Reader
-            from tui.app.widgets.hit_page import hit_page
+        self.ask_panels("open")
 
-            record = self.detail.record
-            page = hit_page(self.scene, record, self.detail.inspection, self.glyphs)
-            self.push_screen(Reader(f"HIT {record.seq + 1:,}", page))
+    def show_slots_hit(self) -> None:
+        """Go to the newest hit of the selected slot."""
+        row = self.slots.chosen
+        newest = self.scene.newest(row.breakpoint.id) if row and row.breakpoint else None
+        if newest is None:
+            self.tell(Note("answer", f"DR{self.slots.selected} has not hit anything yet"))
+        else:
+            self.hits.select(newest.seq)
+            self.hits.focus()
+
+    def open_hit(self, record: Record | None) -> None:
+        """Everything about a hit, as a page."""
+        if record is None or self.detail.record is None:
+            return
+        from tui.app.screens.reader import Reader
+        from tui.app.widgets.hit_page import hit_page
+
+        record = self.detail.record
+        page = hit_page(self.scene, record, self.detail.inspection, self.glyphs)
+        self.push_screen(Reader(f"HIT {record.seq + 1:,}", page))
+
+    def action_zoom(self, by: int) -> None:
+        """Finer or coarser, or (0) everything."""
+        self.ask_panels("zoom", by)
 
     # The machine
 
@@ -214,7 +193,7 @@ class Actions(Keyboard, inherit_bindings=False):
         """Escape. Pages that came while something was typed open now."""
         self.command_line.open()
         self.preview.show("")
-        self.command_line.screen.set_focus(self.narration if self.demo_active else self.hits)
+        self.command_line.screen.set_focus(self.narration if self.demo_active else self.main_panel)
         self.command_line.can_focus = False
         self.arrange()
         self.show_late_answers()
@@ -244,17 +223,15 @@ class Actions(Keyboard, inherit_bindings=False):
         if not isinstance(self.screen, Palette):
             self.push_screen(Palette())
 
-    def action_cpus(self) -> None:
-        """All CPUs, all tasks, and the timeline."""
-        from tui.app.screens.cpus import CpusScreen
-
-        self.push_screen(CpusScreen())
+    def show_cpu(self, by: int) -> None:
+        """Show another CPU's registers, `by` further, around the end."""
+        view, cpu = self.scene.view, self.scene.cpu
+        if view is not None and cpu is not None and len(view.cpus) > 1:
+            self.run_line(f"cpu {(cpu.cpu + by) % len(view.cpus)}", quiet=True)
 
     def action_next_cpu(self) -> None:
         """Show the next CPU's registers."""
-        view, cpu = self.scene.view, self.scene.cpu
-        if view is not None and cpu is not None and len(view.cpus) > 1:
-            self.run_line(f"cpu {(cpu.cpu + 1) % len(view.cpus)}", quiet=True)
+        self.show_cpu(1)
 
     def action_help(self) -> None:
         """Help for what has the focus."""
@@ -272,11 +249,11 @@ class Actions(Keyboard, inherit_bindings=False):
         """Light or dark."""
         self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
 
-    def action_dismiss_message(self) -> None:
-        """Escape: leave the demo, else close the message."""
+    async def action_dismiss_message(self) -> None:
+        """Escape: leave the demo, else close the message, else go back to the view before."""
         if self.player is not None and self.player.active:
             self.action_demo_leave()
-        else:
+        elif self.message.note.kind != "idle" or not await self.leave_view():
             self.tell(Note("idle", ""))
 
     def do(self, action: str) -> None:
@@ -298,7 +275,7 @@ class Actions(Keyboard, inherit_bindings=False):
         """Keep the machine, end the narration."""
         if self.player is not None:
             self.player.leave()
-            self.hits.focus()
+            self.main_panel.focus()
             self.arrange()
 
 
@@ -316,5 +293,8 @@ _MAIN_ONLY = frozenset(
         "toggle_bit",
         "command",
         "help",
+        "zoom",
+        "jump",
+        "view",
     }
 )

@@ -23,7 +23,7 @@ from textual.widget import Widget
 from backends.base import HwbpError
 from tui.app import glyphs, themes
 from tui.app.actions import Actions
-from tui.app.arrangement import Arrangement, Wants, plan
+from tui.app.arrangement import Arrangement
 from tui.app.keymap import entries
 from tui.app.machine import Machine
 from tui.app.palette import TableCommands
@@ -36,12 +36,13 @@ from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
 from tui.app.widgets.footer import KeyFooter
 from tui.app.widgets.hits import HitsPanel
 from tui.app.widgets.message import MessagePanel, Note, note_of
-from tui.app.widgets.narration import NarrationPanel, narration_lines
+from tui.app.widgets.narration import NarrationPanel
 from tui.app.widgets.owners import OwnersPanel
 from tui.app.widgets.prompt import Preview, Prompt
 from tui.app.widgets.sites import SitesPanel
 from tui.app.widgets.slots import SlotsPanel
 from tui.app.widgets.small import TooSmall
+from tui.app.widgets.tabs import TabStrip
 from tui.app.widgets.title import TitleBar
 from tui.session.escape import one_line
 
@@ -145,8 +146,9 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.prompt = Prompt("prompt")
         self.command_bar = Horizontal(self.prompt, self.command_line, self.preview, id="command")
         self.footer = KeyFooter("footer")
-        self.panels: tuple[Panel, ...] = (
+        self.panels = (
             TitleBar("title"),
+            TabStrip("tabs"),
             self.slots,
             self.dr7,
             self.dr6,
@@ -219,33 +221,13 @@ class HwbpApp(Actions, inherit_bindings=False):
         """Another size, another arrangement."""
         self.arrange()
 
-    def arrange(self) -> None:
-        """Give every panel its place."""
-        size = self.size
-        demo = narration_lines(size.height) if self.demo_active else 0
-        message = 0 if demo and self.message.note.kind == "idle" else self.message.wanted(size.width)
-        wants = Wants(message, self.where == "command", demo)
-        places = plan(size.width, size.height, wants)
-        self.command_bar.display = "command" in places
-        self.detail.stack_beside = "stack" not in places
-        if wants != self.arrangement.wants:
-            self.arrangement.wants = wants
-            self.message.refresh(layout=True)  # a child, so that the stage forgets where things were
-        self._show_detail()
-
     @property
     def where(self) -> str:
         """What has the focus, in the key table's words."""
         focused = self.focused
         if focused is self.command_line:
             return "command"
-        if focused is self.hits:
-            return "hits"
-        if focused is self.slots:
-            return "slots"
-        if focused is self.narration:
-            return "demo"
-        return "bits" if focused in (self.dr7, self.dr6) else "app"
+        return focused.where if isinstance(focused, Panel) else "app"
 
     @property
     def demo_active(self) -> bool:
@@ -299,9 +281,9 @@ class HwbpApp(Actions, inherit_bindings=False):
         if self.player is not None and self.player.active:
             self.player.tick()
         if self.machine.moved():
-            self.hits.advance()
-            if self.hits.following:
-                self._show_detail()
+            for panel in self.shown_panels:
+                panel.advance()
+            self.show_detail()
         self.machine.refresh(counters=False)
         self.machine.look_up_names()
 
@@ -312,8 +294,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         if self._samples % _CHECK_EVERY == 0:
             self.machine.check()
         moved = self.scene.sample(self._clock())
-        if "sites" in plan(self.size.width, self.size.height, self.arrangement.wants):
-            self.machine.count_sites()
+        for panel in self.shown_panels:
+            panel.sampled()
         if moved:
             self._changed()
 
@@ -335,13 +317,17 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.machine.open(self._reopen(), self._opened, self._failed)
 
     def _changed(self) -> None:
-        for panel in self.panels:
+        self.rearrange_for_counts()
+        for panel in self.shown_panels:
             panel.redraw()
 
     @on(HitsPanel.Moved)
-    def _show_detail(self) -> None:
-        record = self.hits.selected()
-        inspection = self.machine.inspection(record, self._show_detail) if record is not None else None
+    def show_detail(self) -> None:
+        """Show what is known about the selected hit, where the view has room for it."""
+        if not self.detail.shown:
+            return
+        record = self.selected_hit()
+        inspection = self.machine.inspection(record, self.show_detail) if record is not None else None
         self.detail.show(record, inspection)
         self.stack_panel.show(record, inspection)
         self.footer.redraw()
@@ -354,6 +340,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         def answered(result: Result) -> None:
             if result.data.get("quit"):
                 self.exit(0)
+            elif result.ok and (key := result.data.get("view")):
+                self.do(f"view('{key}')")
             elif not (quiet and result.ok):
                 self._answer(line, result)
 

@@ -25,6 +25,8 @@ class Keyboard(App[int], inherit_bindings=False):
     command_line: CommandLine
     keyed: bool
     """Whether the keys are bound; until then they are kept."""
+    jumping = False
+    """Letters are on the panels, and the next key may be one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,6 +34,10 @@ class Keyboard(App[int], inherit_bindings=False):
 
     def open_command_line(self, text: str = "") -> None:
         """Open it with a text in it."""
+        raise NotImplementedError
+
+    def jump(self, key: str) -> bool:
+        """Take the letters away; whether the key was one of them."""
         raise NotImplementedError
 
     async def on_event(self, event: events.Event) -> None:
@@ -55,6 +61,8 @@ class Keyboard(App[int], inherit_bindings=False):
 
     async def _press(self, event: events.Key) -> None:
         self.app_focus = True
+        if self.jumping and self.jump(event.key):
+            return
         if await self._check_bindings(event.key, priority=True):
             return
         if self.focused is self.command_line and event.is_printable and event.character is not None:

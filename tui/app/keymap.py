@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from textual.binding import Binding, BindingType
 
+from tui.session.views import VIEWS
+
 if TYPE_CHECKING:
     from tui.session.commands.table import Command
 
-__all__ = ["KeyEntry", "bindings", "entries", "key_name", "needs_argument"]
+__all__ = ["KeyEntry", "Where", "bindings", "entries", "key_name", "needs_argument"]
 
-Where = Literal["app", "hits", "slots", "bits", "command", "demo"]
+Where = Literal["app", "hits", "slots", "bits", "command", "demo", "tasks", "timeline"]
 
 
 class KeyEntry(NamedTuple):
@@ -50,9 +52,13 @@ _APP: Final = (
     KeyEntry(("G", "end"), "newest", "", "the newest hit, and follow"),
     KeyEntry(("f",), "follow", "follow", "follow the newest hit, or stay", "app", 6),
     KeyEntry(("e",), "switch_slot", "on/off", "enable or disable the selected slot's watch", "app", 8),
-    KeyEntry(
-        ("m",), "cpus", "CPUs, tasks", "all CPUs, all tasks, and who sat in which register when", "app", 6
-    ),
+    *(KeyEntry((view.key,), f"view('{view.key}')", view.name, view.summary) for view in VIEWS),
+    KeyEntry(("m",), "view('5')", "CPUs, tasks", "the same as 5", "app", 10),
+    KeyEntry(("semicolon",), "jump", "jump", "a letter on each panel: the letter goes there", "app", 9),
+    KeyEntry(("enter",), "open", "look at it", "look at this task: registers, stack", "tasks", 2),
+    KeyEntry(("plus", "equals_sign"), "zoom(-1)", "zoom", "finer", "timeline", 1),
+    KeyEntry(("minus",), "zoom(1)", "", "coarser", "timeline"),
+    KeyEntry(("z",), "zoom(0)", "all", "the whole time", "timeline", 2),
     KeyEntry(("C",), "next_cpu", "", "show the next CPU's registers"),
     KeyEntry(("colon",), "command_line", "command", "open the command line", "app", 7),
     KeyEntry(("question_mark", "f1"), "help", "help", "help for what has the focus", "app", 0),
@@ -127,6 +133,12 @@ _NAMES: Final = {
     "end": "End",
     "f1": "F1",
     "slash": "/",
+    "semicolon": ";",
+    "plus": "+",
+    "equals_sign": "=",
+    "minus": "-",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
 }
 
 

@@ -16,6 +16,8 @@ from tui.app.themes import DARK, Ink, ink
 
 if TYPE_CHECKING:
     from tui.app.app import HwbpApp
+    from tui.app.keymap import Where
+    from tui.app.records import Record
     from tui.app.scene import Scene
 
 __all__ = ["Panel"]
@@ -31,6 +33,12 @@ class Panel(Widget, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = []
     help: ClassVar[str] = ""
     title: ClassVar[str] = ""
+    where: ClassVar[Where] = "app"
+    """The panel's name in the key table."""
+    shown = True
+    """Whether the view that is open has a place for it; what is hidden is neither drawn nor focused."""
+    jump = ""
+    """The letter that focuses it, while the letters are on the screen."""
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
@@ -53,6 +61,66 @@ class Panel(Widget, inherit_bindings=False):
         """The picture: at most `height` strips of `width` cells."""
         raise NotImplementedError
 
+    # What keys mean here. Each returns whether it means anything: else it is for the view's main panel.
+
+    def arrow(self, right: int, down: int) -> bool:
+        """An arrow key."""
+        return False
+
+    def page(self, by: int) -> bool:
+        """A window up (negative) or down."""
+        return False
+
+    def oldest(self) -> bool:
+        """The first of what it shows."""
+        return False
+
+    def newest(self) -> bool:
+        """The last of it; what follows follows again."""
+        return False
+
+    def toggle_follow(self) -> bool:
+        """Follow the newest, or stay."""
+        return False
+
+    def open(self) -> bool:
+        """Enter: more about what is under the cursor."""
+        return False
+
+    def zoom(self, by: int) -> bool:
+        """Finer (negative) or coarser, or (0) everything."""
+        return False
+
+    def selected_hit(self) -> Record | None:
+        """The hit under the cursor, where the panel stands on one."""
+        return None
+
+    # What time brings, while it is shown
+
+    def advance(self) -> None:
+        """A frame in which the ring or the machine moved; also when the panel comes into view."""
+
+    def sampled(self) -> None:
+        """Four times a second."""
+
+    def place(self, shown: bool) -> None:
+        """Whether the open view has a place for it."""
+        if shown and not self.shown:
+            self._drawn_for = (0, 0)
+            self.shown = True
+            self.advance()
+        self.shown = shown
+
+    def label(self, letter: str) -> None:
+        """Put the letter that focuses it on its corner, or take it away."""
+        if letter != self.jump:
+            self.jump = letter
+            self.redraw()
+
+    def allow_focus(self) -> bool:
+        """Only what is on the screen."""
+        return self.can_focus and self.shown
+
     def line(self, width: int) -> Line:
         """An empty line."""
         return Line(width, self.ink.base, self.glyphs.ellipsis)
@@ -73,7 +141,7 @@ class Panel(Widget, inherit_bindings=False):
     def redraw(self) -> None:
         """Draw anew; unchanged lines cost nothing further."""
         width, height = self.size
-        if not self.is_mounted or not width or not height:
+        if not self.shown or not self.is_mounted or not width or not height:
             return
         before, drawn_for = self._strips, self._drawn_for
         self._strips = strips = self._draw(width, height)
@@ -99,6 +167,9 @@ class Panel(Widget, inherit_bindings=False):
         strips = self.lines(width, height)[:height]
         blank = self.line(width).strip()
         self._drawn_for = (width, height)
+        if self.jump and strips and width > 2:
+            letter = self.line(2).add(self.jump, self.ink.reverse).strip()
+            strips[0] = Strip.join([letter, strips[0].crop(2, width)])
         return strips + [blank] * (height - len(strips))
 
     def watch_has_focus(self, has_focus: bool) -> None:

@@ -18,12 +18,18 @@ __all__ = ["CpusPanel"]
 _WIDE = 112
 
 
-class CpusPanel(Panel):
+class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
     """One line a CPU; the one that the main screen shows is marked."""
 
     title = "CPUS"
     help: ClassVar[str] = "The four registers of every CPU, by the letters of their owners."
     first = 0
+
+    def arrow(self, right: int, down: int) -> bool:
+        """The registers of another CPU."""
+        if down:
+            self.desk_app.show_cpu(down)
+        return bool(down)
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """The rule, a heading, and as many CPUs as fit, the selected one among them."""

@@ -38,6 +38,7 @@ class Dr7Panel(Panel, can_focus=True, inherit_bindings=False):
     """The bits in the order of the manual, highest first. The cursor walks single bits."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("bits")
+    where = "bits"
     title = "DR7"
     help: ClassVar[str] = """The control register of the four slots, as the hardware holds it.
 
@@ -53,6 +54,11 @@ bit 10           reads 1
 Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."""
 
     bit = 1
+
+    def arrow(self, right: int, down: int) -> bool:
+        """Along the bits, which stand from 31 to 0."""
+        self.move(-right)
+        return True
 
     def move(self, by: int) -> None:
         """To the next bit to the left (positive) or right that can be named."""
@@ -171,6 +177,7 @@ class Dr6Panel(Panel, can_focus=True, inherit_bindings=False):
     """DR6 at the last #DB."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("bits")
+    where = "bits"
     title = "DR6"
     help: ClassVar[
         str
@@ -185,6 +192,11 @@ BLD, RTM   active low: 0 means it happened (bus lock; inside a transaction)
 virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles the bit."""
 
     at = 0
+
+    def arrow(self, right: int, down: int) -> bool:
+        """Along the bits."""
+        self.move(right)
+        return True
 
     def move(self, by: int) -> None:
         """To another field."""

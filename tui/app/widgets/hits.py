@@ -29,6 +29,7 @@ class HitsPanel(Panel, can_focus=True, inherit_bindings=False):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("hits")
     title = "HITS"
+    where = "hits"
     help: ClassVar[str] = """Every time a slot matched, in order.
 
 #           number of the hit, from 1
@@ -68,7 +69,7 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         self._head = self.scene.hits
         self.redraw()
 
-    def selected(self) -> Record | None:
+    def selected_hit(self) -> Record | None:
         """The selected hit, if the ring still has it."""
         ring, cursor = self.scene.ring, self.cursor
         if ring is None or cursor < 0:
@@ -80,9 +81,16 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         """Walk; the first step away from the end stays."""
         self.select(self.cursor + by)
 
-    def page(self, by: int) -> None:
+    def arrow(self, right: int, down: int) -> bool:
+        """Up and down."""
+        if down:
+            self.move(down)
+        return bool(down)
+
+    def page(self, by: int) -> bool:
         """Walk by windows."""
         self.select(self.cursor + by * max(1, self.rows - 1))
+        return True
 
     def select(self, seq: int) -> None:
         """Stay at a hit."""
@@ -99,22 +107,30 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
             self._top = self._cursor - self.rows + 1
         self._changed()
 
-    def oldest(self) -> None:
+    def oldest(self) -> bool:
         """To the oldest hit that the ring still has."""
         if self.scene.ring is not None:
             self.select(self.scene.ring.first)
+        return True
 
-    def newest(self) -> None:
+    def newest(self) -> bool:
         """To the newest hit, and follow."""
         self.following = True
         self._changed()
+        return True
 
-    def toggle_follow(self) -> None:
+    def toggle_follow(self) -> bool:
         """Follow, or stay where we are."""
         if self.following:
             self.select(self.cursor)
         else:
             self.newest()
+        return True
+
+    def open(self) -> bool:
+        """The whole hit, as a page."""
+        self.desk_app.open_hit(self.selected_hit())
+        return True
 
     def on_click(self, event: Click) -> None:
         """Select the row under the mouse."""

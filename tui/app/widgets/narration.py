@@ -25,6 +25,7 @@ class NarrationPanel(Panel, can_focus=True, inherit_bindings=False):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("demo")
     title = "DEMO"
+    where = "demo"
     help: ClassVar[
         str
     ] = """Each step says what happens, types a command, and shows its answer; the panels above are live.

@@ -18,6 +18,10 @@ class SitesPanel(Panel):
     title = "BY INSTRUCTION"
     help: ClassVar[str] = "Exact hit counts by instruction and watch."
 
+    def sampled(self) -> None:
+        """Exact totals, counted where the hits are."""
+        self.desk_app.machine.count_sites()
+
     def lines(self, width: int, height: int) -> list[Strip]:
         """As many as fit; the rest is counted in the rule."""
         ink, scene = self.ink, self.scene

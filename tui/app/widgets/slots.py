@@ -28,6 +28,7 @@ class SlotsPanel(Panel, can_focus=True, inherit_bindings=False):
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("slots")
     title = "SLOTS"
+    where = "slots"
     help: ClassVar[str] = """The four debug registers of the CPU as the hardware has them.
 
 DR          the register; DR0 to DR3 hold an address each
@@ -41,6 +42,16 @@ hits, rate  exact, and measured over the last second; {flash} hit within the las
 On the rule: what the books count as used. A disabled breakpoint keeps its slot."""
 
     selected = 0
+
+    def arrow(self, right: int, down: int) -> bool:
+        """To the next or the last slot."""
+        self.move(right + down)
+        return True
+
+    def open(self) -> bool:
+        """The newest hit of the slot."""
+        self.desk_app.show_slots_hit()
+        return True
 
     def move(self, by: int) -> None:
         """Move the cursor."""

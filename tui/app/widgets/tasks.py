@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.style import Style
+from textual.binding import BindingType
 from textual.strip import Strip
 
 from backends.model import TaskView
 from tui.app import numbers
+from tui.app.keymap import bindings
 from tui.app.panel import Panel
 from tui.app.shown import shown
 
 __all__ = ["TasksPanel"]
 
 
-class TasksPanel(Panel):
+class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
     """One line a task; a cursor chooses the one that Enter looks at."""
 
+    BINDINGS: ClassVar[list[BindingType]] = bindings("tasks")
     title = "TASKS"
+    where = "tasks"
     help: ClassVar[str] = "Every task, with the breakpoints that follow it."
     cursor = 0
     first = 0
@@ -28,6 +32,18 @@ class TasksPanel(Panel):
         """The task under the cursor."""
         tasks = self.scene.view.tasks if self.scene.view else ()
         return tasks[min(self.cursor, len(tasks) - 1)] if tasks else None
+
+    def arrow(self, right: int, down: int) -> bool:
+        """Another task."""
+        if down:
+            self.move(down)
+        return bool(down)
+
+    def open(self) -> bool:
+        """Look at the task under the cursor."""
+        if (task := self.chosen) is not None:
+            self.desk_app.run_line(f"task {task.tid}", quiet=True)
+        return True
 
     def move(self, by: int) -> None:
         """Move the cursor."""

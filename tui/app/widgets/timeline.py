@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from textual.binding import BindingType
 from textual.strip import Strip
 
 from backends.model import Journal, Mark
 from tui.app import numbers
+from tui.app.keymap import bindings
 from tui.app.panel import Panel
 from tui.session.letters import owner_letter
 
@@ -22,16 +24,58 @@ _MARKS: Final = {
 """What is marked in a CPU's upper line besides switches."""
 
 
-class TimelinePanel(Panel):
+class TimelinePanel(Panel, can_focus=True, inherit_bindings=False):
     """Columns are spans of the machine's time; `scale` is how long one is, `end` where the right edge lies."""
 
+    BINDINGS: ClassVar[list[BindingType]] = bindings("timeline")
     title = "TIMELINE"
+    where = "timeline"
     help: ClassVar[str] = "Which breakpoint sat in which register from when to when."
     following = True
     scale = 1000
     end = 0
     journal: Journal | None = None
     top = 0
+    _asking = False
+    _fitted = False
+
+    def sampled(self) -> None:
+        """Ask for the rows of the time that is shown, one question at a time."""
+        view = self.scene.view
+        if self._asking or view is None or not self.size.width:
+            return
+        if not self._fitted and view.time_ns:
+            self.fit()
+        self._asking = self.desk_app.machine.journal(*self.span(), self._take)
+
+    def _take(self, journal: Journal | None) -> None:
+        self._asking = False
+        if journal is not None:
+            self.journal = journal
+            self.redraw()
+
+    def arrow(self, right: int, down: int) -> bool:
+        """Earlier or later; up and down show other CPUs."""
+        if down:
+            self.down(down)
+        if right:
+            self._fitted = True
+            self.scroll(right)
+            self.sampled()
+        return True
+
+    def newest(self) -> bool:
+        """The newest moment, and follow it."""
+        self.following = True
+        self.redraw()
+        return True
+
+    def toggle_follow(self) -> bool:
+        """Follow the newest moment, or stay."""
+        _, end = self.span()
+        self.following, self.end = not self.following, end
+        self.redraw()
+        return True
 
     def span(self) -> tuple[int, int]:
         """The time that is shown, as (start, end)."""
@@ -50,16 +94,24 @@ class TimelinePanel(Panel):
         self.following = self.end >= now
         self.redraw()
 
-    def zoom(self, by: int) -> None:
-        """Finer (negative) or coarser, around the right edge."""
+    def zoom(self, by: int) -> bool:
+        """Finer (negative) or coarser, around the right edge; 0: the whole time."""
+        self._fitted = True
+        if not by:
+            self.fit()
+            return True
         _, end = self.span()
         self.end = end
         self.scale = max(_FINEST, min(_COARSEST, self.scale >> 1 if by < 0 else self.scale << 1))
+        self.sampled()
         self.redraw()
+        return True
 
-    def fit(self, columns: int, now: int) -> None:
+    def fit(self) -> None:
         """The whole time of the machine in one window."""
-        self.scale = max(_FINEST, -(-now // max(1, columns - _LEFT)))
+        now = self.scene.view.time_ns if self.scene.view else 0
+        self._fitted = now > 0
+        self.scale = max(_FINEST, -(-now // max(1, self.size.width - _LEFT)))
         self.following = True
         self.redraw()
 

@@ -11,6 +11,7 @@ from tui.session.commands import info, kernel, looking, owners, places, running,
 from tui.session.commands.table import Command, Group, answer
 from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
+from tui.session.views import VIEWS, find_view
 
 if TYPE_CHECKING:
     from tui.session.session import Session
@@ -48,6 +49,15 @@ def _help_words(_session: Session, _text: str) -> list[str]:
     return [command.word for command in COMMANDS]
 
 
+def _view(_session: Session, text: str) -> Answer:
+    view = find_view(text)
+    return answer(f"{view.name} is a view of the app: there is no screen here", view=view.key)
+
+
+def _view_words(_session: Session, _text: str) -> list[str]:
+    return [view.name for view in VIEWS]
+
+
 def _quit(_session: Session, _text: str) -> Answer:
     return answer("bye", quit=True)
 
@@ -71,6 +81,16 @@ COMMANDS: Final = (
         aliases=("h", "?"),
         key="f1",
         complete=_help_words,
+    ),
+    Command(
+        "view",
+        "session",
+        "view NAME|NUMBER",
+        "open one of the app's views",
+        f"Views: {', '.join(f'{view.key} {view.name}' for view in VIEWS)}. Scripts have no screen, and say so."
+        "\nExample: view timeline",
+        _view,
+        complete=_view_words,
     ),
     Command(
         "quit",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
+from textual.pilot import Pilot
 
 from backends.model import Journal, MachineView, Mark, Occupancy, TaskView
 from tests.pilot.scripted import Machine, app_on, busy_machine, screen_text, settle
 from tui.app.app import HwbpApp
-from tui.app.screens.cpus import CpusScreen
+from tui.app.widgets.timeline import TimelinePanel
 
 
 class Wide(Machine):
@@ -61,17 +63,17 @@ def app() -> HwbpApp:
     return app_on(machine)
 
 
-async def opened(pilot: object) -> CpusScreen:
+async def opened(pilot: Pilot[int]) -> TimelinePanel:
     await settle(pilot)
-    await pilot.press("m")  # type: ignore[attr-defined]
+    await pilot.press("5")
     await settle(pilot)
-    screen = pilot.app.screen  # type: ignore[attr-defined]
-    assert isinstance(screen, CpusScreen)
-    screen.update()
+    app = cast("HwbpApp", pilot.app)
+    app.sample()
     await settle(pilot)
-    screen.update()
-    await settle(pilot)
-    return screen
+    panel = app.panel("timeline")
+    assert isinstance(panel, TimelinePanel)
+    assert app.focused is panel
+    return panel
 
 
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (140, 45), (200, 60)])
@@ -100,8 +102,8 @@ async def test_every_cpu_task_and_register_is_there_at_every_size(
 
 async def test_the_timeline_shows_who_sat_where_when(app: HwbpApp) -> None:
     async with app.run_test(size=(110, 30)) as pilot:
-        screen = await opened(pilot)
-        lines = ["".join(segment.text for segment in strip) for strip in screen.timeline.lines(110, 11)]
+        timeline = await opened(pilot)
+        lines = ["".join(segment.text for segment in strip) for strip in timeline.lines(110, 11)]
     zero, one = lines[1:6], lines[6:11]
     assert zero[1][10:20] == "?" * 10  # before what the journal still knows
     assert set(zero[1][20:110].strip()) == {"P"}
@@ -112,35 +114,47 @@ async def test_the_timeline_shows_who_sat_where_when(app: HwbpApp) -> None:
     assert one[4].index("G") == 60
 
 
-async def test_keys_choose_zoom_and_scroll(app: HwbpApp) -> None:
+async def test_keys_zoom_and_scroll(app: HwbpApp) -> None:
     async with app.run_test(size=(110, 30)) as pilot:
-        screen = await opened(pilot)
-        whole = screen.timeline.span()
+        timeline = await opened(pilot)
+        whole = timeline.span()
         await pilot.press("plus")
-        finer = screen.timeline.span()
+        finer = timeline.span()
         assert finer[1] == whole[1]
         assert finer[1] - finer[0] == (whole[1] - whole[0]) // 2
         await pilot.press("left")
-        assert screen.timeline.span()[1] < finer[1]
-        assert not screen.timeline.following
+        assert timeline.span()[1] < finer[1]
+        assert not timeline.following
         await pilot.press("f")
-        assert screen.timeline.following
+        assert timeline.following
         for _ in range(60):
             await pilot.press("plus")
-        assert screen.timeline.scale == 1
-        await pilot.press("0")
-        assert screen.timeline.span()[0] == 0
-        await pilot.press("down", "down", "down", "down")
-        assert screen.tasks.chosen is not None
-        assert screen.tasks.chosen.tid == 1002
-        await pilot.press("enter")
+        assert timeline.scale == 1
+        await pilot.press("z")
+        assert timeline.span()[0] == 0
+
+
+async def test_a_letter_jumps_to_a_panel_and_enter_looks_at_its_task(app: HwbpApp) -> None:
+    async with app.run_test(size=(110, 30)) as pilot:
+        await opened(pilot)
+        await pilot.press("semicolon")
+        await settle(pilot)
+        text = screen_text(app)
+        for letter in ("c", "t", "l"):
+            assert any(line.startswith(f"{letter} ") for line in text.splitlines()), letter
+        await pilot.press("t")
+        await settle(pilot)
+        assert screen_text(app).splitlines()[-1].count("Enter look at it") == 1
+        await pilot.press("down", "down", "down", "down", "enter")
         await settle(pilot)
         assert app.scene.view is not None
         assert app.scene.view.task == 1002
-        await pilot.press("c")
+        await pilot.press("semicolon", "c", "down")
         await settle(pilot)
         assert app.scene.cpu is not None
         assert app.scene.cpu.cpu == 1
         await pilot.press("escape")
         await settle(pilot)
-        assert "CPU 1" in screen_text(app)
+        assert app.open_view.name == "machine"
+        assert app.focused is app.hits
+        assert "DR7" in screen_text(app)

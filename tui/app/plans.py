@@ -1,0 +1,86 @@
+"""Where each view's panels are: pure functions from the room between title and message line to rectangles by panel id.
+
+What gives way first on the main screen when there is little room: the detail of the hit, then the owners, then lines
+of the history. Slots, DR7 and hits never go.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from textual.geometry import Region
+
+__all__ = ["Wants", "machine", "stacked", "timeline"]
+
+_LEAST_HITS: Final = 4
+"""The rule, the heading and two rows."""
+
+
+class Wants(NamedTuple):
+    """What changes the arrangement besides the size: lines of message and narration, an open command line, the view.
+
+    `cpus` and `tasks` are how many there are, for views that list them.
+    """
+
+    message: int = 1
+    command: bool = False
+    narration: int = 0
+    view: str = "machine"
+    cpus: int = 1
+    tasks: int = 1
+
+
+def stacked(area: Region, *lines: tuple[str, int]) -> dict[str, Region]:
+    """Panels over the whole width from top to bottom; what has no line is not there."""
+    places: dict[str, Region] = {}
+    top = area.y
+    for name, height in lines:
+        if height > 0:
+            places[name] = Region(area.x, top, area.width, height)
+            top += height
+    return places
+
+
+def machine(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
+    """The main screen."""
+    slots, dr7, dr6 = (7, 5, 2) if roomy else (6, 3, 1)
+    registers = ("slots", slots), ("dr7", dr7), ("dr6", dr6)
+    above = slots + dr7 + dr6
+    middle = area.height - above
+    if roomy:
+        places = stacked(area, *registers)
+        _roomy_middle(places, Region(area.x, area.y + above, area.width, middle))
+        return places
+    owners = 2 if middle >= _LEAST_HITS + 2 else 0
+    middle -= owners
+    detail = 0 if middle < _LEAST_HITS + 1 else 1 if middle < 13 else 6 if middle < 20 else 9
+    return stacked(area, *registers, ("owners", owners), ("hits", middle - detail), ("detail", detail))
+
+
+def _roomy_middle(places: dict[str, Region], area: Region) -> None:
+    """History and detail on the left, owners and sites on the right."""
+    x, top, width, height = area
+    side = max(44, min(64, width * 35 // 100))
+    main = width - side - 1
+    detail = 9 if height >= 19 else 6 if height >= 13 else 0
+    upper = height - detail
+    owners = min(8, upper)
+    places["hits"] = Region(x, top, main, upper)
+    places["owners"] = Region(x + main + 1, top, side, owners)
+    if upper - owners >= 3:
+        places["sites"] = Region(x + main + 1, top + owners, side, upper - owners)
+    else:
+        places["owners"] = Region(x + main + 1, top, side, upper)
+    if detail:
+        places["detail"] = Region(x, top + upper, main, detail)
+        places["stack"] = Region(x + main + 1, top + upper, side, detail)
+
+
+def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:
+    """CPUs, tasks, and below them the registers over time, five lines a CPU."""
+    room = area.height
+    matrix = 2 + min(wants.cpus, 10 if roomy else 4)
+    few = min(2 + wants.tasks, 6)
+    least = 1 + 5 * max(1, min(wants.cpus, 4 if roomy else 2, (room - matrix - few - 1) // 5))
+    tasks = max(3, min(2 + wants.tasks, room - matrix - least))
+    return stacked(area, ("matrix", matrix), ("tasks", tasks), ("timeline", room - matrix - tasks))

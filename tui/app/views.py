@@ -1,0 +1,86 @@
+"""The views: what stands between title and message line. One table, from which keys, tabs, palette and jumps are drawn.
+
+A view's panels are made and mounted when it is first opened, so that the first picture does not pay for them. Panels
+may belong to several views: a plan names them by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from textual.geometry import Region
+
+from tui.app import plans
+from tui.session.views import VIEWS as NAMES
+
+if TYPE_CHECKING:
+    from tui.app.panel import Panel
+    from tui.app.plans import Wants
+
+__all__ = ["MACHINE", "VIEWS", "View"]
+
+
+class View(NamedTuple):
+    """One view.
+
+    `label` stands on its tab. `focus` is the id of the panel that has the focus when it opens, and that keys mean which
+    the focused panel does not know. `jumps` gives a letter to each panel that can be jumped to. `make` makes the panels
+    that no other view made. `plan` is a pure function from the room, whether the terminal is roomy, and what is wanted
+    to rectangles by panel id; `least` is how many lines it cannot do without, on a small and on a roomy terminal.
+    """
+
+    key: str
+    name: str
+    label: str
+    focus: str
+    jumps: dict[str, str]
+    make: Callable[[], tuple[Panel, ...]]
+    plan: Callable[[Region, bool, Wants], dict[str, Region]]
+    least: tuple[int, int]
+    lists: bool = False
+    """Whether the number of CPUs and tasks arranges it."""
+
+    @property
+    def summary(self) -> str:
+        """One line about it."""
+        return next(each.summary for each in NAMES if each.key == self.key)
+
+
+def _nothing_new() -> tuple[Panel, ...]:
+    return ()
+
+
+def _timeline() -> tuple[Panel, ...]:
+    from tui.app.widgets.cpus import CpusPanel
+    from tui.app.widgets.tasks import TasksPanel
+    from tui.app.widgets.timeline import TimelinePanel
+
+    return CpusPanel("matrix"), TasksPanel("tasks"), TimelinePanel("timeline")
+
+
+MACHINE: Final = View(
+    key="1",
+    name="machine",
+    label="Machine",
+    focus="hits",
+    jumps={"s": "slots", "d": "dr7", "x": "dr6", "h": "hits"},
+    make=_nothing_new,
+    plan=plans.machine,
+    least=(14, 18),
+)
+
+VIEWS: Final = (
+    MACHINE,
+    View(
+        key="5",
+        name="timeline",
+        label="Timeline",
+        focus="timeline",
+        jumps={"c": "matrix", "t": "tasks", "l": "timeline"},
+        make=_timeline,
+        plan=plans.timeline,
+        least=(12, 14),
+        lists=True,
+    ),
+)
