@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from symbols.ctype import DEPTH_LIMIT, RECORDS, Type, Variants
 from symbols.dataclass import dataclass
 from symbols.evaluate import decode
 
-__all__ = ["Style", "describe", "layout", "spell_value"]
+__all__ = ["Part", "Style", "describe", "layout", "parts", "spell_value"]
 
 ELEMENTS_LIMIT: Final = 200  # gdb's `print elements`
 TEXT_LIMIT: Final = 4000
@@ -96,16 +96,31 @@ def declared(kind: Type, name: str) -> str:
     return f"{text}{'' if text.endswith(('*', '&')) else ' '}{name}{counts}"
 
 
-def describe(
-    address: int, length: int, kind: Type, data: bytes, style: Style | None = None
-) -> list[tuple[str, str]]:
-    """(path, value) of every innermost member that lies in the first `length` bytes from `address` of an object.
+class Part(NamedTuple):
+    """An innermost member of an object: its `path` from the object (`.limits[3]`), its value as `text`, and the bytes it
+    takes, `size` of them from `at` on (from the object's beginning; of a bit-field, its unit's)."""
+
+    path: str
+    text: str
+    at: int
+    size: int
+
+
+def parts(address: int, length: int, kind: Type, data: bytes, style: Style | None = None) -> list[Part]:
+    """Every innermost member that lies in the first `length` bytes from `address` of an object, at most 200.
 
     `data` are the object's bytes from its beginning to there at least; `address` counts from its beginning.
     """
-    found: list[tuple[str, str]] = []
+    found: list[Part] = []
     _inside(address, address + length, kind, data, 0, "", found, style or Style(), 0)
     return found
+
+
+def describe(
+    address: int, length: int, kind: Type, data: bytes, style: Style | None = None
+) -> list[tuple[str, str]]:
+    """(path, value) of each of these `parts`."""
+    return [(part.path, part.text) for part in parts(address, length, kind, data, style)]
 
 
 def _inside(
@@ -115,7 +130,7 @@ def _inside(
     data: bytes,
     base: int,
     path: str,
-    found: list[tuple[str, str]],
+    found: list[Part],
     style: Style,
     depth: int,
 ) -> None:
@@ -129,7 +144,8 @@ def _inside(
                 here = f"{path}.{style.safe(member.name)}" if member.name else path
                 if member.bits is not None:
                     bits = (member.bits[0] - member.offset * 8, member.bits[1])
-                    found.append((here, spell_value(data[at : at + size], member.type, style, bits)))
+                    text = spell_value(data[at : at + size], member.type, style, bits)
+                    found.append(Part(here, text, at, size))
                 else:
                     _inside(low, high, member.type, data, at, here, found, style, depth + 1)
     elif plain.kind == "array" and plain.element.size and not _is_text(plain):
@@ -150,7 +166,7 @@ def _inside(
             )
     else:
         size = plain.size or 0
-        found.append((path, spell_value(data[base : base + size], kind, style)))
+        found.append(Part(path, spell_value(data[base : base + size], kind, style), base, size))
 
 
 class _Speller:

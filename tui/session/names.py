@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from backends.base import HwbpError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from symbols.expression import TypeName
     from symbols.lines import Frame
     from symbols.scope import Context
+    from symbols.source_files import Source, Sources
     from symbols.space import AddressSpace
 
 __all__ = ["ExpressionRefused", "Names", "Place", "Space", "open_space"]
@@ -176,6 +178,23 @@ class Names:
         """`counter.c:42`, escaped, or None."""
         place = self.place(address)
         return None if place.source is None or place.line is None else escape(f"{place.source}:{place.line}")
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Finds source files, and keeps their text."""
+        from symbols.source_files import Sources
+
+        return Sources()
+
+    def source_file(self, address: int) -> tuple[Source, int] | None:
+        """The source file and line (from 1) of an address; None where no line is known. The file may not be found."""
+        place = self.place(address)
+        if place.source is None or place.line is None:
+            return None
+        from symbols.source_files import compiled_in
+
+        directory = compiled_in(cast("AddressSpace", self.space), address)
+        return self.sources.find(place.source, directory, place.module or self._program), place.line
 
     def instruction(self, address: int) -> str | None:
         """The Intel-syntax text of one instruction, None where it cannot be read."""

@@ -1,19 +1,25 @@
-"""gdb's words for names and places: info line, info symbol, info locals."""
+"""gdb's words for names and places: list, info line, info symbol, info locals."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Final
 
 from backends.base import HwbpError
+from tui.session.code import source_text
 from tui.session.commands.table import Command, answer
 from tui.session.commands.words import symbols
 from tui.session.escape import escape
 from tui.session.result import Answer
+from tui.session.standing import local_values, standing
 
 if TYPE_CHECKING:
     from tui.session.session import Session
 
 __all__ = ["COMMANDS"]
+
+_AROUND: Final = 11
+"""Lines that `list` shows."""
 
 
 def _address(session: Session, text: str) -> int:
@@ -72,26 +78,66 @@ def _symbol(session: Session, text: str) -> Answer:
 
 
 def _locals(session: Session, _text: str) -> Answer:
-    from symbols.values import spell_value
-    from tui.session.typed import look, style
+    found = local_values(session)
+    return answer(
+        *([f"{each.name} = {each.text}" for each in found] or ["no locals here"]),
+        locals=[{"name": each.name, "value": each.text, "address": each.address} for each in found],
+    )
 
-    lines: list[str] = []
-    rows: list[dict[str, Any]] = []
-    names = session.names.locals()
-    for name in names:
-        try:
-            found = look(session, name)
-            text = (
-                spell_value(found.data, found.type, style(session), found.bits)
-                if found.data is not None and found.type is not None
-                else "<no value>"
-            )
-            address = found.address
-        except HwbpError as error:
-            text, address = f"<{error.message}>", None
-        lines.append(f"{escape(name)} = {text}")
-        rows.append({"name": escape(name), "value": text, "address": address})
-    return answer(*(lines or ["no locals here"]), locals=rows)
+
+def _frames(session: Session, _text: str) -> Answer:
+    where = standing(session)
+    if where.problem:
+        raise HwbpError(where.problem, errno="EBUSY" if session.view.state == "running" else "ESRCH")
+    lines = [
+        f"#{number:<2} {frame.ip:#x} {frame.symbol}{f' at {frame.source}' if frame.source else ''}{'  ?' * frame.guessed}"
+        for number, frame in enumerate(where.frames)
+    ]
+    rows = [frame._asdict() for frame in where.frames]
+    return answer(*(lines or ["no frame is known"]), task=where.tid, frames=rows)
+
+
+def _list(session: Session, text: str) -> Answer:
+    address = _address(session, text)
+    found = session.names.source_file(address)
+    if found is None:
+        raise HwbpError(
+            f"{address:#x} <{session.describe(address)}> has no line", remedy="compile the program with -g"
+        )
+    source, line = found
+    name = escape(source.name)
+    if not source.path:
+        raise HwbpError(
+            f"{name}:{line}: the file was not found; looked for {'; '.join(map(escape, source.looked)) or 'nothing'}",
+            errno="ENOENT",
+            remedy="`directory DIR` says where sources are",
+        )
+    first = max(1, line - _AROUND // 2)
+    numbered = ((n, source_text(source, n)) for n in range(first, first + _AROUND))
+    rows = [(n, text) for n, text in numbered if text is not None]
+    if not rows:
+        raise HwbpError(
+            f"{name} has no line {line}", remedy=f"{escape(source.path)} is another version of it"
+        )
+    lines = [f"{'=>' if n == line else '  '} {n:>5}  {shown}".rstrip() for n, shown in rows]
+    if source.newer:
+        lines.append(f"{name} is newer than the program: these may not be the lines that were compiled")
+    return answer(*lines, file=name, path=escape(source.path), line=line, address=address, newer=source.newer)
+
+
+def _directory(session: Session, text: str) -> Answer:
+    wanted = text.strip()
+    if wanted and not os.path.isdir(os.path.expanduser(wanted)):
+        raise HwbpError(f"{escape(wanted)} is not a directory", errno="ENOTDIR")
+    sources = session.names.sources
+    sources.search(*([os.path.expanduser(wanted)] if wanted else []))
+    shown = [escape(each) for each in sources.directories]
+    return answer(
+        f"sources are looked for in {', '.join(shown)} first"
+        if shown
+        else "sources are looked for where the program says",
+        directories=shown,
+    )
 
 
 COMMANDS = (
@@ -120,5 +166,32 @@ COMMANDS = (
         "the parameters and variables of the stopped function",
         "Optimised-out ones say so. Example: info locals",
         _locals,
+    ),
+    Command(
+        "info frames",
+        "looking",
+        "info frames",
+        "the call stack where the stopped task stands",
+        "`?` marks a frame that no unwind rule led to. `info stack` has the stack of a hit. Example: info frames",
+        _frames,
+    ),
+    Command(
+        "list",
+        "looking",
+        "list [EXPR | FILE:LINE]",
+        "the source lines around a place",
+        "Without words, where the program stands. Example: list add_limit   list counter.c:42",
+        _list,
+        aliases=("l",),
+        complete=symbols,
+    ),
+    Command(
+        "directory",
+        "looking",
+        "directory [DIR]",
+        "where source files are looked for first",
+        "Without a directory, only where the program says. Example: directory src",
+        _directory,
+        aliases=("dir",),
     ),
 )
