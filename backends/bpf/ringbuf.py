@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, Any, Final
-
-from backends.bpf.syscall import BpfError, MapType, create_map
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,26 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["RingBuffer"]
 
-_SMALLEST: Final = 1 << 16
-
 
 class RingBuffer:
-    """A ring of `size` bytes (a power of two of pages); a smaller one where memory is refused, down to 64 KiB.
+    """The ring behind a map's descriptor, of `size` bytes (a power of two of pages). Closes it with itself.
 
     `dtype` is the record with the ring's own 8-byte header in front; its size is a multiple of 8.
     """
 
-    def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, fd: int, size: int, dtype: np.dtype[Any]) -> None:
         import numpy as np
 
-        while True:
-            try:
-                self.fd = create_map(MapType.RINGBUF, 0, 0, size, name="hits")
-                break
-            except BpfError:
-                if size <= _SMALLEST:
-                    raise
-                size //= 2
+        self.fd = fd
         page = mmap.PAGESIZE
         self.size = size
         self._dtype = dtype

@@ -64,6 +64,8 @@ class Ownership:
         if maker is None:
             return Owner("perf"), True
         fd = self._tasks.descriptor(maker, top.address)
+        if fd is None and (holder := self._tasks.holder_of(top.address)) is not None:  # it was handed on
+            maker, fd = holder, self._tasks.descriptor(holder, top.address)
         return Owner("perf", maker.pid, self._tasks.leader_of(maker).comm, fd), False
 
     def _made_by_kernel(self, handler: int) -> tuple[OwnerKind, str]:

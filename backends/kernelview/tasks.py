@@ -43,6 +43,7 @@ class Tasks:
         self._seen: dict[int, Task | None] = {}
         self._level, self._namespace = self._own_namespace()
         self._handed_out: dict[tuple[int, int], int] = {}
+        self._holders: dict[int, int] = {}
 
     def forget(self) -> None:
         """What was read so far may have changed."""
@@ -104,11 +105,15 @@ class Tasks:
         return None
 
     def holder_of(self, event: int) -> Task | None:
-        """The process in whose descriptors an event is, by looking at everybody's: for events whose maker has ended."""
-        for address in self.processes():
+        """The process in whose descriptors an event is, by looking at everybody's: for events whose maker has ended, or has
+        handed them on. Who was found once is asked first."""
+        first = [self._holders[event]] if event in self._holders else []
+        for address in (*first, *self.processes()):
             task = self.at(address)
             if task is not None and task.files and self.descriptor(task, event) is not None:
+                self._holders[event] = address
                 return task
+        self._holders.pop(event, None)
         return None
 
     def _read(self, address: int) -> Task:

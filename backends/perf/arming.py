@@ -14,6 +14,7 @@ from backends.base import HwbpError
 from backends.model import BreakpointRequest
 from backends.perf import events
 from backends.perf.capture import Capture, Carrier
+from backends.perf.opener import Opener
 from backends.perf.sideband import Started, online_cpus
 from backends.perf.target import Target
 
@@ -33,6 +34,7 @@ class Arming:
 
     def __init__(
         self,
+        opener: Opener,
         target: Target,
         capture: Capture,
         born: Callable[[int], Started | None],
@@ -40,6 +42,7 @@ class Arming:
         children: bool,
         kernel: bool,
     ) -> None:
+        self._opener = opener
         self._born = born
         self._target = target
         self._capture = capture
@@ -97,12 +100,8 @@ class Arming:
 
     def holders(self) -> tuple[str, ...]:
         """Who holds slots of this target, as far as it is known: a line each."""
-        from backends.kernelview.now import (
-            holders,  # reads the kernel's types: only for somebody who was refused
-        )
-
         # A breakpoint on whole CPUs has to leave room for every task, so any task may be in its way.
-        return holders(None if self.wide else self._target.pid) or tuple(
+        return self._opener.holders(None if self.wide else self._target.pid) or tuple(
             f"perf event {next(iter(carrier.each()), '?')} of this program: "
             f"{carrier.request.text or hex(carrier.request.address)}"
             for carrier in self.carriers

@@ -27,6 +27,7 @@ from backends.perf.flow import Flow
 from backends.perf.guard import Guard
 from backends.perf.loading import Loading
 from backends.perf.looks import breakpoint_view, register_views, task_views
+from backends.perf.opener import Opener, OwnOpener
 from backends.perf.output import CapturedOutput
 from backends.perf.registers import BookedRegisters, Registers
 from backends.perf.sideband import Named
@@ -46,13 +47,15 @@ _STEP_MOMENT: Final = 0.2
 
 
 class PerfBackend(Backend):
-    """One live process. `streams` are descriptors of our own standard output and error, for programs that keep theirs."""
+    """One live process. `streams` are descriptors of our own standard output and error, for programs that keep theirs;
+    `opener` does what takes privileges, with our own where none is given."""
 
-    def __init__(self, ring_fd: int, streams: tuple[int, int]) -> None:
+    def __init__(self, ring_fd: int, streams: tuple[int, int], opener: Opener | None = None) -> None:
         from backends.ring_writer import RingWriter
 
         self._writer = RingWriter(RingMemory(ring_fd))
         self._streams = streams
+        self._opener = opener or OwnOpener()
         self._output = CapturedOutput()
         self._target: Target | None = None
         self._asked: Launch | Attach = Attach(0)
@@ -67,7 +70,7 @@ class PerfBackend(Backend):
         self._refused = 0
         self._guard: Guard | None = None
         self._actors = Actors()
-        self._registers = Registers()
+        self._registers = Registers(self._opener)
 
     # Opening
 
@@ -79,7 +82,7 @@ class PerfBackend(Backend):
             output = self._streams[1], self._streams[1]
         else:
             output = self._streams
-        self._open(launch(launch_, output), launch_)
+        self._open(launch(self._opener, launch_, output), launch_)
         self._stop = Stop("entry", "stopped at its exec, before its first instruction")
         self._state = "loaded"
         self._changed()
@@ -87,7 +90,7 @@ class PerfBackend(Backend):
 
     def attach(self, attach_: Attach) -> MachineView:
         self._need_none()
-        self._open(attach(attach_.pid), attach_)
+        self._open(attach(self._opener, attach_.pid), attach_)
         self._state = "running"
         self._changed()
         return self.view()
@@ -100,7 +103,7 @@ class PerfBackend(Backend):
         from backends.perf.ways import choose
 
         try:
-            self._capture = choose(stacks=asked.stacks)
+            self._capture = choose(self._opener, stacks=asked.stacks)
         except BaseException:
             if target.child:
                 target.kill()
@@ -109,12 +112,23 @@ class PerfBackend(Backend):
         self._target = target
         self._asked = asked
         self._flow = Flow(
-            target, self._capture, self._writer, self._new_image, children=asked.children, stacks=asked.stacks
+            self._opener,
+            target,
+            self._capture,
+            self._writer,
+            self._new_image,
+            children=asked.children,
+            stacks=asked.stacks,
         )
         self._arming = Arming(
-            target, self._capture, self._flow.born, children=asked.children, kernel=asked.kernel
+            self._opener,
+            target,
+            self._capture,
+            self._flow.born,
+            children=asked.children,
+            kernel=asked.kernel,
         )
-        self._control = Control(target, self._arming)
+        self._control = Control(self._opener, target, self._arming)
         self._guard = Guard(self._arming.switch, time.monotonic_ns()) if asked.guard else None
         if asked.lossless:
             self._writer.header(flow=1)
@@ -424,6 +438,7 @@ class PerfBackend(Backend):
     def close(self) -> None:
         target = self._target
         if target is None:
+            self._opener.close()
             return
         self._actors.close()
         if self._state not in ("exited", "detached"):
@@ -437,6 +452,7 @@ class PerfBackend(Backend):
         self._capture.close()
         self._output.close()
         self._registers.close()
+        self._opener.close()
         target.close()
         self._state = "exited"
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.bpf.ringbuf import RingBuffer
-from backends.bpf.syscall import MapType, ProgramType, create_map, load_program, map_array
+from backends.bpf.syscall import map_array
 from backends.model import BreakpointRequest
 from backends.perf import events
-from backends.perf.program import CONTROL_SIZE, CONTROL_WORDS, HitProgram, Layout, SlotSource
+from backends.perf.opener import CONTROL_LINES, WANTED_RING, Opener
+from backends.perf.program import CONTROL_SIZE, CONTROL_WORDS, HitProgram, Layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BpfCapture", "Capture", "Carrier"]
 
-_RING: Final = 32 << 20
-_MOST_LINES: Final = 1024
 _KERNEL_HALF: Final = 1 << 63
 
 
@@ -121,18 +120,18 @@ class BpfCapture(Capture):
 
     can_stop = True
 
-    def __init__(self, *, stacks: bool, slot: SlotSource | None = None, size: int = _RING) -> None:
+    def __init__(self, opener: Opener, *, stacks: bool) -> None:
         self.layout = Layout(stacks)
-        self._slot = slot
-        self._ring = RingBuffer(size, self.layout.dtype)
-        self.name = f"BPF at the hit, ring of {self._ring.size >> 20} MiB"
-        self._control = create_map(
-            MapType.ARRAY, 4, _MOST_LINES * CONTROL_SIZE, 1, mappable=True, name="hwbp"
-        )
-        self._words: mmap.mmap = map_array(self._control, _MOST_LINES * CONTROL_SIZE)
-        self._free = list(range(_MOST_LINES - 1, -1, -1))
+        self._opener = opener
+        buffers = opener.buffers()
+        self._ring = RingBuffer(buffers.ring, buffers.size, self.layout.dtype)
+        smaller = "" if buffers.size >= WANTED_RING else f", smaller than wanted ({WANTED_RING >> 20} MiB)"
+        size = f"{buffers.size >> 20} MiB" if buffers.size >> 20 else f"{buffers.size >> 10} KiB"
+        self.name = f"BPF at the hit, ring of {size}{smaller}"
+        self._control = buffers.control
+        self._words: mmap.mmap = map_array(self._control, CONTROL_LINES * CONTROL_SIZE)
+        self._free = list(range(CONTROL_LINES - 1, -1, -1))
         self._lines: dict[int, int] = {}
-        self._programs: dict[int, int] = {}
         self._seen: dict[int, tuple[int, int]] = {}
 
     def prepare(self, carrier: Carrier, tgid: int | None) -> None:
@@ -141,27 +140,19 @@ class BpfCapture(Capture):
         self._words[line * CONTROL_SIZE : (line + 1) * CONTROL_SIZE] = bytes(CONTROL_SIZE)
         self._lines[carrier.id] = line
         program = HitProgram(
-            ring=self._ring.fd,
-            control=self._control,
             line=line * CONTROL_SIZE,
             breakpoint=carrier.id,
             length=request.length,
             type=request.type,
             layout=self.layout,
             kernel_address=request.address >= _KERNEL_HALF,
-            slot=self._slot,
             tgid=tgid,
             signal=signal.SIGURG if request.stop else None,
         )
-        self._programs[carrier.id] = load_program(ProgramType.PERF_EVENT, program.assemble(), "hwbp_hit")
+        self._opener.load(carrier.id, program, carrier.attr)
 
     def open(self, carrier: Carrier, tid: int, cpu: int = -1) -> None:
-        fd = events.open_event(carrier.attr, tid, cpu)
-        try:
-            events.set_program(fd, self._programs[carrier.id])
-        except BaseException:
-            os.close(fd)
-            raise
+        fd = self._opener.open(carrier.id, tid, cpu)
         carrier.fds.setdefault(tid if cpu < 0 else cpu, []).append(fd)
 
     def take(self, most: int) -> Records:
@@ -199,17 +190,11 @@ class BpfCapture(Capture):
         for fd in carrier.each():
             os.close(fd)
         carrier.fds.clear()
-        if (program := self._programs.pop(carrier.id, None)) is not None:
-            os.close(program)
+        self._opener.unload(carrier.id)
         # Its line is not given away: a hit that is under way on another CPU may still count there.
         self._lines.pop(carrier.id, None)
 
     def close(self) -> None:
-        for program in self._programs.values():
-            os.close(program)
-        self._programs.clear()
-        if self._slot is not None:
-            os.close(self._slot.bp_per_reg)
         self._ring.close()
         self._words.close()
         os.close(self._control)

@@ -11,6 +11,7 @@ from backends.base import HwbpError
 from backends.bpf.syscall import BpfError
 from backends.perf import events, ptrace
 from backends.perf.arming import Arming
+from backends.perf.opener import Opener
 from backends.perf.stepping import StopAt, following
 from backends.perf.target import Target
 from symbols.dataclass import dataclass
@@ -35,7 +36,8 @@ class Arrived:
 class Control:
     """The stops of one target. `current` is the thread that registers and steps are about."""
 
-    def __init__(self, target: Target, arming: Arming) -> None:
+    def __init__(self, opener: Opener, target: Target, arming: Arming) -> None:
+        self._opener = opener
         self._target = target
         self._tracer = target.tracer
         self._arming = arming
@@ -153,7 +155,7 @@ class Control:
         self._end_step()
         what = f"a stop at {address:#x}"
         try:
-            self._step = StopAt(tid, address, above)
+            self._step = StopAt(self._opener, tid, address, above)
         except BpfError as error:
             raise HwbpError(
                 f"{what} needs BPF: {error.strerror}",

@@ -12,6 +12,7 @@ from backends.perf.sideband import Mapped, Named, Sideband, Started
 
 if TYPE_CHECKING:
     from backends.perf.capture import Capture, Records
+    from backends.perf.opener import Opener
     from backends.perf.target import Target
     from backends.ring_writer import RingWriter
 
@@ -33,6 +34,7 @@ class Flow:
 
     def __init__(
         self,
+        opener: Opener,
         target: Target,
         capture: Capture,
         writer: RingWriter,
@@ -53,7 +55,7 @@ class Flow:
         self._last_stop: dict[int, tuple[int, int]] = {}
         self.image = Image(target)
         self.images = 0
-        self._sideband = Sideband(children=children)
+        self._sideband = Sideband(opener, children=children)
         threads = target.threads()
         # With very many threads the descriptors are for the watches: what the others map is read from /proc then.
         self._sideband.follow(threads if len(threads) <= _MOST_FOLLOWED else (target.pid,))

@@ -9,7 +9,7 @@ from typing import Final
 from backends.base import HwbpError
 from backends.model import Mapping
 
-__all__ = ["comm_of", "mappings_of", "read_memory", "status_of", "threads_of"]
+__all__ = ["comm_of", "mappings_in", "mappings_of", "read_memory", "status_of", "threads_of"]
 
 _MAP: Final = re.compile(
     rb"([0-9a-f]+)-([0-9a-f]+) ([rwxsp-]{4}) ([0-9a-f]+) [0-9a-f]+:[0-9a-f]+ [0-9]+ *(.*)", re.DOTALL
@@ -22,9 +22,13 @@ def mappings_of(pid: int) -> tuple[Mapping, ...]:
     """/proc/PID/maps; empty for a process that is gone, a zombie, or one that may not be read."""
     try:
         with open(f"/proc/{pid}/maps", "rb") as file:
-            data = file.read()
+            return mappings_in(file.read())
     except OSError:
         return ()
+
+
+def mappings_in(data: bytes) -> tuple[Mapping, ...]:
+    """The mappings in the text of a /proc/PID/maps."""
     found = []
     for line in data.split(b"\n"):
         if match := _MAP.fullmatch(line):

@@ -28,6 +28,7 @@ __all__ = [
     "FRAMES",
     "REGISTERS",
     "TOP_WORDS",
+    "HitMaps",
     "HitProgram",
     "Layout",
     "SlotSource",
@@ -122,40 +123,46 @@ class SlotSource:
 
 
 @dataclass(frozen=True, slots=True)
-class HitProgram:
-    """What the program of one breakpoint must know.
-
-    `ring` and `control` are map descriptors; `line` is the byte in `control` where this breakpoint's words begin.
-    `tgid` restricts it to one process (an event of a whole CPU sees every process's address).
-    """
+class HitMaps:
+    """What all programs of a capture share: descriptors of the ring and of the control array, and where slots are noted."""
 
     ring: int
     control: int
+    slot: SlotSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HitProgram:
+    """What the program of one breakpoint must know, beside its maps.
+
+    `line` is the byte in the control array where this breakpoint's words begin. `tgid` restricts it to one process (an
+    event of a whole CPU sees every process's address).
+    """
+
     line: int
     breakpoint: int
     length: int
     type: WatchType
     layout: Layout
     kernel_address: bool = False
-    slot: SlotSource | None = None
     tgid: int | None = None
     signal: int | None = None
 
-    def assemble(self) -> Assembler:
+    def assemble(self, maps: HitMaps) -> Assembler:
         """The program: r6 context, r7 control words, r8 sequence number, r9 record."""
         a, layout = Assembler(), self.layout
         a.move(6, 1)
         if self.tgid is not None:
             a.call(Helper.GET_CURRENT_PID_TGID).alu(0, ">>=", 32)
             a.jump_if(0, "!=", self.tgid, "ignored")
-        a.map_value(7, self.control, self.line)
+        a.map_value(7, maps.control, self.line)
         a.set(8, 1).fetch_add(7, 8 * CONTROL_WORDS["hits"], 8)
-        if self.slot is not None:
-            self._slot(a, self.slot)
+        if maps.slot is not None:
+            self._slot(a, maps.slot)
         else:
             a.set(0, 0xFF)
         a.store(10, -8, 0)
-        a.map_fd(1, self.ring).set(2, layout.size).set(3, 0).call(Helper.RINGBUF_RESERVE)
+        a.map_fd(1, maps.ring).set(2, layout.size).set(3, 0).call(Helper.RINGBUF_RESERVE)
         a.jump_if(0, "==", 0, "dropped").move(9, 0)
         a.call(Helper.KTIME_GET_NS).store(9, layout.offset("time"), 0)
         a.store(9, layout.offset("seq"), 8)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from backends.kernelview.books import Books, CpuBook, Holding
-    from backends.kernelview.scanner import Scanner
     from backends.perf.capture import Carrier
+    from backends.perf.opener import Opener
 
 __all__ = ["BookedRegisters", "Registers"]
 
@@ -39,8 +39,8 @@ class BookedRegisters:
 class Registers:
     """Scans now and then; nothing where the books are closed to us."""
 
-    def __init__(self) -> None:
-        self._scanner: Scanner | None = None
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
         self._closed = False
         self._books: Books | None = None
         self._taken = 0.0
@@ -85,11 +85,7 @@ class Registers:
         now = time.monotonic()
         if self._books is None or now - self._taken > _AGE:
             try:
-                if self._scanner is None:
-                    from backends.kernelview.scanner import Scanner
-
-                    self._scanner = Scanner.of_host()
-                self._books = self._scanner.scan()
+                self._books = self._opener.books()
                 self._taken = time.monotonic()
             except (HwbpError, OSError):
                 self.close()
@@ -136,9 +132,6 @@ class Registers:
         """Look no more."""
         self._closed = True
         self._books = None
-        if self._scanner is not None:
-            self._scanner.close()
-            self._scanner = None
 
 
 def _with_seen(view: CpuView, id_: int, slot: int, ours: Mapping[int, Carrier]) -> CpuView:

@@ -15,6 +15,7 @@ import numpy as np
 from backends.perf import events
 from backends.perf.capture import Capture, Carrier
 from backends.perf.events import SampleType
+from backends.perf.opener import Opener
 from backends.perf.process import comm_of
 from backends.perf.program import FLAG_KERNEL_MODE, FRAMES, REGISTERS, TOP_WORDS, Layout
 from backends.perf.sideband import Rings, online_cpus
@@ -53,13 +54,13 @@ class RingCapture(Capture):
     sampled = True
     flood_pause = 0.02
 
-    def __init__(self, *, stacks: bool, why: str) -> None:
+    def __init__(self, opener: Opener, *, stacks: bool, why: str) -> None:
         names = _MORE if stacks else _FEW
         self.layout = Layout(stacks, names)
         self._order = sorted(names, key=lambda name: _BITS[name])
         self._columns = [REGISTERS.index(name) for name in self._order]
         self.events_per_thread = len(online_cpus())
-        self._rings = Rings(_PAGES)
+        self._rings = Rings(opener, _PAGES)
         self._why = why
         self._cpu = 0
         self._breakpoints: dict[int, int] = {}

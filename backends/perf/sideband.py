@@ -15,6 +15,7 @@ from typing import Final
 
 from backends.model import Mapping
 from backends.perf import events
+from backends.perf.opener import Opener
 from symbols.dataclass import dataclass
 
 __all__ = ["Mapped", "Named", "Rings", "Sideband", "Started", "online_cpus"]
@@ -76,7 +77,8 @@ News = Mapped | Named | Started
 class Rings:
     """One perf ring for each CPU. Each belongs to an event of ours that counts nothing: whoever writes there may go."""
 
-    def __init__(self, pages: int) -> None:
+    def __init__(self, opener: Opener, pages: int) -> None:
+        self._opener = opener
         self.pages = pages
         self._owners: dict[int, int] = {}
         self._maps: dict[int, mmap.mmap] = {}
@@ -90,7 +92,7 @@ class Rings:
 
     def _make(self, cpu: int) -> None:
         """A ring too large for this user (EPERM: perf_event_mlock_kb) is made smaller, down to one page."""
-        owner = events.open_event(events.idle_attributes(), 0, cpu)
+        owner = self._opener.ring_owner(cpu)
         try:
             while True:
                 try:
@@ -146,9 +148,10 @@ class Rings:
 class Sideband:
     """The records of the tasks that were `follow`ed and of those that they began."""
 
-    def __init__(self, *, children: bool) -> None:
-        self._attr = events.sideband_attributes(children=children)
-        self._rings = Rings(_PAGES)
+    def __init__(self, opener: Opener, *, children: bool) -> None:
+        self._opener = opener
+        self._children = children
+        self._rings = Rings(opener, _PAGES)
         self._fds: list[int] = []
         self.lost = False
 
@@ -157,7 +160,7 @@ class Sideband:
         for tid in tids:
             for cpu in online_cpus():
                 try:
-                    fd = events.open_event(self._attr, tid, cpu)
+                    fd = self._opener.follow(tid, cpu, children=self._children)
                 except ProcessLookupError:
                     break
                 except OSError:

@@ -7,21 +7,18 @@ signal that is ignored by default.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import HwbpError
-from backends.bpf.assembler import Assembler, Helper
-from backends.bpf.syscall import ProgramType, load_program
 from backends.perf import events
+from backends.perf.opener import Opener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["StopAt", "following"]
 
-_SP: Final = 152  # of struct pt_regs
 _LONGEST: Final = 15
 _MASK: Final = (1 << 64) - 1
 _FLAG: Final = {"c": 0, "p": 2, "z": 6, "s": 7, "o": 11}
@@ -33,27 +30,10 @@ class StopAt:
     Raises OSError (ENOSPC where no register is free).
     """
 
-    def __init__(self, tid: int, address: int, sp_above: int = 0) -> None:
+    def __init__(self, opener: Opener, tid: int, address: int, sp_above: int = 0) -> None:
         self.tid = tid
         self.address = address
-        a = Assembler()
-        if sp_above:
-            a.load(2, 1, _SP).set(3, sp_above).jump_if_register(2, "<=", 3, "deeper")
-        a.set(1, signal.SIGURG).call(Helper.SEND_SIGNAL_THREAD)
-        a.label("deeper").leave(0)
-        program = load_program(ProgramType.PERF_EVENT, a, "hwbp_stop")
-        try:
-            attr = events.breakpoint_attributes(address, 1, "x", children=False, kernel=False, sampled=False)
-            attr.flags &= ~int(events.Flag.INHERIT | events.Flag.INHERIT_THREAD)
-            self._fd = events.open_event(attr, tid)
-            try:
-                events.set_program(self._fd, program)
-                events.enable(self._fd)
-            except BaseException:
-                os.close(self._fd)
-                raise
-        finally:
-            os.close(program)
+        self._fd = opener.stop_at(tid, address, sp_above)
 
     @property
     def reached(self) -> bool:

@@ -20,7 +20,8 @@ from typing import Final
 from backends.base import HwbpError, Launch
 from backends.model import Mapping
 from backends.perf import ptrace
-from backends.perf.process import comm_of, mappings_of, status_of, threads_of
+from backends.perf.opener import Opener
+from backends.perf.process import comm_of, mappings_in, status_of, threads_of
 from backends.perf.tracer import Tracer
 
 __all__ = ["Target", "attach", "launch"]
@@ -38,7 +39,8 @@ class Target:
     `tracer` holds its threads where that is asked for.
     """
 
-    def __init__(self, pid: int, program: str, argv: tuple[str, ...], *, child: bool) -> None:
+    def __init__(self, opener: Opener, pid: int, program: str, argv: tuple[str, ...], *, child: bool) -> None:
+        self._opener = opener
         self.pid = pid
         self.program = program
         self.argv = argv
@@ -50,7 +52,7 @@ class Target:
         self._memory: int | None = None
         self._pidfd = os.pidfd_open(pid)
         with contextlib.suppress(OSError):
-            self._memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            self._memory = opener.memory(pid)
 
     def threads(self) -> tuple[int, ...]:
         """Its threads now."""
@@ -58,7 +60,13 @@ class Target:
 
     def mappings(self) -> tuple[Mapping, ...]:
         """What it has mapped now; empty once it has ended."""
-        return () if self.ended else mappings_of(self.pid)
+        if self.ended:
+            return ()
+        try:
+            with open(self._opener.mappings(self.pid), "rb") as file:
+                return mappings_in(file.read())
+        except OSError:
+            return ()
 
     @property
     def memory(self) -> int | None:
@@ -68,7 +76,7 @@ class Target:
     def reopen_memory(self) -> None:
         """After an exec: the old descriptor shows the old image's memory (fs/proc/base.c, mem_open)."""
         with contextlib.suppress(OSError):
-            fresh = os.open(f"/proc/{self.pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            fresh = self._opener.memory(self.pid)
             if self._memory is not None:
                 os.close(self._memory)
             self._memory = fresh
@@ -167,7 +175,7 @@ def _resolve(program: str, path: str) -> str:
     raise HwbpError(f"{program}: {reason[1]}", errno=reason[0])
 
 
-def launch(asked: Launch, output: tuple[int, int]) -> Target:
+def launch(opener: Opener, asked: Launch, output: tuple[int, int]) -> Target:
     """Start a program and stop it at its exec, before its first instruction.
 
     `output` are the descriptors of its standard output and error. Raises HwbpError where it cannot be started.
@@ -197,8 +205,8 @@ def launch(asked: Launch, output: tuple[int, int]) -> Target:
     finally:
         os.close(said_read)
     # What runs is the interpreter where the program is a script.
-    image, narrow = _image(pid)
-    target = Target(pid, image or os.path.realpath(program), asked.argv, child=True)
+    image, narrow = _image(opener, pid)
+    target = Target(opener, pid, image or os.path.realpath(program), asked.argv, child=True)
     target.tracer.adopt()
     if narrow:
         target.kill()
@@ -267,11 +275,11 @@ def _to_exec(pid: int, program: str, go: int, said: int) -> None:
         ptrace.cont(pid, news.signal if not news.event else 0)
 
 
-def _image(pid: int) -> tuple[str, bool]:
+def _image(opener: Opener, pid: int) -> tuple[str, bool]:
     """The file that a process runs (empty where it has none), and whether it is one of 32 bits. PermissionError."""
     try:
-        path = os.readlink(f"/proc/{pid}/exe")
-        with open(f"/proc/{pid}/exe", "rb") as file:
+        with open(opener.executable(pid), "rb") as file:
+            path = os.readlink(f"/proc/self/fd/{file.fileno()}")
             head = file.read(5)
     except PermissionError:
         raise
@@ -287,7 +295,7 @@ def _narrow(what: str) -> HwbpError:
 # Attaching
 
 
-def attach(pid: int) -> Target:
+def attach(opener: Opener, pid: int) -> Target:
     """A process that runs already. Raises HwbpError for one that is not there, is a zombie or a kernel thread."""
     status = status_of(pid)
     if not status or not os.path.isdir(f"/proc/{pid}"):
@@ -310,7 +318,7 @@ def attach(pid: int) -> Target:
     if pid == os.getpid():
         raise HwbpError("that is the process that would have to watch itself", errno="EINVAL")
     try:
-        program, narrow = _image(pid)
+        program, narrow = _image(opener, pid)
     except PermissionError as error:
         raise HwbpError(
             f"process {pid} belongs to somebody else", errno="EPERM", remedy="as root, or with CAP_SYS_PTRACE"
@@ -320,6 +328,6 @@ def attach(pid: int) -> Target:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             argv = tuple(os.fsdecode(part) for part in file.read(1 << 16).split(b"\0")[1:-1])
-        return Target(pid, program, argv, child=False)
+        return Target(opener, pid, program, argv, child=False)
     except ProcessLookupError as error:
         raise HwbpError(f"process {pid} has just ended", errno="ESRCH") from error
