@@ -21,7 +21,7 @@ def _contrast(a: str, b: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("palette", PALETTES.values(), ids=lambda p: p.name)
+@pytest.mark.parametrize("palette", [p for p in PALETTES.values() if not p.ansi], ids=lambda p: p.name)
 def test_every_text_colour_can_be_read_on_every_ground_it_stands_on(palette: Palette) -> None:
     words = [
         "text",
@@ -42,7 +42,8 @@ def test_every_text_colour_can_be_read_on_every_ground_it_stands_on(palette: Pal
     for word in words:
         for ground in ("ground", "raised", "cursor_far"):
             contrast = _contrast(getattr(palette, word), getattr(palette, ground))
-            assert contrast >= 4.5, (palette.name, word, ground, round(contrast, 2))
+            least = 7.0 if palette.name == "hwbp-contrast" else 4.5
+            assert contrast >= least, (palette.name, word, ground, round(contrast, 2))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 45)])

@@ -9,7 +9,7 @@ from textual.widgets import Input
 
 from backends import dr
 from tui.app.palette import Palette
-from tui.app.themes import DARK, LIGHT
+from tui.app.themes import PALETTES
 from tui.app.viewing import Viewing
 from tui.app.widgets.command_line import CommandLine
 from tui.app.widgets.message import Note
@@ -246,8 +246,10 @@ class Actions(Viewing, inherit_bindings=False):
         self.push_screen(Reader(f"{title}: help", help_text(about, self.where, clock, self.glyphs)))
 
     def action_switch_theme(self) -> None:
-        """Light or dark."""
-        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
+        """The next theme: dark, light, high contrast, the terminal's own colours."""
+        names = list(PALETTES)
+        at = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(at + 1) % len(names)]
 
     async def action_dismiss_message(self) -> None:
         """Escape: leave the demo, else close the message, else go back to the view before."""

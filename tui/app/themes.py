@@ -1,7 +1,9 @@
-"""The two themes, and the ink that the line-drawn widgets take their styles from.
+"""The themes, and the ink that the line-drawn widgets take their styles from.
 
-Every pair of text and ground here has a contrast of at least 4.5 to 1 (WCAG AA), rules and cursor grounds excepted;
-a test computes it. No meaning is carried by colour alone: each has its own sign or word beside it.
+Every pair of text and ground of the light and the dark theme has a contrast of at least 4.5 to 1 (WCAG AA), of the
+high-contrast one 7 to 1 (AAA), rules and cursor grounds excepted; a test computes it. The `ansi` theme takes the
+terminal's own sixteen colours on its own ground, light or dark, and so promises nothing. No meaning is carried by colour
+alone: each has its own sign or word beside it.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ from typing import Final, NamedTuple
 from rich.style import Style
 from textual.theme import Theme
 
-__all__ = ["DARK", "LIGHT", "PALETTES", "Ink", "Palette", "ink", "textual_theme"]
+__all__ = ["DARK", "LIGHT", "PALETTES", "THEMES", "Ink", "Palette", "ink", "textual_theme"]
 
 
 class Palette(NamedTuple):
-    """The colours of one theme, as #rrggbb."""
+    """The colours of one theme, as #rrggbb; those of `ansi` are the terminal's, by Rich's names, on its own ground."""
 
     name: str
     dark: bool
@@ -39,6 +41,7 @@ class Palette(NamedTuple):
     kgdb: str
     ftrace: str
     kvm: str
+    ansi: bool = False
 
 
 DARK: Final = Palette(
@@ -89,7 +92,59 @@ LIGHT: Final = Palette(
     kvm="#9c1260",
 )
 
-PALETTES: Final = {palette.name: palette for palette in (DARK, LIGHT)}
+CONTRAST: Final = Palette(
+    name="hwbp-contrast",
+    dark=True,
+    ground="#000000",
+    raised="#1c1c1c",
+    cursor="#00468c",
+    cursor_far="#2b2b2b",
+    rule="#a8a8a8",
+    text="#ffffff",
+    strong="#ffffff",
+    muted="#d6d6d6",
+    accent="#8fd0ff",
+    symbol="#8dffa8",
+    value="#ffe36e",
+    warm="#ffc27a",
+    error="#ffb3ad",
+    good="#8dffa8",
+    perf="#8fd0ff",
+    ptrace="#e5c9ff",
+    kgdb="#ffc27a",
+    ftrace="#7dfbe0",
+    kvm="#ffb8de",
+)
+
+ANSI: Final = Palette(
+    name="hwbp-ansi",
+    dark=True,
+    ground="default",
+    raised="default",
+    cursor="default",
+    cursor_far="default",
+    rule="default",
+    text="default",
+    strong="default",
+    muted="default",
+    accent="blue",
+    symbol="green",
+    value="magenta",
+    warm="red",
+    error="red",
+    good="green",
+    perf="blue",
+    ptrace="magenta",
+    kgdb="red",
+    ftrace="cyan",
+    kvm="magenta",
+    ansi=True,
+)
+
+PALETTES: Final = {palette.name: palette for palette in (DARK, LIGHT, CONTRAST, ANSI)}
+
+THEMES: Final = {"dark": DARK.name, "light": LIGHT.name, "high-contrast": CONTRAST.name, "ansi": ANSI.name}
+"""What people call them."""
 
 
 class Ink(NamedTuple):
@@ -127,13 +182,19 @@ class Ink(NamedTuple):
 
 @lru_cache(8)
 def ink(name: str, colour: bool = True) -> Ink:
-    """The ink for a theme; without colour, attributes do what the ground did."""
+    """The ink for a theme; where there is no ground of ours, attributes do what it did."""
     p = PALETTES.get(name, DARK)
+    grounds = colour and not p.ansi
 
     def on(foreground: str, *, bold: bool = False, ground: str = p.ground, underline: bool = False) -> Style:
         return Style(color=foreground, bgcolor=ground, bold=bold, underline=underline)
 
-    dim = Style(dim=not colour)
+    def bar(foreground: str, *, bold: bool = False) -> Style:
+        if p.ansi:  # the terminal's own text and ground, changed places: its colours may not be readable so
+            return Style(color="default", bgcolor="default", bold=bold, reverse=True)
+        return on(foreground, bold=bold, ground=p.raised)
+
+    dim = Style(dim=not grounds)
     return Ink(
         base=on(p.text),
         strong=on(p.strong, bold=True),
@@ -148,16 +209,18 @@ def ink(name: str, colour: bool = True) -> Ink:
         warn=on(p.warm, bold=True),
         error=on(p.error, bold=True),
         good=on(p.good),
-        bar=on(p.text, ground=p.raised),
-        bar_strong=on(p.strong, bold=True, ground=p.raised),
-        bar_muted=on(p.muted, ground=p.raised) + dim,
-        bar_good=on(p.good, bold=True, ground=p.raised),
-        bar_warn=on(p.warm, bold=True, ground=p.raised),
-        bar_error=on(p.error, bold=True, ground=p.raised),
-        key=on(p.accent, bold=True, ground=p.raised),
-        cursor=Style(bgcolor=p.cursor, bold=True, reverse=not colour),
-        cursor_far=Style(bgcolor=p.cursor_far, underline=not colour),
-        reverse=Style(color=p.ground, bgcolor=p.accent, bold=True, reverse=not colour),
+        bar=bar(p.text),
+        bar_strong=bar(p.strong, bold=True),
+        bar_muted=bar(p.muted) + Style(dim=not colour),
+        bar_good=bar(p.good, bold=True),
+        bar_warn=bar(p.warm, bold=True),
+        bar_error=bar(p.error, bold=True),
+        key=bar(p.accent, bold=True),
+        cursor=Style(bgcolor=p.cursor, bold=True, reverse=not grounds),
+        cursor_far=Style(bgcolor=p.cursor_far, underline=not grounds),
+        reverse=Style(color=p.ground, bgcolor=p.accent, bold=True, reverse=not grounds)
+        if not p.ansi
+        else Style(color="default", bgcolor="default", bold=True, reverse=True),
         owners={
             "perf": on(p.perf),
             "ptrace": on(p.ptrace),
@@ -174,23 +237,39 @@ def ink(name: str, colour: bool = True) -> Ink:
 
 def textual_theme(palette: Palette) -> Theme:
     """The same colours for Textual's own widgets: the input, the palette, the scrollbars."""
-    return Theme(
-        name=palette.name,
-        primary=palette.accent,
-        secondary=palette.ptrace,
-        accent=palette.warm,
-        warning=palette.value,
-        error=palette.error,
-        success=palette.good,
-        foreground=palette.text,
-        background=palette.ground,
-        surface=palette.raised,
-        panel=palette.cursor_far,
-        dark=palette.dark,
-        variables={
+
+    def named(colour: str) -> str:
+        return f"ansi_{colour}" if palette.ansi else colour
+
+    if palette.ansi:
+        cursor = {
+            "input-cursor-background": "ansi_default",
+            "input-cursor-foreground": "ansi_default",
+            "input-cursor-text-style": "reverse",
+            "block-cursor-background": "ansi_default",
+            "block-cursor-foreground": "ansi_default",
+            "block-cursor-text-style": "reverse",
+        }
+    else:
+        cursor = {
             "input-cursor-background": palette.strong,
             "input-cursor-foreground": palette.ground,
             "block-cursor-background": palette.cursor,
             "block-cursor-foreground": palette.strong,
-        },
+        }
+    return Theme(
+        name=palette.name,
+        primary=named(palette.accent),
+        secondary=named(palette.ptrace),
+        accent=named(palette.warm),
+        warning=named(palette.value),
+        error=named(palette.error),
+        success=named(palette.good),
+        foreground=named(palette.text),
+        background=named(palette.ground),
+        surface=named(palette.raised),
+        panel=named(palette.cursor_far),
+        dark=palette.dark,
+        ansi=palette.ansi,
+        variables=cursor,
     )

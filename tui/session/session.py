@@ -21,6 +21,7 @@ from tui.session.escape import escape, one_line
 from tui.session.goal import Goal
 from tui.session.names import Names, Space, open_space
 from tui.session.result import Result, pointer
+from tui.session.undo import Changes
 from tui.session.watch import Watch
 from tui.session.watches import ArmedWatch, WatchBook
 
@@ -59,6 +60,7 @@ class Session:
         self.patient = patient
         self.cpu = 0
         self.watches = WatchBook()
+        self.changes = Changes()
         self.journal: deque[tuple[str, Result]] = deque(maxlen=_JOURNAL)
         self._stacks: list[tuple[Frame, ...]] = []
         self._nowhere: set[int] = set()
@@ -164,7 +166,10 @@ class Session:
         try:
             command, rest = find(line)
             word = command.word
+            before = self.changes.state(self) if command.undoable else None
             answer = command.run(self, rest)
+            if before is not None:
+                self.changes.made(line, before, self, command.undoable == "by hand")
         except HwbpError as error:
             result = Result(
                 False,

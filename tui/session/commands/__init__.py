@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tui.session.commands import info, kernel, looking, owners, places, running, tasks, watching
+from tui.session.commands import changing, info, kernel, looking, owners, places, running, tasks, watching
 from tui.session.commands.table import Command, Group, answer
 from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
@@ -64,6 +64,7 @@ def _quit(_session: Session, _text: str) -> Answer:
 
 COMMANDS: Final = (
     *watching.COMMANDS,
+    *changing.COMMANDS,
     *running.COMMANDS,
     *tasks.COMMANDS,
     *looking.COMMANDS,

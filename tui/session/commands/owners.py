@@ -11,6 +11,7 @@ from tui.session.arming import Planned, event_number, free_slots, holders, no_sp
 from tui.session.commands.table import Command, answer
 from tui.session.commands.watching import arm_text, armed_answer
 from tui.session.commands.words import none, number, number_or_none, perf_event, symbols
+from tui.session.editing import bit_request
 from tui.session.result import Answer, UsageError
 from tui.session.watch import Watch
 
@@ -148,6 +149,14 @@ def _ptrace_clear(session: Session, text: str) -> Answer:
 
 def _dr7_toggle(session: Session, text: str) -> Answer:
     grammar = "dr7 toggle BIT"
+    if (
+        not session.view.can.writes_dr
+    ):  # a live kernel: the request that comes to the same, or why there is none
+        from tui.session.commands import find
+
+        command, rest = find(line := bit_request(session, text))
+        made = command.run(session, rest)
+        return answer(*made.lines, f"asked for by `{line}`", request=line, **made.data)
     name = text.strip().upper()
     fields = {field.name: field for field in dr7_fields()}
     old = session.view.cpus[session.cpu].dr7
@@ -227,6 +236,7 @@ COMMANDS = (
         "Example: perf open counter:w",
         _perf_open,
         complete=symbols,
+        undoable=True,
     ),
     Command(
         "perf close",
@@ -236,6 +246,7 @@ COMMANDS = (
         "FD is its descriptor, as `info slots` prints it; `delete` takes a watch's number. Example: perf close 3",
         _perf_close,
         complete=_events,
+        undoable=True,
     ),
     Command(
         "perf enable",
@@ -245,6 +256,7 @@ COMMANDS = (
         "PERF_EVENT_IOC_ENABLE. Example: perf enable 3",
         _perf_enable,
         complete=_events,
+        undoable=True,
     ),
     Command(
         "perf disable",
@@ -254,6 +266,7 @@ COMMANDS = (
         "PERF_EVENT_IOC_DISABLE. Example: perf disable 3",
         _perf_disable,
         complete=_events,
+        undoable=True,
     ),
     Command(
         "ptrace watch",
@@ -302,6 +315,7 @@ COMMANDS = (
         key="t",
         asks=True,
         complete=_bits,
+        undoable="by hand",
     ),
     Command(
         "dr6 disabled",
@@ -320,6 +334,7 @@ COMMANDS = (
         "write DR7 of CPU 0 by hand",
         "Past the kernel's books; the CPU obeys. Example: dr7 0x000d0202",
         _dr7,
+        undoable="by hand",
     ),
     Command(
         "dr",
@@ -329,5 +344,6 @@ COMMANDS = (
         "N is 0-7; 4 and 5 are aliases of 6 and 7. Past the kernel's books; the CPU obeys. Example: dr 0 counter",
         _dr,
         complete=symbols,
+        undoable="by hand",
     ),
 )

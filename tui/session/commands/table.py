@@ -29,7 +29,7 @@ class Command:
     `word` is what is typed, of one or two words. `key` is the app's key for it (Textual's name); with `asks` the key
     opens the command line with the word in it, else it runs the command. `grammar` is one line, `summary` a few
     words, `help` what a person reads: an example stands in it. `complete` gives candidates for the argument's last
-    word.
+    word. `undoable` says that `undo` takes it back; "by hand" also the registers that it wrote.
     """
 
     word: str
@@ -42,6 +42,7 @@ class Command:
     key: str | None = None
     asks: bool = False
     complete: Complete = _nothing
+    undoable: bool | Literal["by hand"] = False
 
 
 def answer(*lines: str, **data: Any) -> Answer:

@@ -218,6 +218,7 @@ COMMANDS = (
         key="w",
         asks=True,
         complete=symbols,
+        undoable=True,
     ),
     Command(
         "awatch",
@@ -228,6 +229,7 @@ COMMANDS = (
         _awatch,
         aliases=("aw",),
         complete=symbols,
+        undoable=True,
     ),
     Command(
         "rwatch",
@@ -250,6 +252,7 @@ COMMANDS = (
         _hbreak,
         aliases=("hb",),
         complete=symbols,
+        undoable=True,
     ),
     Command(
         "move",
@@ -277,6 +280,7 @@ COMMANDS = (
         key="d",
         asks=True,
         complete=watch_numbers,
+        undoable=True,
     ),
     Command(
         "enable",
@@ -286,6 +290,7 @@ COMMANDS = (
         "Puts a disabled watch back into a register.\nExample: enable 0",
         _enable,
         complete=watch_numbers,
+        undoable=True,
     ),
     Command(
         "disable",
@@ -296,5 +301,6 @@ COMMANDS = (
         _disable,
         aliases=("dis",),
         complete=watch_numbers,
+        undoable=True,
     ),
 )

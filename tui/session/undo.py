@@ -1,0 +1,155 @@
+"""Taking back what was done to watches and registers: what changed is found by comparing before and after.
+
+Running cannot be taken back, nor what other owners did: only watches of this session, their enable bits, and registers
+that were written by hand.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from backends.base import HwbpError
+from symbols.dataclass import dataclass
+from tui.session.editing import rearm
+
+if TYPE_CHECKING:
+    from tui.session.session import Session
+    from tui.session.watches import ArmedWatch
+
+__all__ = ["Changes", "State"]
+
+_KEPT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What undo brings back: each armed watch and whether it is enabled; `registers` are DR0-DR3, DR6 and DR7 by CPU."""
+
+    armed: tuple[tuple[ArmedWatch, bool], ...]
+    registers: dict[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A command line, and the state before and after it."""
+
+    line: str
+    before: State
+    after: State
+    by_hand: bool
+
+
+class Changes:
+    """What was done, newest last, and what was undone since.
+
+    A watch that comes back has a new number; `_first` leads from it to the number that it had first.
+    """
+
+    def __init__(self) -> None:
+        self._done: deque[Change] = deque(maxlen=_KEPT)
+        self._undone: deque[Change] = deque(maxlen=_KEPT)
+        self._first: dict[int, int] = {}
+
+    @staticmethod
+    def state(session: Session) -> State:
+        """The state as the session knows it."""
+        view = session.view
+        off = {bp.id for bp in view.breakpoints if not bp.enabled}
+        return State(
+            tuple((watch, off.isdisjoint(watch.breakpoints)) for watch in session.watches.armed),
+            {cpu.cpu: (*cpu.dr, cpu.dr6, cpu.dr7) for cpu in view.cpus},
+        )
+
+    def made(self, line: str, before: State, session: Session, by_hand: bool) -> None:
+        """A command has been run. One that changed nothing is not remembered."""
+        after = self.state(session)
+        if before.armed == after.armed and (not by_hand or before.registers == after.registers):
+            return
+        self._done.append(Change(line.strip(), before, after, by_hand))
+        self._undone.clear()
+
+    def undo(self, session: Session) -> tuple[str, list[str]]:
+        """Take back the newest change that is left; returns its line and what was done. Raises HwbpError."""
+        if not self._done:
+            raise HwbpError(
+                "there is nothing to undo",
+                errno="ENOENT",
+                remedy="watches and registers written by hand can be taken back; running cannot",
+            )
+        change = self._done[-1]
+        said = self._go(session, change.after, change.before, change.by_hand)
+        self._undone.append(self._done.pop())
+        return change.line, said
+
+    def redo(self, session: Session) -> tuple[str, list[str]]:
+        """Do again what was undone last. Raises HwbpError."""
+        if not self._undone:
+            raise HwbpError("there is nothing to do again", errno="ENOENT")
+        change = self._undone[-1]
+        said = self._go(session, change.before, change.after, change.by_hand)
+        self._done.append(self._undone.pop())
+        return change.line, said
+
+    def _identity(self, watch: ArmedWatch) -> int:
+        return self._first.get(watch.index, watch.index)
+
+    def _go(self, session: Session, here: State, there: State, by_hand: bool) -> list[str]:
+        """From one state to the other, as far as what makes the difference is still there.
+
+        Raises HwbpError, with the watches as they were.
+        """
+        said: list[str] = []
+        alive = {self._identity(watch): watch for watch in session.watches.armed}
+        old = {self._identity(watch): (watch, on) for watch, on in here.armed}
+        new = {self._identity(watch): (watch, on) for watch, on in there.armed}
+        gone = [alive[key] for key in old if key not in new and key in alive]
+        back = [new[key] for key in new if key not in old and key not in alive]
+        for watch in (*gone, *(watch for watch, _ in back)):
+            if watch.owner == "ptrace":
+                raise HwbpError(
+                    f"watch {watch.index} is ptrace's, and that gives a slot back only when the task execs or exits",
+                    errno="EPERM",
+                )
+        for watch in gone:
+            session.backend.disarm(watch.breakpoints)
+            session.watches.remove(watch.index)
+            said.append(f"watch {watch.index}: {watch.label} is gone again")
+        session.look()
+        try:
+            for watch, on in back:
+                armed = self._again(session, watch, on)
+                said.append(f"watch {armed.index}: {armed.label} is armed again, as watch {watch.index} was")
+        except HwbpError:
+            for watch in gone:
+                self._again(session, watch, old[self._identity(watch)][1])
+            raise
+        for key, (_, on) in new.items():
+            if key in old and old[key][1] != on and key in alive:
+                for bp_id in alive[key].breakpoints:
+                    session.backend.enable(bp_id, on)
+                said.append(f"watch {alive[key].index} is {'enabled' if on else 'disabled'} again")
+        session.look()
+        return said + (_write_back(session, here, there) if by_hand else [])
+
+    def _again(self, session: Session, watch: ArmedWatch, enabled: bool) -> ArmedWatch:
+        armed = rearm(session, watch, enabled)
+        self._first[armed.index] = self._identity(watch)
+        return armed
+
+
+def _write_back(session: Session, here: State, there: State) -> list[str]:
+    """Only the bits that were changed: the kernel may have written others since."""
+    said = []
+    for cpu, values in there.registers.items():
+        then = here.registers.get(cpu, values)
+        for at, register in enumerate((0, 1, 2, 3, 6, 7)):
+            mask = values[at] ^ then[at]
+            view = next((each for each in session.view.cpus if each.cpu == cpu), None)
+            if not mask or view is None:
+                continue
+            now = (*view.dr, view.dr6, view.dr7)[at]
+            value = now & ~mask | values[at] & mask
+            session.took(session.backend.write_dr(cpu, register, value))
+            said.append(f"DR{register} of CPU {cpu} = {value:#x}")
+    return said
