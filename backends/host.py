@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 import traceback
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from backends.base import Backend, HwbpError
 from backends.protocol import (
@@ -32,6 +32,9 @@ from backends.protocol import (
     pack,
     receive,
 )
+
+if TYPE_CHECKING:
+    from backends.perf.opener import Opener
 
 __all__ = ["Machine", "main", "serve"]
 
@@ -71,12 +74,21 @@ def _make(name: str, ring_fd: int, streams: list[int]) -> tuple[Backend, Machine
 
         bare = BareBackend(ring_fd)
         return bare, bare
-    if name == "perf" and len(streams) == 2:
+    if name == "perf" and len(streams) in (2, 3):
         from backends.perf.backend import PerfBackend
 
-        live = PerfBackend(ring_fd, (streams[0], streams[1]))
+        live = PerfBackend(ring_fd, (streams[0], streams[1]), _root(streams[2:]))
         return live, live
     raise HwbpError(f"no backend '{name}'")
+
+
+def _root(connections: list[int]) -> Opener | None:
+    """Where a root process opens in our place: the connection to it."""
+    if not connections:
+        return None
+    from backends.root.opener import RootOpener
+
+    return RootOpener(socket.socket(fileno=connections[0]))
 
 
 def _answer(backend: Backend, call: Call) -> Reply | Failure:
@@ -130,7 +142,7 @@ def main(arguments: list[str]) -> int:
     connection = socket.socket(fileno=int(arguments[0]))
     if not _same_user(connection):
         return 1
-    data, fds, _, _ = socket.recv_fds(connection, 1, 3)
+    data, fds, _, _ = socket.recv_fds(connection, 1, 4)
     hello = receive(connection) if data and fds else None
     if not isinstance(hello, Hello):
         return 1

@@ -8,9 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backends.ring import create_memfd
+
+if TYPE_CHECKING:
+    from backends.root.start import RootProcess
 
 __all__ = ["DEFAULT_CAPACITY", "Spawned", "spawn"]
 
@@ -27,13 +30,16 @@ class Spawned(NamedTuple):
     connection: socket.socket
     process: subprocess.Popen[bytes]
     ring_fd: int
+    root: RootProcess | None = None
 
 
-def spawn(backend: str, capacity: int = DEFAULT_CAPACITY) -> Spawned:
-    """Start a backend's process ("emulated", "perf") and hand it its ring of `capacity` hits (a power of two).
+def spawn(backend: str, capacity: int = DEFAULT_CAPACITY, root: RootProcess | None = None) -> Spawned:
+    """Start a backend's process ("emulated", "perf") and hand it its ring of `capacity` hits (a power of two), and a
+    connection to the root process where there is one.
 
     Returns at once. Raises HwbpError (EPIPE) when there can be no process.
     """
+    asking = root.session() if root is not None else None
     ring_fd = create_memfd(capacity)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -46,8 +52,11 @@ def spawn(backend: str, capacity: int = DEFAULT_CAPACITY) -> Spawned:
     with contextlib.suppress(OSError):  # a process that has died already: the first call says why
         # A live program may write to our own streams, which are not those of its parent, the machine's process.
         streams = [1, 2] if backend == "perf" else []
-        socket.send_fds(ours, [b"\0"], [ring_fd, *streams])
-    return Spawned(backend, ours, process, ring_fd)
+        more = [asking.fileno()] if asking is not None else []
+        socket.send_fds(ours, [b"\0"], [ring_fd, *streams, *more])
+    if asking is not None:
+        asking.close()
+    return Spawned(backend, ours, process, ring_fd, root)
 
 
 def _process(theirs: socket.socket, backend: str) -> subprocess.Popen[bytes]:

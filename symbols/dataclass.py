@@ -81,7 +81,8 @@ else:
                 if each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING
             }
             made._checked_ = hasattr(made, "__post_init__")
-            made._values_ = staticmethod(attrgetter(*(each.name for each in fields if each.compare)))
+            compared = [each.name for each in fields if each.compare]
+            made._values_ = staticmethod(attrgetter(*compared) if compared else lambda _self: ())
             made.__init__, made.__repr__, made.__eq__, made.__hash__ = _init, _repr, _eq, _hash
             made.__setattr__, made.__delattr__ = _setattr, _delattr
             return made

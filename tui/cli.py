@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from tui.text.words import LIVE_ONLY, NOT_BUILT, CommandLineError, split
+from tui.text.words import LIVE_ONLY, CommandLineError, split
 
 if TYPE_CHECKING:
     from backends.base import Attach, HwbpError, Launch
+    from backends.root.start import RootProcess
     from backends.spawn import Spawned
     from tui.session.session import Session
     from tui.session.watch import Watch
@@ -153,12 +154,29 @@ def _start_machine(options: SimpleNamespace) -> Spawned:
             backend = "bare"
     elif getattr(options, "bare", False):
         raise _refuse("--bare is for the emulated machine", "leave out --backend perf, or -p")
-    for name in NOT_BUILT:
-        if getattr(options, name, False):
-            raise _refuse(f"--{name} is not built yet")
+    if getattr(options, "sudo", False):
+        _check_target(getattr(options, "pid", None))
+        root = _start_root(getattr(options, "pid", None) or "launched", options)
+    else:
+        root = None
     from backends.spawn import spawn
 
-    return spawn(backend)
+    return spawn(backend, root=root)
+
+
+def _check_target(pid: int | None) -> None:
+    """Nobody is to be asked for a password in vain."""
+    if pid is not None and not os.path.exists(f"/proc/{pid}"):
+        raise _refuse(f"no process {pid}", "`ps -e` lists those that run")
+
+
+def _start_root(target: int | str, options: SimpleNamespace) -> RootProcess:
+    """Start the root process of --sudo, which may ask for a password in the terminal."""
+    from backends.root.start import start_root
+
+    return start_root(
+        target, children=getattr(options, "children", False), kernel=getattr(options, "kernel", False)
+    )
 
 
 def _bare(options: SimpleNamespace, program: list[str] | None, word: str) -> list[str] | None:
@@ -241,12 +259,13 @@ def _session(
 ) -> Callable[[], Session]:
     """What opens the session: on the process that is starting, and on a fresh one each further time."""
     starting = [spawned]
+    root = spawned.root
 
     def open_it() -> Session:
         from backends.spawn import spawn
         from tui.session.open import open_session
 
-        process = starting.pop() if starting else spawn(spawned.backend)
+        process = starting.pop() if starting else spawn(spawned.backend, root=root)
         return open_session(process, target, watches, patient=patient)
 
     return open_it
@@ -409,7 +428,8 @@ def _slots(options: SimpleNamespace, program: list[str] | None) -> int:
         if options.pid is None:
             raise CommandLineError("--disarm needs the process: hwbp-tui slots PID --disarm")
         return disarm(options.pid, json=options.json)
-    return slots(options.pid, json=options.json)
+    root = _start_root("none", options) if getattr(options, "sudo", False) else None
+    return slots(options.pid, json=options.json, root=root)
 
 
 def _doctor(options: SimpleNamespace, program: list[str] | None) -> int:

@@ -185,9 +185,7 @@ class Arming:
         self.wide = True
         for carrier in made:
             carrier.wide = True
-            carrier.attr.flags &= ~int(
-                events.Flag.INHERIT | events.Flag.INHERIT_THREAD | events.Flag.REMOVE_ON_EXEC
-            )
+            events.for_whole_cpus(carrier.attr)
             self._capture.prepare(carrier, self._target.pid)
             for cpu in online_cpus():
                 self._capture.open(carrier, -1, cpu)

@@ -26,7 +26,9 @@ __all__ = [
     "disable",
     "enable",
     "event_id",
+    "for_whole_cpus",
     "idle_attributes",
+    "is_for_whole_cpus",
     "open_event",
     "read_counts",
     "redirect_output",
@@ -150,6 +152,19 @@ def breakpoint_attributes(
     return attr
 
 
+_OF_TASKS: Final = Flag.INHERIT | Flag.INHERIT_THREAD | Flag.REMOVE_ON_EXEC
+
+
+def for_whole_cpus(attr: Attributes) -> None:
+    """Make a breakpoint's attribute one for events of CPUs: there is no task whose life it follows."""
+    attr.flags &= ~int(_OF_TASKS)
+
+
+def is_for_whole_cpus(attr: Attributes) -> bool:
+    """Whether `for_whole_cpus` has been there."""
+    return not attr.flags & Flag.INHERIT
+
+
 def sideband_attributes(*, children: bool) -> Attributes:
     """No event at all, but the records about mappings, names, threads and exits of a task."""
     flags = (
@@ -254,6 +269,7 @@ def refusal(error: OSError, what: str, target: str, holders: tuple[str, ...] = (
         ),
         errno.ENOENT: ("this kernel has no breakpoint events", ""),
         errno.EMFILE: ("too many open descriptors", "ulimit -n shows the limit; raise it"),
+        errno.EPIPE: ("the root process has ended, and it opened the events", "start again with --sudo"),
         errno.ENOSYS: ("perf_event_open is not available here (a container's filter?)", ""),
         errno.EOPNOTSUPP: ("this machine has no hardware breakpoints", ""),
     }.get(number, (os.strerror(number), ""))

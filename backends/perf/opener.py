@@ -45,6 +45,9 @@ class Opener(ABC):
     OSError with the kernel's errno where something is refused.
     """
 
+    def target(self, pid: int) -> None:  # noqa: B027 - with one's own privileges there is nothing to say
+        """Which process it is about, before anything else is asked."""
+
     @abstractmethod
     def buffers(self) -> Buffers:
         """The maps of a capture by BPF, made once (BpfError: EPERM where BPF is not allowed)."""

@@ -204,6 +204,7 @@ def launch(opener: Opener, asked: Launch, output: tuple[int, int]) -> Target:
         _to_exec(pid, program, go_write, said_read)
     finally:
         os.close(said_read)
+    opener.target(pid)
     # What runs is the interpreter where the program is a script.
     image, narrow = _image(opener, pid)
     target = Target(opener, pid, image or os.path.realpath(program), asked.argv, child=True)
@@ -318,6 +319,7 @@ def attach(opener: Opener, pid: int) -> Target:
     if pid == os.getpid():
         raise HwbpError("that is the process that would have to watch itself", errno="EINVAL")
     try:
+        opener.target(pid)
         program, narrow = _image(opener, pid)
     except PermissionError as error:
         raise HwbpError(

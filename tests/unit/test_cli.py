@@ -51,7 +51,8 @@ ROOT = Path(__file__).parents[2]
         (["trace", "--backend", "perf", "--", "/no/such"], 1, "no such file"),
         (["trace", "--kernel", "--", "x"], 1, "--kernel is for live programs"),
         (["trace", "--backend", "emulated", "-p", "1"], 1, "cannot attach"),
-        (["trace", "--sudo", "--", "x"], 1, "--sudo is not built yet"),
+        (["trace", "--sudo", "--", "x"], 1, "--sudo is for live programs"),
+        (["trace", "--sudo", "-p", "4194304"], 1, "no process 4194304"),
         (["attach", "1"], 1, "attach needs a terminal"),
         (["serve"], 1, "serve is not built yet"),
         (["slots", "4194304"], 1, "there is no process 4194304"),
@@ -133,7 +134,7 @@ def test_an_unexpected_failure_is_one_line_too(
 ) -> None:
     import tui.text.slots
 
-    def broken(_pid: int | None, *, json: bool) -> int:
+    def broken(_pid: int | None, *, json: bool, root: object) -> int:
         raise ZeroDivisionError("a\nb")
 
     monkeypatch.setattr(tui.text.slots, "slots", broken)

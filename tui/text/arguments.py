@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final, NoReturn
 
-from tui.text.words import NOT_BUILT, CommandLineError
+from tui.text.words import CommandLineError
 
 __all__ = ["command_line"]
 
@@ -87,6 +87,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     slots.add_argument("pid", nargs="?", type=_pid, metavar="PID", help="only what concerns this process")
     slots.add_argument("--json", action="store_true", help="one JSON object")
+    _sudo_option(slots)
     slots.add_argument(
         "--disarm", action="store_true", help="disarm the watches that a debugger left in the process"
     )
@@ -159,10 +160,16 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="live: disarm for part of the time what hits without pause",
     )
-    for name in NOT_BUILT:
-        parser.add_argument(
-            f"--{name}", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-        )
+    _sudo_option(parser)
+
+
+def _sudo_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sudo",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="live: a small root process opens what takes privileges, all else runs as you",
+    )
 
 
 def _bare_program(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backends.base import HwbpError
 from backends.kernelview.books import SLOTS, Books, Holding
@@ -14,14 +14,22 @@ from tui.session.escape import escape
 from tui.text.hit_lines import dump
 from tui.text.output import print_lines
 
+if TYPE_CHECKING:
+    from backends.root.start import RootProcess
+
 __all__ = ["as_json", "disarm", "lines", "slots"]
 
 _WIDTH = 80
 
 
-def slots(pid: int | None = None, *, json: bool = False) -> int:
-    """Print the books: the exit code. Raises HwbpError (ESRCH) for a process that is not there and holds nothing."""
-    books = books_now(pid)
+def slots(pid: int | None = None, *, json: bool = False, root: RootProcess | None = None) -> int:
+    """Print the books, read by the root process where there is one: the exit code.
+
+    Raises HwbpError (ESRCH) for a process that is not there and holds nothing.
+    """
+    books = books_now(pid) if root is None else root.books()
+    if pid is not None:
+        books = books.of_process(pid)
     if pid is not None and not books.holdings and not os.path.exists(f"/proc/{pid}"):
         raise HwbpError(f"there is no process {pid}, and nothing of it holds a slot", errno="ESRCH")
     return print_lines([dump(as_json(books))] if json else lines(books, pid))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["COMPATIBLE", "LIVE_ONLY", "NOT_BUILT", "CommandLineError", "split"]
+__all__ = ["COMPATIBLE", "LIVE_ONLY", "CommandLineError", "split"]
 
-NOT_BUILT: Final = ("sudo",)
-"""Options of the contract that are understood, and not built yet."""
-LIVE_ONLY: Final = ("kernel", "guard")
+LIVE_ONLY: Final = ("kernel", "guard", "sudo")
 COMPATIBLE: Final = "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM,-BMI1,-BMI2,-LZCNT,-MOVBE,-SSE4_2,-RTM"
 """GLIBC_TUNABLES that keep glibc to functions that the emulated CPU has too."""
 
