@@ -55,6 +55,7 @@ fidelity-programs: $(VENV)/dev.stamp ## random programs on this machine's CPU an
 fuzz: $(VENV)/dev.stamp ## nonsense into the parsers and decoders, each for SECONDS (60)
 	@$(BIN)/python -m tests.fuzz.names --seconds $(or $(SECONDS),60)
 	@$(BIN)/python -m tests.fuzz.culprit --seconds $(or $(SECONDS),60)
+	@$(BIN)/python -m tests.fuzz.returns --seconds $(or $(SECONDS),60)
 
 lint: $(VENV)/dev.stamp ## ruff, formatting, mypy --strict (tests too), import contracts
 	@$(BIN)/ruff check

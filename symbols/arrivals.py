@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
 
 import iced_x86 as ic
+import numpy as np
+from numpy.typing import NDArray
 
 from symbols.code import Code
-from symbols.paths import Way, way_to
+from symbols.facts import facts
+from symbols.paths import way_to
+from symbols.region import Region, region_of, stub
+from symbols.verdict import Hits
 
-__all__ = ["Arrivals"]
+__all__ = ["Against", "Arrival", "Arrivals"]
 
 _FLOW = ic.FlowControl
 _CALLS: Final = frozenset({_FLOW.CALL, _FLOW.INDIRECT_CALL})
-_STUB: Final = 2  # instructions: an endbr64 may stand before the jump of a PLT stub
-_FOLLOWED: Final = 16
-"""Functions that one returning call may have gone through by tail jumps."""
-_MOST_RETURNS: Final = 24
+_MOST_RETURNS: Final = 64
 _KEPT: Final = 1 << 14
 _MOST: Final = 256
 """Jumps through memory in one function: one that has more has all of them looked at as far as that."""
+
+
+class Against(Protocol):
+    """What may rule an arrival out."""
+
+    def contradicted(self, hits: Hits, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Where the registers of these hits say that it was not so."""
+
+
+class Arrival(NamedTuple):
+    """An instruction by number of `code`, and what may rule it out."""
+
+    number: int
+    against: Against | None = None
+
+
+class Both(NamedTuple):
+    """Either of two may rule it out."""
+
+    one: Against | None
+    other: Against
+
+    def contradicted(self, hits: Hits, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Where the registers of these hits say that it was not so."""
+        out = np.zeros(len(rows), bool) if self.one is None else self.one.contradicted(hits, rows)
+        rest = np.flatnonzero(~out)
+        out[rest] = self.other.contradicted(hits, rows[rest])
+        return out
 
 
 class Arrivals:
@@ -31,10 +62,11 @@ class Arrivals:
 
     def forget(self) -> None:
         """The mappings changed."""
-        self._returns: dict[int, tuple[int, ...]] = {}
-        self._ways: dict[int, Way] = {}
+        self._regions: dict[int, Region | None] = {}
+        self._returns: dict[int, tuple[Arrival, ...]] = {}
+        self._facts: dict[tuple[int, int], tuple[Arrival, ...]] = {}
 
-    def calls(self, top: int, ip: int) -> tuple[int, ...]:
+    def calls(self, top: int, ip: int) -> tuple[Arrival, ...]:
         """The call that returns to `top`, or the jump of the stub it calls, that can have led to `ip`."""
         at = self.before(top)
         call = self._code.decode(at) if at is not None else None
@@ -42,63 +74,63 @@ class Arrivals:
             return ()
         if call.flow_control == _FLOW.INDIRECT_CALL or call.near_branch_target == ip:
             return self._numbers(at)
-        jump = self._stub(call.near_branch_target)
+        jump = stub(self._code, call.near_branch_target)
         return self._numbers(jump.ip) if jump is not None else ()
 
-    def returns(self, ip: int) -> tuple[int, ...]:
-        """Every `ret` that can have led behind the direct call that ends at `ip`; none where not all are known."""
+    def called(self, ip: int) -> int | None:
+        """What the direct call that ends at `ip` calls."""
         at = self.before(ip)
         call = self._code.decode(at) if at is not None else None
-        if call is None or call.flow_control != _FLOW.CALL:
-            return ()
-        return self.returns_of(call.near_branch_target)
+        if call is None or call.flow_control != _FLOW.CALL or call.mnemonic == ic.Mnemonic.SYSCALL:
+            return None
+        return int(call.near_branch_target)
 
-    def returns_of(self, entry: int) -> tuple[int, ...]:
+    def returns_of(self, entry: int) -> tuple[Arrival, ...]:
         """Every `ret` of the function at `entry`, and of those that it jumps to; none where not all are known."""
         found = self._returns.get(entry)
         if found is None:
-            if len(self._returns) >= _KEPT:
-                self.forget()
-            found = self._returns[entry] = self._find_returns(entry)
+            self._bound()
+            region = self._region(entry)
+            found = self._returns[entry] = self._arrivals(
+                {
+                    at: way_to(self._code, region, at) if len(region.returns) > 1 else None
+                    for at in region.returns
+                }
+                if region is not None
+                else {}
+            )
         return found
 
-    def way(self, number: int) -> Way | None:
-        """The ways to one of several `ret` instructions (`symbols.paths`)."""
-        return self._ways.get(number)
+    def surer(self, entry: int, ip: int) -> tuple[Arrival, ...]:
+        """The same for the call that ends at `ip`, with what all its code says (`symbols.facts`): dearer."""
+        found = self._facts.get((entry, ip))
+        if found is None:
+            self._bound()
+            region = self._region(entry)
+            told = facts(self._code, region, self.before(ip)) if region is not None else {}
+            ways = self.returns_of(entry)
+            found = tuple(
+                Arrival(way.number, Both(way.against, fact))
+                for way, fact in zip(ways, told.values(), strict=False)
+            )
+            found = self._facts[entry, ip] = found if len(told) == len(ways) else ways
+        return found
 
-    def _find_returns(self, entry: int) -> tuple[int, ...]:
-        pending, seen, found = [entry], set[int](), {}
-        while pending:
-            target = pending.pop()
-            if target in seen:
-                continue
-            if len(seen) == _FOLLOWED:
-                return ()
-            seen.add(target)
-            if (jump := self._stub(target)) is not None:
-                word = self._code.word(jump.memory_displacement) if jump.is_ip_rel_memory_operand else None
-                if word is None:
-                    return ()
-                pending.append(word)
-                continue
-            function = self._code.function(target)
-            if function is None or function.astray or function.jumps or function.inside or not function.whole:
-                return ()
-            if target != function.starts[0]:
-                return ()  # its bounds are not what they are said to be
-            found.update(dict.fromkeys(function.returns, function))
-            pending.extend(function.leaves)
-        numbers = []
-        for address, function in found.items():
-            number = self._code.number(address)
-            if number < 0 or len(found) > _MOST_RETURNS:
-                return ()
-            numbers.append(number)
-            if len(found) > 1 and number not in self._ways:
-                self._ways[number] = way_to(self._code, function, address)
-        return tuple(numbers)
+    def _bound(self) -> None:
+        if len(self._returns) + len(self._facts) + len(self._regions) >= _KEPT:
+            self.forget()
 
-    def jumps(self, ip: int) -> tuple[int, ...]:
+    def _region(self, entry: int) -> Region | None:
+        if entry not in self._regions:
+            self._regions[entry] = region_of(self._code, entry)
+        region = self._regions[entry]
+        return region if region is not None and len(region.returns) <= _MOST_RETURNS else None
+
+    def _arrivals(self, found: Mapping[int, Against | None]) -> tuple[Arrival, ...]:
+        arrivals = tuple(Arrival(self._code.number(at), against) for at, against in found.items())
+        return arrivals if all(each.number >= 0 for each in arrivals) else ()
+
+    def jumps(self, ip: int) -> tuple[Arrival, ...]:
         """The jumps through memory of the function around `ip`."""
         function = self._code.function(ip)
         return self._numbers(*function.jumps[:_MOST]) if function is not None else ()
@@ -109,18 +141,5 @@ class Arrivals:
         found = function.before(ip) if function is not None else None
         return found if found is not None else self._code.guess(ip)
 
-    def _stub(self, address: int) -> ic.Instruction | None:
-        """The jump through memory that an address begins with."""
-        for _ in range(_STUB):
-            instruction = self._code.decode(address)
-            if instruction is None:
-                return None
-            if instruction.flow_control == _FLOW.INDIRECT_BRANCH:
-                return instruction if instruction.op0_kind == ic.OpKind.MEMORY else None
-            if instruction.mnemonic != ic.Mnemonic.ENDBR64:
-                return None
-            address = instruction.next_ip
-        return None
-
-    def _numbers(self, *addresses: int) -> tuple[int, ...]:
-        return tuple(number for address in addresses if (number := self._code.number(address)) >= 0)
+    def _numbers(self, *addresses: int) -> tuple[Arrival, ...]:
+        return tuple(Arrival(number) for address in addresses if (number := self._code.number(address)) >= 0)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from symbols.accesses import COLUMNS
-from symbols.arrivals import Arrivals
+from symbols.arrivals import Arrival, Arrivals
 from symbols.code import Code, FunctionAt, Read
 from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
@@ -88,7 +88,7 @@ class Culprits:
         self._arrivals.forget()
         self._table = np.zeros(0, _SITE)
         self._known = np.zeros(0, np.uint64)
-        self._led: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._led: dict[tuple[int, int, bool], tuple[Arrival, ...]] = {}
 
     def find(
         self,
@@ -197,42 +197,56 @@ class Culprits:
         pairs = np.stack([hits.ip[rows], tops[rows]])
         unique, place = np.unique(pairs, axis=1, return_inverse=True)
         place = place.reshape(-1)
-        lists = [
-            self._candidates(ip, top, bool(site["entry"][i]), bool(site["returned"][i]))
+        known = [
+            (ip, top, bool(site["entry"][i]), bool(site["returned"][i]))
             for (ip, top), i in zip(unique.T.tolist(), _first(place, unique.shape[1]), strict=True)
         ]
-        return self._pick(hits, rows, lists, place, (sure != NO) & ~site["entry"], chosen, out)
+        doubted = (sure != NO) & ~site["entry"]
+        arrived, many = self._pick(
+            hits, rows, [self._candidates(*each) for each in known], place, chosen, out
+        )
+        some = np.flatnonzero(many & ~doubted & site["returned"])
+        if len(some):
+            picked, place = np.unique(place[some], return_inverse=True)
+            lists = [self._candidates(*known[each], surely=True) for each in picked.tolist()]
+            self._drop(rows[some], chosen, out)
+            arrived[some], many[some] = self._pick(hits, rows[some], lists, place, chosen, out)
+        self._drop(rows[many | (arrived & doubted)], chosen, out)
+        return arrived
 
     def _pick(
         self,
         hits: Hits,
         rows: NDArray[np.intp],
-        lists: list[tuple[int, ...]],
+        lists: list[tuple[Arrival, ...]],
         place: NDArray[np.intp],
-        doubted: NDArray[np.bool_],
         chosen: NDArray[np.intp],
         out: Verdict,
-    ) -> NDArray[np.bool_]:
-        """Choose for each hit the one candidate of `lists[place]` that fits, none where two do, or where it is doubted."""
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Choose for each hit the first candidate of `lists[place]` that fits; where there is one, where there are more."""
         arrived = np.zeros(len(rows), bool)
         many = np.zeros(len(rows), bool)
         for nth in range(max(map(len, lists), default=0)):
-            numbers = np.array([each[nth] if nth < len(each) else -1 for each in lists], np.int32)[place]
+            each = [arrivals[nth] if nth < len(arrivals) else _NOWHERE for arrivals in lists]
+            numbers = np.array([arrival.number for arrival in each], np.int32)[place]
             verdict = self._judge(numbers, hits, rows)
             fits = verdict.sure != NO
-            for number in np.unique(numbers).tolist():
-                if (way := self._arrivals.way(number)) is not None:
-                    mine = np.flatnonzero(fits & (numbers == number))
-                    fits[mine] = ~way.contradicted(hits, rows[mine])
+            for against in {id(arrival.against): arrival.against for arrival in each}.values():
+                if against is not None:
+                    same = np.array([arrival.against is against for arrival in each])[place]
+                    mine = np.flatnonzero(fits & same)
+                    fits[mine] = ~against.contradicted(hits, rows[mine])
             many |= arrived & fits
             new = np.flatnonzero(fits & ~arrived)
             chosen[rows[new]] = numbers[new]
             out.put(rows[new], verdict.take(new))
             arrived |= fits
-        unclear = many | (arrived & doubted)
-        chosen[rows[unclear]] = -1
-        out.put(rows[unclear], Verdict.none(int(unclear.sum())))
-        return arrived
+        return arrived, many
+
+    @staticmethod
+    def _drop(rows: NDArray[np.intp], chosen: NDArray[np.intp], out: Verdict) -> None:
+        chosen[rows] = -1
+        out.put(rows, Verdict.none(len(rows)))
 
     def _returned(
         self,
@@ -255,22 +269,33 @@ class Culprits:
         before = previous[rows]
         trio = np.stack([hits.ip[rows], hits.ip[before], self._code.addresses[chosen[before]]])
         unique, place = np.unique(trio, axis=1, return_inverse=True)
-        lists = [
-            self._arrivals.returns_of(entry) if self._arrivals.before(ip) == call else ()
+        place = place.reshape(-1)
+        ways = [
+            (ip, entry) if self._arrivals.before(ip) == call else (0, 0)
             for ip, entry, call in unique.T.tolist()
         ]
-        self._pick(hits, rows, lists, place.reshape(-1), np.zeros(len(rows), bool), chosen, out)
+        lists = [self._arrivals.returns_of(entry) if ip else () for ip, entry in ways]
+        _, many = self._pick(hits, rows, lists, place, chosen, out)
+        some = np.flatnonzero(many)
+        if len(some):
+            picked, place = np.unique(place[some], return_inverse=True)
+            lists = [self._arrivals.surer(ways[each][1], ways[each][0]) for each in picked.tolist()]
+            self._drop(rows[some], chosen, out)
+            _, many[some] = self._pick(hits, rows[some], lists, place, chosen, out)
+        self._drop(rows[many], chosen, out)
 
-    def _candidates(self, ip: int, top: int, entry: bool, returned: bool) -> tuple[int, ...]:
-        found = self._led.get((ip, top))
+    def _candidates(
+        self, ip: int, top: int, entry: bool, returned: bool, *, surely: bool = False
+    ) -> tuple[Arrival, ...]:
+        found = self._led.get((ip, top, surely))
         if found is None:
             where = self._arrivals
             found = where.calls(top, ip) if top else ()
-            if returned:
-                found += where.returns(ip)
+            if returned and (called := where.called(ip)) is not None:
+                found += where.surer(called, ip) if surely else where.returns_of(called)
             if not entry:
                 found += where.jumps(ip)
-            found = self._led[ip, top] = tuple(dict.fromkeys(found))
+            found = self._led[ip, top, surely] = tuple({each.number: each for each in found}.values())
         return found
 
     def _sites_of(self, ips: NDArray[np.uint64]) -> NDArray[np.void]:
@@ -321,6 +346,9 @@ class Culprits:
             returned,
             hidden,
         )
+
+
+_NOWHERE: Final = Arrival(-1)
 
 
 def _first(place: NDArray[np.intp], count: int) -> list[int]:

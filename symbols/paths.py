@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from symbols.accesses import FLAGS, general
 from symbols.code import Code
-from symbols.sweep import Sweep
+from symbols.region import Region
 from symbols.verdict import Hits, condition
 
 __all__ = ["Way", "way_to"]
@@ -83,12 +83,9 @@ class Way(NamedTuple):
         return out
 
 
-def way_to(code: Code, function: Sweep, end: int) -> Way:
+def way_to(code: Code, region: Region, end: int) -> Way:
     """Everything on the last instructions to the one at `end`."""
-    came: dict[int, list[int]] = {}
-    for source, target in function.branches:
-        came.setdefault(target, []).append(source)
-    return _way(code, function, came, _Place(end, False, frozenset(), False, ()), _MERGES)
+    return _way(code, region, _Place(end, False, frozenset(), False, ()), _MERGES)
 
 
 class _Place(NamedTuple):
@@ -101,7 +98,7 @@ class _Place(NamedTuple):
     branches: tuple[tuple[int, bool], ...]  # (condition, taken)
 
 
-def _way(code: Code, function: Sweep, came: dict[int, list[int]], place: _Place, merges: int) -> Way:
+def _way(code: Code, region: Region, place: _Place, merges: int) -> Way:
     made: list[Check] = []
     address, taken, late, flags_late, branches = place
     for step in range(_LONGEST_WAY):
@@ -128,20 +125,20 @@ def _way(code: Code, function: Sweep, came: dict[int, list[int]], place: _Place,
             if used.access in _WRITES and (column := general(used.register)) is not None
         }
         flags_late |= instruction.rflags_modified != 0
-        if address == function.starts[0]:
+        if address == region.entry:
             break  # entered here
-        before = function.before(address)
-        fell = code.decode(before) if before is not None else None
-        froms = [(source, True) for source in came.get(address, [])]
-        if before is not None and fell is not None and fell.flow_control not in _ENDS:
-            froms.append((before, False))
+        froms = [(source, True) for source in region.came.get(address, ())]
+        for before in region.before(address):
+            fell = code.decode(before)
+            if fell is not None and fell.flow_control not in _ENDS:
+                froms.append((before, False))
         if len(froms) == 1:
             (address, taken), *_ = froms
         elif froms and merges and len(froms) <= _MOST_FROMS:
             return Way(
                 tuple(made),
                 tuple(
-                    _way(code, function, came, _Place(*each, late, flags_late, branches), merges - 1)
+                    _way(code, region, _Place(*each, late, flags_late, branches), merges - 1)
                     for each in froms
                 ),
             )

@@ -34,7 +34,8 @@ _AGREED: Final = 0.75
 class Sweep:
     """Addresses. `starts` ends with the end of the last whole instruction.
 
-    `inside` are branch targets that fall within an instruction: code that is entered behind its `lock` prefix, say.
+    `inside` are branch targets that fall within an instruction: code that is entered behind its `lock` prefix, say. `merges` are
+    (such a target, the end of its instruction) where another instruction begins there; `tangled`: one does not fall into step so.
     `branches` are (source, target) of the direct jumps within it, `returns` are its `ret` instructions, `jumps` its jumps through memory; `leaves` are targets of direct jumps
     outside of it, and `astray` says that it also jumps to where a register says. `whole`: it was decoded
     to its end, and nothing runs out of that.
@@ -48,6 +49,15 @@ class Sweep:
     leaves: tuple[int, ...]
     astray: bool
     whole: bool
+    merges: tuple[tuple[int, int], ...]
+    tangled: bool
+
+    def begins(self, address: int) -> bool:
+        """Whether an instruction begins there."""
+        place = bisect_left(self.starts, address)
+        return (place < len(self.starts) - 1 and self.starts[place] == address) or any(
+            address == inside for inside, _ in self.merges
+        )
 
     def before(self, ip: int) -> int | None:
         """The instruction that ends at `ip`."""
@@ -79,15 +89,26 @@ def sweep(code: bytes, start: int) -> Sweep:
                     astray = True
         starts.append(instruction.next_ip)
     known = frozenset(starts)
+    inside = frozenset(
+        target for _, target in branches if start <= target < starts[-1] and target not in known
+    )
+    within = {target: instruction_at(code[target - start :], target) for target in inside}
+    merges = tuple(
+        (target, each.next_ip)
+        for target, each in within.items()
+        if each is not None and each.next_ip in known and each.flow_control == _FLOW.NEXT
+    )
     return Sweep(
         tuple(starts),
-        frozenset(target for _, target in branches if start <= target < starts[-1] and target not in known),
+        inside,
         tuple(branches),
         tuple(returns),
         tuple(jumps),
         tuple(target for _, target in branches if not start <= target < end),
         astray,
         whole and starts[-1] == end,
+        merges,
+        len(merges) < len(inside),
     )
 
 

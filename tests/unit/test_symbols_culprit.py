@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symbols.culprit import EXECUTE, READ_WRITE, REGISTERS, WRITE, Culprits, Found
+from tests.fuzz import returns
 from tests.fuzz.culprit import check
 
 CODE = 0x401000
@@ -233,6 +234,77 @@ def test_of_several_returns_the_one_that_agrees_with_the_registers(
     sampled = {name: [registers.get(name, 0)] for name in REGISTERS if name != "fs_base"}
     found = culprits.find(CODE + 5, WINDOW, 8, READ_WRITE, sampled | {"rsp": [WINDOW + 8]})
     assert facts(found)[0] == (0x20 + expected if expected >= 0 else -1)
+
+
+def returned(caller: str, callee: str, registers: dict[str, int], elsewhere: str = "") -> int:
+    """The return, as an offset from the callee, that led behind the call at the end of `caller`; -1: unknown. `elsewhere` is a function at
+    0x80 behind the callee."""
+    lead = bytes.fromhex(caller)
+    call = lead + b"\xe8" + (0x40 - len(lead) - 5).to_bytes(4, "little")
+    code = (
+        call.ljust(0x40, b"\x90")
+        + bytes.fromhex(callee).ljust(0x80, b"\xcc")
+        + bytes.fromhex(elsewhere)
+        + b"\xcc" * 64
+    )
+    bounds = {
+        CODE: len(call) + 1,
+        CODE + 0x40: len(bytes.fromhex(callee)),
+        CODE + 0xC0: len(bytes.fromhex(elsewhere)),
+    }
+
+    def function_at(address: int) -> tuple[int, int] | None:
+        return next((row for row in bounds.items() if row[0] <= address < row[0] + row[1]), None)
+
+    sampled = {name: [registers.get(name, 0)] for name in REGISTERS if name != "fs_base"}
+    found = Culprits(read_at((CODE, code)), function_at).find(
+        CODE + len(call), WINDOW, 8, READ_WRITE, sampled | {"rsp": [WINDOW + 8]}
+    )
+    insn_ip = int(found.insn_ip[0])
+    return insn_ip - CODE - 0x40 if insn_ip else -1
+
+
+FACTS = [
+    # lea rdi, [rbx+16]; call. cmp [rip], 0; je +4; mov rax, rdi; ret; movzx eax, byte [rsi]; ret
+    ("488d7b10", "803d0000000000 7404 4889f8c3 0fb606c3", {"rbx": 0x100, "rdi": 0x110, "rax": 0x110}, 12),
+    (
+        "488d7b10",
+        "803d0000000000 7404 4889f8c3 0fb606c3",
+        {"rbx": 0x100, "rdi": 0x110, "rax": 0x55, "rflags": ZF},
+        16,
+    ),
+    ("488d7b10", "803d0000000000 7404 4889f8c3 0fb606c3", {"rbx": 0xF0, "rdi": 0x100, "rax": 0x101}, -1),
+    # cmp rdx, 32; ja +5; xor ecx, ecx; ret; nop; nop; mov ecx, [rsi]; test ecx, ecx; ret
+    ("90", "4883fa20 7705 31c9c39090 8b0e 85c9 c3", {"rdx": 32, "rflags": ZF | 4}, 8),
+    ("90", "4883fa20 7705 31c9c39090 8b0e 85c9 c3", {"rdx": 33, "rflags": ZF | 4}, 15),
+    # push rbx; mov rbx, rdi; call 0xc0; test eax, eax; je +2; pop rbx; ret; pop rbx; ret: what was pushed comes back
+    ("488d7b10", "53 4889fb e877000000 85c0 7402 5bc3 5bc3", {"rbx": 0x100, "rax": 0, "rflags": ZF | 4}, 16),
+    ("488d7b10", "53 4889fb e877000000 85c0 7402 5bc3 5bc3", {"rbx": 0x100, "rax": 1}, 14),
+    # test edi, edi; je +1; ret; jmp 0xc0, where: xor eax, eax; ret
+    ("90", "85ff 7401 c3 e976000000", {"rdi": 1, "rax": 5}, 4),
+    ("90", "85ff 7401 c3 e976000000", {"rdi": 0, "rax": 0, "rflags": ZF | 4}, 0x82),
+    ("90", "85ff 7401 c3 e976000000", {"rdi": 0, "rax": 1, "rflags": ZF | 4}, -1),
+    # test edi, edi; je 0xc2 (the middle of the other function), ret
+    ("90", "85ff 0f847a000000 c3", {"rdi": 0, "rax": 7, "rflags": ZF | 4}, 0x82),
+    # je +1; lock; inc dword [rsi]; test edi, edi; je +1; ret; nop; ret
+    ("90", "7401 f0ff06 85ff 7401 c3 90c3", {"rdi": 3}, 9),
+    ("90", "7401 f0ff06 85ff 7401 c3 90c3", {"rdi": 0, "rflags": ZF | 4}, 11),
+    # a loop: dec ecx; jne -4; mov rax, rdi; ret
+    ("4889df", "ffc9 75fc 7404 4889f8c3 31c0c3", {"rdi": 9, "rbx": 9, "rax": 0, "rflags": ZF | 4}, 12),
+]
+
+
+@pytest.mark.parametrize(("caller", "callee", "registers", "expected"), FACTS)
+def test_what_the_code_between_a_call_and_its_returns_says_rules_returns_out(
+    caller: str, callee: str, registers: dict[str, int], expected: int
+) -> None:
+    assert returned(caller, callee, registers, elsewhere="31c0c3") == expected
+
+
+@pytest.mark.parametrize("seed", range(0, 100, 10))
+def test_the_return_that_was_taken_is_never_ruled_out(seed: int) -> None:
+    ended = [returns.check(each) for each in range(seed, seed + 10)]
+    assert any(whole for whole, _, _ in ended)
 
 
 def test_the_hit_before_says_what_a_call_through_a_register_called() -> None:

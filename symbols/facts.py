@@ -1,0 +1,465 @@
+"""What holds at each return of a call, whichever way led there: held against the registers behind it, it rules returns out.
+
+The code between a call and its returns is run once over sums of a register before the call and a constant (`lea rdi, [r13+16]`,
+`mov rax, rdi`), with the comparisons that were passed on the way. Where ways meet, what they have in common stays. Memory says
+nothing here, except for what was pushed; a call forgets every register, since not every language saves any. Every rule is the
+instruction's definition (SDM 2). What nothing contradicts may still not have been the way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import iced_x86 as ic
+import numpy as np
+from numpy.typing import NDArray
+
+from symbols.accesses import FLAGS, RBP, RSP, general
+from symbols.code import Code
+from symbols.region import Region
+from symbols.verdict import Hits, condition
+
+__all__ = ["Facts", "facts"]
+
+Words = NDArray[np.uint64]
+Bools = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+_M = ic.Mnemonic
+_FLOW = ic.FlowControl
+_CALLS: Final = frozenset({_FLOW.CALL, _FLOW.INDIRECT_CALL})
+_MOST_STEPS: Final = 1 << 15
+"""Instructions run for one call, loops included."""
+_MOST_PASSED: Final = 24
+_LEAD: Final = 24
+"""Instructions before the call that may have set its arguments."""
+_RAX, _RCX, _R11 = 0, 1, 11
+_MASK: Final = (1 << 64) - 1
+_CONSTANT: Final = -1
+_IMMEDIATES: Final = frozenset({
+    ic.OpKind.IMMEDIATE8, ic.OpKind.IMMEDIATE16, ic.OpKind.IMMEDIATE32, ic.OpKind.IMMEDIATE64, ic.OpKind.IMMEDIATE8TO16,
+    ic.OpKind.IMMEDIATE8TO32, ic.OpKind.IMMEDIATE8TO64, ic.OpKind.IMMEDIATE32TO64,
+})  # fmt: skip
+_WRITES: Final = frozenset({
+    ic.OpAccess.WRITE, ic.OpAccess.COND_WRITE, ic.OpAccess.READ_WRITE, ic.OpAccess.READ_COND_WRITE,
+})  # fmt: skip
+_FACTORY = ic.InstructionInfoFactory()
+
+
+class Sum(NamedTuple):
+    """(base + offset) modulo 2 ** bits. A base is a register before the call, _CONSTANT, or what an instruction put there."""
+
+    base: int
+    offset: int
+    bits: int = 64
+
+
+class Passed(NamedTuple):
+    """A conditional jump that was `taken` or not behind a comparison of two sums; `tests`: by TEST, not CMP."""
+
+    tests: bool
+    left: Sum
+    right: Sum
+    bits: int
+    code: int
+    taken: bool
+
+
+class _State:
+    """Registers, pushed words by their distance from rsp before the call, the comparison that set the flags, jumps passed."""
+
+    __slots__ = ("flags", "passed", "pushed", "registers")
+
+    def __init__(self, registers: list[Sum | None]) -> None:
+        self.registers = registers
+        self.pushed: dict[int, Sum | None] = {}
+        self.flags: tuple[bool, Sum, Sum, int] | None = None
+        self.passed: frozenset[Passed] = frozenset()
+
+    def copy(self) -> _State:
+        new = _State(self.registers.copy())
+        new.pushed, new.flags, new.passed = self.pushed.copy(), self.flags, self.passed
+        return new
+
+    def meet(self, other: _State) -> bool:
+        """Keep what both say; whether anything went."""
+        changed = False
+        for column, (mine, theirs) in enumerate(zip(self.registers, other.registers, strict=True)):
+            if mine is not None and mine != theirs:
+                self.registers[column] = None
+                changed = True
+        kept = {at: word for at, word in self.pushed.items() if other.pushed.get(at) == word}
+        changed |= len(kept) != len(self.pushed)
+        self.pushed = kept
+        if self.flags is not None and self.flags != other.flags:
+            self.flags, changed = None, True
+        both = self.passed & other.passed
+        changed |= len(both) != len(self.passed)
+        self.passed = both
+        return changed
+
+    def forget(self, low: int, high: int) -> None:
+        """The instruction whose results are bases low to high runs again: what it left the last time means them no more."""
+        for column, value in enumerate(self.registers):
+            if value is not None and low <= value.base < high:
+                self.registers[column] = None
+        self.pushed = {
+            at: word for at, word in self.pushed.items() if word is None or not low <= word.base < high
+        }
+        if self.flags is not None and any(low <= each.base < high for each in self.flags[1:3]):
+            self.flags = None
+        if any(low <= each.left.base < high or low <= each.right.base < high for each in self.passed):
+            self.passed = frozenset(
+                each
+                for each in self.passed
+                if not (low <= each.left.base < high or low <= each.right.base < high)
+            )
+
+
+class Facts(NamedTuple):
+    """At one return: the registers as sums, and the jumps passed. None for `registers`: it cannot be reached."""
+
+    registers: tuple[Sum | None, ...] | None
+    passed: tuple[Passed, ...]
+
+    def contradicted(self, hits: Hits, rows: Rows) -> Bools:
+        """Where the registers behind the return say that it was not this one."""
+        if self.registers is None:
+            return np.ones(len(rows), bool)
+        out = np.zeros(len(rows), bool)
+        if not hits.have[: FLAGS + 1].all():
+            return out
+        known: dict[int, tuple[Words | np.uint64, int]] = {_CONSTANT: (np.uint64(0), 64)}
+        order = sorted(
+            (-value.bits, column) for column, value in enumerate(self.registers) if value is not None
+        )
+        for _, column in order:
+            value = self.registers[column]
+            assert value is not None
+            have = hits.matrix[column][rows]
+            if column == RSP:
+                have = have - np.uint64(8)  # as the return found it
+            offset, mask = np.uint64(value.offset & _MASK), _mask(value.bits)
+            out |= have & ~mask != 0
+            if value.base in known:
+                out |= have != (known[value.base][0] + offset & mask)
+            else:
+                known[value.base] = have - offset & mask, value.bits
+        for each in self.passed:
+            left, right = _evaluated(each.left, known, each.bits), _evaluated(each.right, known, each.bits)
+            if left is not None and right is not None:
+                out |= _met(left, right, each, len(rows)) != each.taken
+        return out
+
+
+def _mask(bits: int) -> np.uint64:
+    return np.uint64((1 << bits) - 1)
+
+
+def _evaluated(
+    value: Sum, known: dict[int, tuple[Words | np.uint64, int]], bits: int
+) -> Words | np.uint64 | None:
+    """The low bits of a sum; None where they are not known."""
+    if value.base not in known:
+        return None
+    base, width = known[value.base]
+    if width < min(bits, value.bits):
+        return None
+    found: Words | np.uint64 = base + np.uint64(value.offset & _MASK) & _mask(value.bits) & _mask(bits)
+    return found
+
+
+def _met(left: Any, right: Any, passed: Passed, count: int) -> Bools:
+    """Whether the condition holds behind the comparison (SDM 2, CMP, TEST, Jcc)."""
+    mask, top, one = _mask(passed.bits), np.uint64(passed.bits - 1), np.uint64(1)
+    left, right = np.broadcast_to(left, count), np.broadcast_to(right, count)
+    result = left & right if passed.tests else left - right & mask
+    flags = (result == 0).astype(np.uint64) << np.uint64(6) | (result >> top & one) << np.uint64(7)
+    low = result & np.uint64(0xFF)
+    for shift in (4, 2, 1):
+        low = low ^ low >> np.uint64(shift)
+    flags |= (low & one ^ one) << np.uint64(2)
+    if not passed.tests:
+        flags |= (left < right).astype(np.uint64)
+        flags |= (((left ^ right) & (left ^ result)) >> top & one) << np.uint64(11)
+    met: Bools = condition(np.full(count, passed.code, np.uint8), flags) != 0
+    return met
+
+
+def facts(code: Code, region: Region, call: int | None) -> dict[int, Facts]:
+    """The facts at every return of `region`, called by the instruction at `call` where that is known; {} if it is too much."""
+    state = _State([Sum(column, 0) for column in range(16)])
+    if call is not None:
+        for instruction in _lead(code, call):
+            _run(state, instruction)
+        state.registers[RSP] = _plus(state.registers[RSP], -8)
+    met: dict[int, _State] = {region.entry: state}
+    ends: dict[int, _State] = {}
+    pending = deque([region.entry])
+    decoded: dict[int, Any] = {}
+    steps = 0
+    while pending:
+        address = pending.popleft()
+        state = met[address].copy()
+        _name(state, address)
+        while True:
+            steps += 1
+            if not region.holds(address):
+                break  # behind a call that does not come back
+            instruction = decoded.get(address)
+            if instruction is None:
+                instruction = decoded[address] = code.decode(address)
+            if instruction is None or steps > _MOST_STEPS:
+                return {}
+            flow = instruction.flow_control
+            if flow == _FLOW.RETURN:
+                if address not in ends:
+                    ends[address] = state.copy()
+                else:
+                    ends[address].meet(state)
+                break
+            following = list(_following(region, instruction, state))
+            if flow in _CALLS and instruction.mnemonic != _M.SYSCALL:
+                _called(state, instruction.ip << 8)
+            elif flow in (_FLOW.NEXT, _FLOW.INTERRUPT, _FLOW.CALL):
+                _run(state, instruction)
+            if not following:
+                break
+            if len(following) == 1 and following[0] == (instruction.next_ip, None):
+                address = instruction.next_ip
+                if address not in region.leaders:
+                    continue
+                following = [(address, None)]
+            for target, passed in following:
+                new = state
+                if passed is not None and passed not in state.passed and len(state.passed) < _MOST_PASSED:
+                    new = state.copy()
+                    new.passed |= {passed}
+                if target not in met:
+                    met[target] = new.copy()
+                elif not met[target].meet(new):
+                    continue
+                pending.append(target)
+            break
+    found = {address: Facts(tuple(s.registers), tuple(sorted(s.passed))) for address, s in ends.items()}
+    return {address: found.get(address, Facts(None, ())) for address in region.returns}
+
+
+def _lead(code: Code, call: int) -> list[Any]:
+    """The straight line of instructions to a call, oldest first, that nothing else can have led into."""
+    function = code.function(call)
+    if function is None or function.astray or function.jumps or function.tangled or not function.whole:
+        return []
+    targets = {target for _, target in function.branches}
+    targets.update(end for _, end in function.merges)
+    found: list[Any] = []
+    at = call
+    while len(found) < _LEAD and at not in targets and at != function.starts[0]:
+        before = function.before(at)
+        instruction = code.decode(before) if before is not None else None
+        if before is None or instruction is None or instruction.flow_control != _FLOW.NEXT:
+            break
+        if any(before < inside < at for inside in function.inside):
+            break
+        found.append(instruction)
+        at = before
+    return found[::-1]
+
+
+def _following(region: Region, instruction: Any, state: _State) -> Iterator[tuple[int, Passed | None]]:
+    """Where an instruction goes on, and what that says."""
+    flow = instruction.flow_control
+    if flow in (_FLOW.UNCONDITIONAL_BRANCH, _FLOW.INDIRECT_BRANCH):
+        target = region.stubs.get(instruction.ip) or instruction.near_branch_target
+        yield target, None
+    elif flow == _FLOW.CONDITIONAL_BRANCH:
+        code = instruction.condition_code
+        for target, taken in ((instruction.near_branch_target, True), (instruction.next_ip, False)):
+            told = state.flags is not None and code != ic.ConditionCode.NONE
+            yield target, Passed(*state.flags, code - 1, taken) if told and state.flags else None
+    elif flow == _FLOW.XBEGIN_XABORT_XEND and instruction.op0_kind == ic.OpKind.NEAR_BRANCH64:
+        yield instruction.near_branch_target, None
+        yield instruction.next_ip, None
+    elif flow != _FLOW.EXCEPTION:
+        yield instruction.next_ip, None
+
+
+def _name(state: _State, leader: int) -> None:
+    """Where ways meet, what a register holds gets a name, too."""
+    low = (leader << 8) + 32
+    state.forget(low, low + 16)
+    for column, value in enumerate(state.registers):
+        if value is None:
+            state.registers[column] = Sum(low + column, 0)
+
+
+def _called(state: _State, low: int) -> None:
+    """Behind a call: rsp is as it was, and what lies above it that was pushed."""
+    state.forget(low, low + 32)
+    stack = state.registers[RSP]
+    state.registers = [Sum(low + column, 0) for column in range(16)]
+    state.registers[RSP] = stack
+    state.flags = None
+    if stack is None or stack.base != RSP:
+        state.pushed = {}
+    else:
+        state.pushed = {
+            at: word for at, word in state.pushed.items() if at - stack.offset & _MASK < _MASK >> 1
+        }
+
+
+def _plus(value: Sum | None, amount: int) -> Sum | None:
+    if value is None or value.bits != 64:
+        return None
+    return Sum(value.base, value.offset + amount & _MASK)
+
+
+def _run(state: _State, instruction: Any) -> None:
+    """What one instruction that goes on behind itself does to a state."""
+    low = instruction.ip << 8
+    mnemonic, registers = instruction.mnemonic, state.registers
+    moves = instruction.stack_pointer_increment if mnemonic in (_M.PUSH, _M.POP) else 0
+    results = _result(state, instruction) if mnemonic != _M.PUSH or moves == -8 else {}
+    compared = _comparison(state, instruction)
+    stack, frame = registers[RSP], registers[RBP]
+    info = _FACTORY.info(instruction)
+    stored = [used for used in info.used_memory() if used.access in _WRITES]
+    written: dict[int, bool] = {}
+    for used in info.used_registers():
+        if used.access in _WRITES and (column := general(used.register)) is not None:
+            whole = used.access == ic.OpAccess.WRITE and ic.RegisterExt.size(used.register) >= 4
+            written[column] = whole and ic.RegisterExt.size(used.register) == 4
+    state.forget(low, low + 32)
+    if moves in (8, -8):
+        at = stack.offset if stack is not None and stack.base == RSP else None
+        for column, narrow in written.items():
+            registers[column] = Sum(low + column, 0, 32 if narrow else 64)
+        registers[RSP] = _plus(stack, moves)
+        if mnemonic == _M.PUSH:
+            if at is not None:
+                state.pushed[at - 8 & _MASK] = results.get(RSP)
+        elif instruction.op0_kind == ic.OpKind.REGISTER:
+            column = general(instruction.op0_register)
+            if column is not None:
+                word = state.pushed.get(at) if at is not None else None
+                registers[column] = word if word is not None else Sum(low + column, 0)
+            if column == RSP:
+                registers[RSP] = None
+        return
+    for column, narrow in written.items():
+        registers[column] = results.get(column) or Sum(low + column, 0, 32 if narrow else 64)
+    if mnemonic == _M.LEAVE and frame is not None and frame.base == RSP and frame.bits == 64:
+        registers[RSP], word = _plus(frame, 8), state.pushed.get(frame.offset)
+        registers[RBP] = word if word is not None else Sum(low + RBP, 0)
+    if mnemonic == _M.SYSCALL:
+        registers[_RAX] = Sum(low + _RAX, 0)
+        registers[_RCX] = Sum(
+            _CONSTANT, instruction.next_ip
+        )  # SDM 2, SYSCALL; Linux leaves it so (entry_64.S)
+        registers[_R11] = Sum(low + _R11, 0)
+    if stored:
+        _stored(state, instruction, stack)
+    if instruction.rflags_modified:
+        state.flags = compared
+
+
+def _stored(state: _State, instruction: Any, stack: Sum | None) -> None:
+    """A store by rsp may be to what was pushed; one by another register is to something else."""
+    if instruction.memory_base != ic.Register.RSP or not state.pushed:
+        return
+    if stack is None or instruction.memory_index != ic.Register.NONE:
+        state.pushed = {}
+        return
+    at = stack.offset + instruction.memory_displacement & _MASK
+    size = ic.MemorySizeExt.size(instruction.memory_size) or 64
+    for word in [word for word in state.pushed if word - at + 7 & _MASK < size + 7]:
+        del state.pushed[word]
+
+
+def _value(state: _State, instruction: Any, operand: int) -> tuple[Sum, int] | None:
+    """A register or an immediate as a sum, and its bits."""
+    kind = instruction.op_kind(operand)
+    if kind in _IMMEDIATES:
+        return Sum(_CONSTANT, instruction.immediate(operand) & _MASK), 64
+    if kind != ic.OpKind.REGISTER:
+        return None
+    register = instruction.op_register(operand)
+    column = general(register)
+    if column is None or register in (ic.Register.AH, ic.Register.BH, ic.Register.CH, ic.Register.DH):
+        return None
+    value = state.registers[column]
+    return (value, ic.RegisterExt.size(register) * 8) if value is not None else None
+
+
+def _result(state: _State, instruction: Any) -> dict[int, Sum]:
+    """What a register holds behind the instruction, where that is a sum; for a push under RSP what was pushed."""
+    mnemonic = instruction.mnemonic
+    if instruction.op_count == 1 and mnemonic == _M.PUSH:
+        pushed = _value(state, instruction, 0)
+        return {RSP: pushed[0]} if pushed is not None and pushed[0].bits == 64 else {}
+    if not instruction.op_count or instruction.op0_kind != ic.OpKind.REGISTER:
+        return {}
+    column, size = general(instruction.op0_register), ic.RegisterExt.size(instruction.op0_register)
+    if column is None or size < 4:
+        return {}
+    bits = size * 8
+    found: Sum | None = None
+    own = (instruction.ip << 8) + column
+    if mnemonic in (_M.MOV, _M.MOVZX):
+        source = _value(state, instruction, 1)
+        if source is not None:
+            found = _narrow(source[0], min(source[1], bits))
+        elif mnemonic == _M.MOVZX and instruction.op1_kind == ic.OpKind.MEMORY:
+            found = Sum(own, 0, ic.MemorySizeExt.size(instruction.memory_size) * 8)
+    elif mnemonic == _M.POPCNT:
+        found = Sum(own, 0, bits.bit_length())  # 0 to the number of bits
+    elif mnemonic == _M.AND and instruction.op1_kind in _IMMEDIATES:
+        most = instruction.immediate(1) & (1 << bits) - 1
+        found = Sum(own, 0, min(max(most.bit_length(), 1), bits))
+    elif mnemonic == _M.SHR and instruction.op1_kind in _IMMEDIATES:
+        found = Sum(own, 0, bits - (instruction.immediate(1) & bits - 1))
+    elif mnemonic == _M.PMOVMSKB or mnemonic == _M.VPMOVMSKB:
+        found = Sum(own, 0, ic.RegisterExt.size(instruction.op1_register))
+    elif mnemonic == _M.LEA and instruction.memory_index == ic.Register.NONE:
+        base = instruction.memory_base
+        if base in (ic.Register.RIP, ic.Register.NONE):
+            found = _narrow(Sum(_CONSTANT, instruction.memory_displacement & _MASK), bits)
+        elif ic.RegisterExt.size(base) == 8 and (number := general(base)) is not None:
+            found = _narrow(_plus(state.registers[number], instruction.memory_displacement), bits)
+    elif mnemonic in (_M.ADD, _M.SUB, _M.INC, _M.DEC):
+        amount: int | None = 1
+        if instruction.op_count == 2:
+            immediate = instruction.op1_kind in _IMMEDIATES
+            amount = instruction.immediate(1) if immediate else None
+        value = state.registers[column]
+        if amount is not None and value is not None and value.bits >= bits:
+            sign = -1 if mnemonic in (_M.SUB, _M.DEC) else 1
+            found = Sum(value.base, value.offset + sign * amount & _MASK, bits)
+    if (
+        mnemonic in (_M.XOR, _M.SUB)
+        and instruction.op_count == 2
+        and instruction.op1_kind == ic.OpKind.REGISTER
+        and instruction.op0_register == instruction.op1_register
+    ):
+        found = Sum(_CONSTANT, 0)
+    return {column: found} if found is not None else {}
+
+
+def _narrow(value: Sum | None, bits: int) -> Sum | None:
+    if value is None:
+        return None
+    if value.base == _CONSTANT:
+        return Sum(_CONSTANT, value.offset & (1 << min(bits, value.bits)) - 1)
+    return Sum(value.base, value.offset, min(bits, value.bits))
+
+
+def _comparison(state: _State, instruction: Any) -> tuple[bool, Sum, Sum, int] | None:
+    """The two sums whose comparison the flags are behind the instruction."""
+    if instruction.mnemonic not in (_M.CMP, _M.TEST) or instruction.op_count != 2:
+        return None
+    first, second = _value(state, instruction, 0), _value(state, instruction, 1)
+    if first is None or second is None or instruction.op0_kind != ic.OpKind.REGISTER:
+        return None
+    return instruction.mnemonic == _M.TEST, first[0], second[0], first[1]
