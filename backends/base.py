@@ -46,7 +46,7 @@ class Launch:
     """What to run and how.
 
     `stdin` is a file's path, or None for nothing. `allow` holds what an emulated program may do by itself besides
-    computing and printing ("write", "network", "exec", "kill"). `stacks` records call stacks with the hits.
+    computing and printing ("write", "network", "exec", "kill", "perfmon"). `stacks` records call stacks with the hits.
     `lossless` lets the machine wait for the reader instead of overwriting hits that were not read.
 
     For a live program: `env` is all of its environment, `children` follows the processes that it begins, `kernel` reports

@@ -6,7 +6,7 @@ import time
 
 from backends import dr
 from backends.base import Backend, HwbpError, Launch, Register, Spawn
-from backends.emulated.breakpoints import Breakpoints
+from backends.emulated.breakpoints import Breakpoints, capabilities_of
 from backends.emulated.capture import Capture
 from backends.emulated.engine import EngineError
 from backends.emulated.kernel.attr import FLAGS, Attr
@@ -69,7 +69,6 @@ class EmulatedBackend(Backend):
         self._budget = _FIRST_BUDGET
         self._refusals: list[Refusal] = []
         self._refused = 0
-        self._execute_ids: set[int] = set()
         self._launch: Launch | None = None
         self._machine: Machine
         self._breakpoints: Breakpoints
@@ -123,6 +122,7 @@ class EmulatedBackend(Backend):
         self._opener = self._kernel.spawn("hwbp-tui", tid=_OPENER, capabilities=CAPABILITIES)
         first = machine.load(launch)
         self._breakpoints.begin(first)
+        first.system.on_refusal = self._note_refusal
         machine.place(first)
         self._owners = OwnerWords(
             self._kernel, self._opener, lambda: self._breakpoints.tracked(self._task(None).tid)
@@ -300,7 +300,7 @@ class EmulatedBackend(Backend):
         else:
             raise HwbpError(f"{request.owner} is not an owner of this machine yet", errno="EOPNOTSUPP")
         if event.type == "x":
-            self._execute_ids.add(event.id)
+            self._breakpoints.execute_ids.add(event.id)
         self._breakpoints.refresh()
         return event
 
@@ -355,11 +355,16 @@ class EmulatedBackend(Backend):
             self._kernel.perf.close(self._opener, event.owner.fd)
         self._breakpoints.refresh()
 
-    def _refusal(self, error: HwbpError, what: str) -> HwbpError:
+    def _note_refusal(self, what: str, error: HwbpError) -> None:
+        """The layer refused a running program something: a picture soon enough shows it."""
         self._refused += 1
         row = Refusal(what, error.errno or "", error.message, error.holders, self._machine.instructions)
         self._refusals = [*self._refusals, row][-_REFUSALS_KEPT:]
-        self._changed()
+        self._generation += 1
+
+    def _refusal(self, error: HwbpError, what: str) -> HwbpError:
+        self._note_refusal(what, error)
+        self._publish()
         return error
 
     def _find(self, id_: int) -> PerfEvent:
@@ -368,8 +373,20 @@ class EmulatedBackend(Backend):
             raise HwbpError(f"no breakpoint {id_}", errno="ENOENT")
         return event
 
+    def _check_ours(self, event: PerfEvent) -> None:
+        """EPERM for an event that a program has opened: only its own descriptors close it."""
+        perf, fd = self._kernel.perf, event.owner.fd
+        if event.owner.kind != "perf":
+            return
+        if fd not in perf.descriptors(self._opener) or perf.event(self._opener, fd) is not event:
+            whose = f"descriptor {fd} of process {event.owner.pid}"
+            raise HwbpError(f"breakpoint {event.id} is the program's own: {whose}", errno="EPERM")
+
     def disarm(self, ids: tuple[int, ...]) -> None:
-        for event in [self._find(id_) for id_ in ids]:
+        events = [self._find(id_) for id_ in ids]
+        for event in events:
+            self._check_ours(event)
+        for event in events:
             if event.owner.kind == "ptrace":
                 self._kernel.ptrace.drop(event)
             else:
@@ -379,9 +396,9 @@ class EmulatedBackend(Backend):
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
         event = self._find(id)
-        if event.owner.kind == "perf" and event.owner.fd is not None:
-            change = self._kernel.perf.enable if on else self._kernel.perf.disable
-            change(self._opener, event.owner.fd)
+        control = self._kernel.perf.control
+        if event.owner.kind == "perf":
+            (control.enable if on else control.disable)(event)
         elif on:
             self._kernel.scheduler.enable(event)
         else:
@@ -417,7 +434,7 @@ class EmulatedBackend(Backend):
             self._kernel.ptrace.poke(task, register, value)
         except HwbpError as error:
             raise self._refusal(error, f"ptrace: u_debugreg[{register}] = {value:#x}") from error
-        self._execute_ids.update(
+        self._breakpoints.execute_ids.update(
             event.id for event in self._kernel.layer.events if event.type == "x" and event.enabled
         )
         self._breakpoints.refresh()
@@ -432,7 +449,9 @@ class EmulatedBackend(Backend):
         except HwbpError as error:
             self._breakpoints.refresh()
             raise self._refusal(error, f"{owner} {verb} {' '.join(arguments)}".rstrip()) from error
-        self._execute_ids.update(event.id for event in self._kernel.layer.events if event.type == "x")
+        self._breakpoints.execute_ids.update(
+            event.id for event in self._kernel.layer.events if event.type == "x"
+        )
         self._breakpoints.refresh()
         self._changed()
         return lines
@@ -452,7 +471,7 @@ class EmulatedBackend(Backend):
         task.affinity = cpus
         if cpus is not None:
             task.cpu = min(cpus)
-        self._kernel.spawn(task.comm, tid=task.tid, uid=1000)
+        self._kernel.spawn(task.comm, tid=task.tid, uid=1000, capabilities=capabilities_of(task.system.allow))
         self._breakpoints.refresh()
         machine.add(task)
         self._changed()
@@ -513,7 +532,7 @@ class EmulatedBackend(Backend):
         return self._machine.stacks.frames(max(0, first), _PAGE_OF_ROWS)
 
     def sites(self) -> tuple[Site, ...]:
-        return self._capture.sites(_PAGE_OF_ROWS, self._execute_ids)
+        return self._capture.sites(_PAGE_OF_ROWS, self._breakpoints.execute_ids)
 
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         self._need_program()

@@ -11,27 +11,31 @@ from backends import dr
 from backends.base import HwbpError
 from backends.emulated.capture import Capture
 from backends.emulated.cpu import Cpu
-from backends.emulated.kernel.core import Kernel
+from backends.emulated.kernel.core import KERNEL_SYMBOLS, Kernel
 from backends.emulated.kernel.events import PerfEvent
+from backends.emulated.kernel.exceptions import return_to_user
 from backends.emulated.kernel.registers import CpuRegisters
 from backends.emulated.kernel.tasks import Siginfo
 from backends.emulated.kernel.tasks import Task as Tracked
 from backends.emulated.linux import Process, Task
-from backends.emulated.linux.sending import send, siginfo
+from backends.emulated.linux.sending import bit, send, siginfo
 from backends.emulated.linux.state import fail
 from backends.emulated.machine import Machine
+from backends.emulated.user_state import UserState
 from backends.model import Stop
 
-__all__ = ["Breakpoints"]
+__all__ = ["Breakpoints", "capabilities_of"]
 
 _UID = 1000
-_SIGTRAP, _TRAP_PERF = 5, 6
+_SIGTRAP, _TRAP_PERF, _ASYNC = 5, 6, 1
+_BANDS = {1: 0x41, 6: 0x18}  # POLL_IN: POLLIN | POLLRDNORM; POLL_HUP: POLLHUP | POLLERR
 
 
 class Breakpoints:
     """The layer over the machine's CPUs. `kernel` is the layer; `tracked` finds its record of a task.
 
     `origin` maps an inherited event's number to that of the event that somebody asked for.
+    `execute_ids` are the numbers of those that were ever execute breakpoints in a register.
     A slot whose event only counts (`Kernel.attentive` says which do more) is not told hit by hit: `settle` tells its hits
     since the last time.
     """
@@ -40,7 +44,10 @@ class Breakpoints:
         self._machine = machine
         self._capture = capture
         self.kernel = Kernel([cpu.unit for cpu in machine.cpus], clock=lambda: machine.instructions)
+        self.kernel.user_state = self._user_state
+        self.kernel.settle = self._settle_all
         self.origin: dict[int, int] = {}
+        self.execute_ids: set[int] = set()
         self._holders: list[list[PerfEvent | None]] = [[None] * 4 for _ in machine.cpus]
         self.kernel.set_on_change(self.installed)
         machine.on_switch = self._switched
@@ -53,7 +60,11 @@ class Breakpoints:
     def begin(self, task: Task) -> None:
         """The first task."""
         system = task.system
-        self.kernel.spawn(task.comm, tid=task.tid, uid=_UID)
+        self.kernel.now = system.now
+        self.kernel.spawn(task.comm, tid=task.tid, uid=_UID, capabilities=capabilities_of(system.allow))
+        system.kernel = self.kernel
+        system.on_breakpoints = self.refresh
+        system.on_resume = self._resumes
         system.taken = lambda tid: self.kernel.tasks.get(tid) is not None
         system.on_new = self._cloned
         system.on_exec = self._executed
@@ -123,6 +134,8 @@ class Breakpoints:
         cpu.attentive = self.kernel.attentive(number)
         for slot, event in enumerate(registers.bp_per_reg):
             self._holders[number][slot] = event
+            if event is not None and event.type == "x":
+                self.execute_ids.add((event.parent or event).id)
             # An inherited event's hits are those of the breakpoint that somebody asked for.
             shown = 0 if event is None else (event.parent or event).id
             if event is not None and event.parent is not None:
@@ -141,6 +154,10 @@ class Breakpoints:
         watching = any(event.type != "x" for event in events)
         for mm in self._machine.address_spaces():
             mm.places.keep(addresses, watching)
+
+    def _settle_all(self) -> None:
+        for cpu in self._machine.cpus:
+            self.settle(cpu)
 
     def settle(self, cpu: Cpu) -> None:
         """Tell the layer of the hits that only counted."""
@@ -161,9 +178,16 @@ class Breakpoints:
         self.settle(cpu)
         labels = tuple(cpu.labels)
         dr6 = dr.DR6_BASE | hits | (dr.DR6_BS if step else 0)
-        result = self.kernel.debug_exception(number, dr6, cpu.engine.pc, user=user)
+        ip = cpu.engine.pc if user else KERNEL_SYMBOLS["rep_movs_alternative"]
+        result = self.kernel.debug_exception(number, dr6, ip, user=user)
         for task, signal in result.signals:
             self._signal(task, signal)
+        if result.signals:
+            cpu.yielding = True  # to the signals' handlers, before its next instruction
+        if not user:
+            current = self._machine.on_cpu(number)
+            if current is not None and self.tracked(current.tid).task_work:
+                current.notify_resume = True
         if result.kgdb:
             cpu.stop = Stop("user", "the machine stands in kgdb")
         recorded = sum(1 << fired.slot for fired in result.fired)
@@ -176,16 +200,43 @@ class Breakpoints:
                 break
         return recorded
 
+    def _resumes(self, task: Task) -> None:
+        """The task goes back to user mode after hits in the kernel's mode (task_work_run)."""
+        tracked = self.tracked(task.tid)
+        for signal in return_to_user(tracked):
+            self._signal(tracked, signal)
+
+    def _user_state(self, number: int) -> UserState | None:
+        task = self._machine.on_cpu(number)
+        return UserState(task) if task is not None else None
+
     def _signal(self, tracked: Tracked, signal: Siginfo) -> None:
         """A signal that a breakpoint raised. ptrace's SIGTRAP stops the machine instead: its person is the tracer."""
         self.kernel.signal_delivered(tracked, signal)
         if signal.number == _SIGTRAP and signal.code != _TRAP_PERF:
             return
-        task = self._machine.linux.system.tasks.get(tracked.tid)
-        if task is None:
-            return
-        if signal.code == _TRAP_PERF:
-            info = siginfo(signal.number, signal.code, "QQI", signal.address, signal.data, signal.perf_type)
-        else:
-            info = siginfo(signal.number, signal.code, "qi", signal.code, signal.data)
-        send(task.system, task.process, signal.number, info, task)
+        system = self._machine.linux.system
+        task = system.tasks.get(tracked.tid)
+        if signal.to_process:
+            process = system.processes.get(tracked.tid)
+            if process is not None:
+                send(system, process, signal.number, _io_info(signal))
+        elif task is not None and signal.code == _TRAP_PERF:
+            # A blocked SIGTRAP comes late, and says so (kernel/signal.c send_sig_perf).
+            late = _ASYNC if task.blocked & bit(_SIGTRAP) else 0
+            info = siginfo(_SIGTRAP, _TRAP_PERF, "QQII", signal.address, signal.data, signal.perf_type, late)
+            send(system, task.process, _SIGTRAP, info, task)
+        elif task is not None:
+            send(system, task.process, signal.number, _io_info(signal), task)
+
+
+def capabilities_of(allow: frozenset[str]) -> frozenset[str]:
+    """What `--allow` makes of a program's capabilities."""
+    return frozenset({"perfmon"}) & allow
+
+
+def _io_info(signal: Siginfo) -> bytes:
+    """si_band and si_fd, where F_SETSIG asked for a signal with particulars (fs/fcntl.c send_sigio_to_task)."""
+    if signal.code not in _BANDS:
+        return siginfo(signal.number, signal.code)
+    return siginfo(signal.number, signal.code, "qi", _BANDS[signal.code], signal.data)

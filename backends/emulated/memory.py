@@ -24,6 +24,7 @@ __all__ = [
     "PAGE",
     "USER_END",
     "AddressSpace",
+    "Backing",
     "CodeRewritten",
     "KernelWatch",
     "page_down",
@@ -59,6 +60,16 @@ def page_up(address: int) -> int:
     return (address + PAGE - 1) & -PAGE
 
 
+class Backing(Protocol):
+    """What lies behind a mapping that is more than this address space's own memory."""
+
+    copied_by_fork: bool
+
+    def unmapped(self, space: AddressSpace, start: int, end: int) -> None:
+        """A part of it is about to go from an address space."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Region:
     start: int
@@ -67,19 +78,24 @@ class _Region:
     offset: int
     path: str
     shared: bool = False
+    backing: Backing | None = None
 
     def cut(self, start: int, end: int) -> _Region:
         """The part of it inside start..end."""
         start, end = max(start, self.start), min(end, self.end)
-        return replace(
-            self, start=start, end=end, offset=self.offset + start - self.start if self.path[:1] == "/" else 0
-        )
+        moved = self.offset + start - self.start if self._has_offset else 0
+        return replace(self, start=start, end=end, offset=moved)
+
+    @property
+    def _has_offset(self) -> bool:
+        return self.path[:1] == "/" or self.backing is not None
 
     def continues(self, other: _Region) -> bool:
         return (
             self.end == other.start
             and (self.prot, self.path, self.shared) == (other.prot, other.path, other.shared)
-            and (self.path[:1] != "/" or self.offset + self.end - self.start == other.offset)
+            and self.backing is other.backing
+            and (not self._has_offset or self.offset + self.end - self.start == other.offset)
         )
 
 
@@ -132,6 +148,11 @@ class AddressSpace:
         other._regions, other._starts = list(self._regions), list(self._starts)
         other._next, other._used, other._reserved = self._next, self._used, self._reserved
         other._code, other._heap, other._stack_floor = dict(self._code), self._heap, self._stack_floor
+        for region in self._regions:
+            if region.backing is not None and not region.backing.copied_by_fork:
+                engine.unmap(region.start, region.end - region.start)
+                other._cut_out(region.start, region.end)
+                other._claim(-(region.end - region.start), -(region.end - region.start))
         return other
 
     # Looking
@@ -151,7 +172,7 @@ class AddressSpace:
 
     def shares_memory(self) -> bool:
         """Whether a child of fork(2) would see what is written here."""
-        return any(region.shared for region in self._regions)
+        return any(region.shared and region.backing is None for region in self._regions)
 
     def mappings(self) -> tuple[Mapping, ...]:
         """The lines of /proc/PID/maps."""
@@ -215,6 +236,7 @@ class AddressSpace:
         offset: int = 0,
         path: str = "",
         shared: bool = False,
+        backing: Backing | None = None,
     ) -> int:
         """Map `size` bytes, zeroed and then filled with `data`; the address is a hint unless `fixed`.
 
@@ -234,7 +256,7 @@ class AddressSpace:
             self._engine.write(start, data[:size])
             if prot & 7 != READ | WRITE:
                 self._engine.protect(start, size, prot & 7)
-        self._insert(_Region(start, start + size, prot & 7, offset, path, shared))
+        self._insert(_Region(start, start + size, prot & 7, offset, path, shared, backing))
         self._changed(start, start + size, bool(prot & EXEC))
         return start
 
@@ -320,6 +342,15 @@ class AddressSpace:
         self.map(start, end - start, READ | WRITE, fixed=True, path="[stack]")
         return True
 
+    def peek(self, address: int, size: int) -> bytes:
+        """Read whatever the permissions are, past the debug registers."""
+        return self._engine.read(address, size)
+
+    def release(self) -> None:
+        """Nobody runs here any more: mappings that are more than memory learn of it."""
+        for region in [region for region in self._regions if region.backing is not None]:
+            self._remove(region.start, region.end)
+
     def poke(self, address: int, data: bytes) -> None:
         """Write whatever the permissions are, as the loader and a debugger do."""
         self._poke(address, data)
@@ -380,6 +411,8 @@ class AddressSpace:
 
     def _remove(self, start: int, end: int) -> None:
         for part in list(self._within(start, end)):
+            if part.backing is not None:
+                part.backing.unmapped(self, part.start, part.end)
             if part.prot & EXEC:
                 self._remember(part)
             self._engine.unmap(part.start, part.end - part.start)

@@ -10,7 +10,7 @@ from tui.text.words import CommandLineError
 __all__ = ["command_line"]
 
 _BACKENDS: Final = ("emulated", "perf")
-_ALLOWED: Final = ("write", "network", "exec", "kill")
+_ALLOWED: Final = ("write", "network", "exec", "kill", "perfmon")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,7 +11,17 @@ from typing import Any, Final
 
 from backends.base import HwbpError
 
-__all__ = ["ATTR_SIZE", "FLAGS", "SAMPLE", "TYPE_BREAKPOINT", "Attr", "checked", "copy_attr", "flag_names"]
+__all__ = [
+    "ATTR_SIZE",
+    "FLAGS",
+    "FORMAT",
+    "SAMPLE",
+    "TYPE_BREAKPOINT",
+    "Attr",
+    "checked",
+    "copy_attr",
+    "flag_names",
+]
 
 TYPE_BREAKPOINT: Final = 5
 ATTR_SIZE: Final = 136
@@ -39,10 +49,17 @@ SAMPLE: Final[Mapping[str, int]] = MappingProxyType(
         "ip": 1 << 0, "tid": 1 << 1, "time": 1 << 2, "addr": 1 << 3, "read": 1 << 4, "callchain": 1 << 5,
         "id": 1 << 6, "cpu": 1 << 7, "period": 1 << 8, "stream_id": 1 << 9, "raw": 1 << 10,
         "branch_stack": 1 << 11, "regs_user": 1 << 12, "stack_user": 1 << 13, "weight": 1 << 14,
-        "regs_intr": 1 << 18, "phys_addr": 1 << 19, "weight_struct": 1 << 24,
+        "data_src": 1 << 15, "identifier": 1 << 16, "transaction": 1 << 17, "regs_intr": 1 << 18,
+        "phys_addr": 1 << 19, "aux": 1 << 20, "cgroup": 1 << 21, "data_page_size": 1 << 22,
+        "code_page_size": 1 << 23, "weight_struct": 1 << 24,
     }
 )  # fmt: skip
-"""PERF_SAMPLE_*: the bits of sample_type that a check looks at."""
+"""PERF_SAMPLE_*: the bits of sample_type."""
+
+FORMAT: Final[Mapping[str, int]] = MappingProxyType(
+    {"total_time_enabled": 1, "total_time_running": 2, "id": 4, "group": 8, "lost": 16}
+)
+"""PERF_FORMAT_*: the bits of read_format."""
 
 _SAMPLE_MAX = 1 << 25
 _FORMAT_MAX = 1 << 5

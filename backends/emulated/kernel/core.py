@@ -34,6 +34,7 @@ from backends.emulated.kernel.kvm import Kvm
 from backends.emulated.kernel.perf import Perf
 from backends.emulated.kernel.ptrace import Ptrace
 from backends.emulated.kernel.registers import CpuRegisters, DebugRegisters, RegisterFile
+from backends.emulated.kernel.samples import UserState
 from backends.emulated.kernel.scheduling import Scheduler, overflows
 from backends.emulated.kernel.slots import HwBreakpointLayer
 from backends.emulated.kernel.tasks import CLONE_THREAD, CLONE_VM, Siginfo, Task, TaskKind, TaskTable
@@ -51,9 +52,11 @@ KERNEL_SYMBOLS: Mapping[str, int] = MappingProxyType(
         "panic_timeout": 0xFFFF_FFFF_8220_7004,
         "schedule": 0xFFFF_FFFF_8190_0000,
         "do_nanosleep": 0xFFFF_FFFF_8190_4000,
+        "rep_movs_alternative": 0xFFFF_FFFF_8191_0000,
     }
 )
-"""The emulated kernel's kallsyms: data and functions that kgdb and ftrace may name. Nothing runs there by itself."""
+"""The emulated kernel's kallsyms: data and functions that kgdb and ftrace may name. Nothing runs there by itself; the kernel's
+accesses to user memory are said to come from rep_movs_alternative."""
 
 
 class Kernel:
@@ -77,7 +80,8 @@ class Kernel:
         self.journal = Journal(len(units), clock or (lambda: self.time_ns))
         self.cpus = tuple(CpuRegisters(cpu, unit, self.journal) for cpu, unit in enumerate(units))
         self.layer = HwBreakpointLayer(self.config, len(units))
-        self.scheduler = Scheduler(self.cpus)
+        self.now: Callable[[], int] = self.journal.clock
+        self.scheduler = Scheduler(self.cpus, lambda: self.now())
         self.tasks = TaskTable()
         self.idle_dr6 = [0] * len(units)
         self.pending_disable: list[PerfEvent] = []
@@ -89,6 +93,8 @@ class Kernel:
         self.ptrace = Ptrace(self)
         self.kgdb = Kgdb(self)
         self.kvm = Kvm(self)
+        self.settle: Callable[[], None] = lambda: None
+        self.user_state: Callable[[int], UserState | None] = lambda cpu: None
         self.symbols: dict[str, int] = dict(KERNEL_SYMBOLS)
         self.ksym = KsymTracer(self, self.symbols.get)
         self.wprobe = Wprobes(self, self.symbols.get)
@@ -212,7 +218,7 @@ class Kernel:
             return
         task.exiting = True
         cpu = task.cpu
-        self.perf.exited(task)
+        self.perf.control.exited(task)
         self.ptrace.flush(task)
         if cpu is not None:
             self.switch(cpu, None)
@@ -337,4 +343,5 @@ class Kernel:
         if event.state > State.DEAD or event.ctx is not None:
             self.scheduler.remove(event)
         event.state = State.DEAD
+        event.leave_group()
         self.layer.destroy(event)

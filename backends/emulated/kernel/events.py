@@ -11,9 +11,10 @@ from backends.emulated.kernel.attr import FLAGS, SAMPLE, Attr
 from backends.model import Owner, WatchType
 
 if TYPE_CHECKING:
+    from backends.emulated.kernel.ringbuffer import RingBuffer
     from backends.emulated.kernel.tasks import Context, Task
 
-__all__ = ["Hardware", "PerfEvent", "Regs", "State"]
+__all__ = ["Async", "Frequency", "Hardware", "PerfEvent", "Regs", "State"]
 
 _EXCLUDE_USER: Final = 1 << FLAGS["exclude_user"]
 _EXCLUDE_KERNEL: Final = 1 << FLAGS["exclude_kernel"]
@@ -53,6 +54,26 @@ class Regs:
     user: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Async:
+    """fcntl O_ASYNC: `signal` (0: SIGIO without particulars) goes to the task `owner`, or to the process of that number;
+    `fd` is si_fd."""
+
+    signal: int
+    owner: int
+    fd: int = -1
+    to_process: bool = False
+
+
+@dataclass(slots=True)
+class Frequency:
+    """What perf_adjust_period looks back at: when the event overflowed last, in nanoseconds, and its count at the last tick."""
+
+    stamp: int = 0
+    tick: int = 0
+    count: int = 0
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class PerfEvent:
     """One event. It holds a slot from its creation to its destruction, in whatever state.
@@ -61,8 +82,11 @@ class PerfEvent:
     (ptrace's u_debugreg index, kgdb's breakinfo). `count` is what this event object itself has counted; a reader
     gets `total`. `children` are inherited copies, which belong to their `parent`'s descriptor. `reserved` says whether it
     counts: kgdb's pre-made events do not until they are set. `handler` is called at each overflow with the event, the
-    registers and the CPU. `limit` is event_limit: overflows left until it disables itself, 0 for no limit. `fasync` is
-    (signal, tid): who is sent what at an overflow (O_ASYNC). `stop` asks the machine to stand still at a hit.
+    registers and the CPU. `limit` is event_limit: overflows left until it disables itself, 0 for no limit. `fasync` says
+    who is sent what at an overflow. `ring` takes its records, `lost` counts those
+    that found no room; `notify` wakes whoever polls it. `enabled_ns` and `running_ns` are its times up to `stamp`, by its
+    context's clock. A group's leader has `siblings`, which are in registers only while it is. `frequency` is what attr.freq
+    needs to adapt the period. `stop` asks the machine to stand still at a hit.
     """
 
     id: int
@@ -89,8 +113,17 @@ class PerfEvent:
     overflows: int = 0
     pending_sigtrap: bool = False
     group_leader: PerfEvent | None = None
-    clock: int = 0
-    fasync: tuple[int, int] | None = None
+    siblings: list[PerfEvent] = field(default_factory=list)
+    fasync: Async | None = None
+    ring: RingBuffer | None = None
+    lost: int = 0
+    notify: Callable[[], object] | None = None
+    stamp: int = 0
+    enabled_ns: int = 0
+    running_ns: int = 0
+    child_enabled_ns: int = 0
+    child_running_ns: int = 0
+    frequency: Frequency | None = None
     watch: int = -1
     window: int = 0
     text: str = ""
@@ -141,15 +174,35 @@ class PerfEvent:
     @property
     def quiet(self) -> bool:
         """A user-mode hit does nothing but count: the machine may count several and tell the kernel later."""
-        attr = self.attr
+        original = self.parent or self
         return (
             self.handler is None
             and not self.stopped
-            and not attr.flags & (_EXCLUDE_USER | _SIGTRAP)
-            and self.fasync is None
+            and not self.attr.flags & (_EXCLUDE_USER | _SIGTRAP | _FREQ)
+            and original.fasync is None
+            and original.ring is None
             and not self.limit
             and not self.stop
         )
+
+    def add_sibling(self, event: PerfEvent) -> None:
+        """perf_group_attach: this event leads it."""
+        event.group_leader = self
+        self.siblings.append(event)
+
+    def leave_group(self) -> None:
+        """perf_group_detach: a sibling leaves its leader; a leader's siblings are events of their own."""
+        if self.group_leader is not None:
+            self.group_leader.siblings.remove(self)
+            self.group_leader = None
+        for sibling in self.siblings:
+            sibling.group_leader = None
+        self.siblings.clear()
+
+    def wake(self) -> None:
+        """perf_event_wakeup: whoever polls the event looks again."""
+        if self.notify is not None:
+            self.notify()
 
     def excludes(self, user: bool) -> bool:
         """perf_exclude_event: whether a hit in this mode is not this event's business."""
@@ -162,7 +215,7 @@ class PerfEvent:
 
     @property
     def by_frequency(self) -> bool:
-        """attr.freq: the kernel adapts the period to reach a rate. The model keeps it at 1."""
+        """attr.freq: the kernel adapts the period to reach a rate."""
         return bool(self.attr.flags & _FREQ)
 
     def set_disabled(self, disabled: bool) -> None:

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Final, Literal
 from backends import dr
 from backends.emulated.kernel.attr import TYPE_BREAKPOINT
 from backends.emulated.kernel.events import PerfEvent, Regs
+from backends.emulated.kernel.frequency import overflowed
+from backends.emulated.kernel.samples import Now, record, sample_id
 from backends.emulated.kernel.scheduling import overflows
 from backends.emulated.kernel.tasks import Siginfo, Task
 
 if TYPE_CHECKING:
     from backends.emulated.kernel.core import Kernel
+    from backends.emulated.kernel.ringbuffer import RingBuffer
 
 __all__ = ["DebugException", "Fired", "Ignored", "Why", "handle", "return_to_user"]
 
 SIGTRAP: Final = 5
 TRAP_BRKPT, TRAP_TRACE, TRAP_HWBKPT, TRAP_PERF = 1, 2, 4, 6
+_SIGIO, _SI_KERNEL = 29, 0x80
 _POLL_IN, _POLL_HUP = 1, 6
 _TRAPS: Final = 0xF
 _POSITIVE: Final = dr.DR6_BASE
@@ -75,6 +79,7 @@ class _Handling:
         self.signals: list[tuple[Task, Siginfo]] = []
         self.sets_rf = False
         self.kgdb = False
+        self.told: dict[PerfEvent, int] = {}
 
     @property
     def task(self) -> Task | None:
@@ -121,15 +126,21 @@ class _Handling:
         elif self.kernel.config.swevent_checks_state and not event.state.value > 0:
             self.ignored.append(Ignored(slot, "not active"))
         else:
-            number = overflows(event, 1)
+            period = event.last_period
+            number = overflows(event, 1, self.kernel.now())
             self.fired.append(Fired(slot, event, number))
+            if event.overflows_always:
+                period = 1
             for _ in range(number):
-                if self._overflow(event):
+                if self._overflow(event, period):
                     break
 
-    def _overflow(self, event: PerfEvent) -> bool:
+    def _overflow(self, event: PerfEvent, period: int) -> bool:
         """__perf_event_overflow; True where the event has just used up its limit and was disabled."""
         event.overflows += 1
+        if event.frequency is not None:
+            overflowed(event, self.kernel.now())
+        original = event.parent or event
         band, last = _POLL_IN, False
         if event.limit:
             event.limit -= 1
@@ -141,17 +152,41 @@ class _Handling:
             task.task_work.append(event)
         if event.handler is not None:
             event.handler(event, self.regs, self.cpu)
-        fasync = event.fasync or (event.parent.fasync if event.parent is not None else None)
-        if fasync is not None:
-            number, tid = fasync
-            target = self.kernel.tasks.get(tid)
-            if target is not None and not target.dead:
-                self.signals.append((target, Siginfo(number, band, data=event.owner.fd or 0)))
+        elif original.ring is not None:
+            self._output(event, original.ring, period)
+        if original.fasync is not None:
+            self.told[original] = band
         if last:
-            self.kernel.pending_disable.append(
-                event
-            )  # perf_event_disable_inatomic: an irq_work, after the handler
+            # perf_event_disable_inatomic: an irq_work, after the handler
+            self.kernel.pending_disable.append(event)
         return last
+
+    def _output(self, event: PerfEvent, ring: RingBuffer, period: int) -> None:
+        """perf_event_output_forward: inherited copies write into their original's buffer."""
+        kernel, task, original = self.kernel, self.task, event.parent or event
+        now = Now(
+            kernel.now(),
+            task.tgid if task is not None else 0,
+            task.tid if task is not None else 0,
+            self.cpu,
+            kernel.perf.control.values,
+            kernel.user_state(self.cpu),
+        )
+        data = record(event, self.regs, period, now)
+        fits, wakes = ring.output(data, original.id, sample_id(original, now))
+        original.lost += not fits
+        if wakes:
+            original.wake()
+
+    def irq_work(self) -> None:
+        """perf_pending_irq, before the next instruction of user mode: one signal for each event that overflowed, however often."""
+        for event, band in self.told.items():
+            fasync = event.fasync
+            target = self.kernel.tasks.get(fasync.owner) if fasync is not None else None
+            if fasync is not None and target is not None and (fasync.to_process or not target.dead):
+                code = band if fasync.signal else _SI_KERNEL
+                info = Siginfo(fasync.signal or _SIGIO, code, data=fasync.fd, to_process=fasync.to_process)
+                self.signals.append((target, info))
 
     def user(self) -> None:
         """exc_debug_user."""
@@ -195,6 +230,8 @@ def handle(kernel: Kernel, cpu: int, dr6: int, regs: Regs) -> DebugException:
         handling.user()
     else:
         handling.kernel_mode()
+    if handling.told:
+        handling.irq_work()
     if not handling.kgdb:
         kernel.run_irq_work()
     for task, signal in handling.signals:

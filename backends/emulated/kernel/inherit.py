@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends.base import HwbpError
-from backends.emulated.kernel.events import PerfEvent, State
+from backends.emulated.kernel.events import Frequency, PerfEvent, State
 from backends.emulated.kernel.tasks import CLONE_CLEAR_SIGHAND, CLONE_THREAD, Task
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def inherit_events(kernel: Kernel, parent: Task, child: Task, flags: int) -> Non
     try:
         ordered = sorted(context.events, key=lambda event: not event.attr.pinned)
         for event in ordered:
+            if event.group_leader is not None:
+                continue  # with its leader
             if _inherits(event, flags):
                 _inherit(kernel, event, parent, child)
             else:
@@ -54,10 +56,16 @@ def inherit_events(kernel: Kernel, parent: Task, child: Task, flags: int) -> Non
 
 
 def _inherit(kernel: Kernel, event: PerfEvent, parent: Task, child: Task) -> None:
-    """inherit_event."""
+    """inherit_group: the leader, and its siblings behind it."""
     copy = _copied(kernel, event, parent, child)
-    if copy is not None:
-        kernel.scheduler.join(copy, child.ctx)
+    if copy is None:
+        return
+    kernel.scheduler.join(copy, child.ctx)
+    for sibling in event.siblings:
+        behind = _copied(kernel, sibling, parent, child)
+        if behind is not None:
+            copy.add_sibling(behind)
+            kernel.scheduler.join(behind, child.ctx)
 
 
 def follow_too(kernel: Kernel, event: PerfEvent, thread: Task) -> None:
@@ -92,6 +100,7 @@ def _copied(kernel: Kernel, event: PerfEvent, parent: Task, child: Task) -> Perf
         window=original.window,
         text=original.text,
         stop=original.stop,
+        frequency=Frequency() if original.frequency is not None else None,
     )
     kernel.layer.register(copy, parent)
     original.children.append(copy)

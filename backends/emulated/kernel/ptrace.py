@@ -99,7 +99,7 @@ class Ptrace:
             self._create(task, index, address, 1, "w", enabled=False, caller=caller)
         else:
             attr = event.attr.changed(bp_addr=address)
-            self._kernel.perf.modify_breakpoint(event, attr, caller, check=False)
+            self._kernel.perf.control.modify_breakpoint(event, attr, caller, check=False)
 
     def _create(
         self,
@@ -190,7 +190,7 @@ class Ptrace:
                 bp_len=bp_len(kind, length),
                 flags=event.attr.flags & ~1 | (not enabled),
             )
-            self._kernel.perf.modify_breakpoint(event, attr, caller, check=False)
+            self._kernel.perf.control.modify_breakpoint(event, attr, caller, check=False)
 
     @staticmethod
     def _decode(value: int, index: int) -> tuple[int, WatchType]:

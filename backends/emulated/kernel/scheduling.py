@@ -7,9 +7,10 @@ reschedules what comes after it, so that a neighbour may move to another registe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from backends.emulated.kernel.events import PerfEvent, State
+from backends.emulated.kernel.frequency import tick
 from backends.emulated.kernel.registers import CpuRegisters
 from backends.emulated.kernel.tasks import Context, Task
 
@@ -27,11 +28,16 @@ def _set_period(event: PerfEvent) -> int:
     return number
 
 
-def overflows(event: PerfEvent, hits: int) -> int:
-    """perf_swevent_event: count `hits` one by one; how many overflows that makes."""
+def overflows(event: PerfEvent, hits: int, now: int = 0) -> int:
+    """perf_swevent_event: count `hits` one by one; how many overflows that makes.
+
+    `now` in nanoseconds matters to attr.freq only, whose hits come one by one.
+    """
     event.count += hits
     if not event.period:
         return 0
+    if event.frequency is not None:
+        tick(event, now)
     if event.overflows_always or (event.period == 1 and not event.by_frequency):
         return hits
     made = 0
@@ -46,29 +52,68 @@ def overflows(event: PerfEvent, hits: int) -> int:
 
 
 class Scheduler:
-    """The contexts of all CPUs. `current[cpu]` is the task that runs there, None for the idle task."""
+    """The contexts of all CPUs. `current[cpu]` is the task that runs there, None for the idle task. `now` gives the time in
+    nanoseconds."""
 
-    def __init__(self, cpus: tuple[CpuRegisters, ...]) -> None:
+    def __init__(self, cpus: tuple[CpuRegisters, ...], now: Callable[[], int]) -> None:
         self.cpus = cpus
+        self.now = now
         self.contexts = tuple(Context(None, registers.cpu) for registers in cpus)
         self.current: list[Task | None] = [None] * len(cpus)
+
+    # -- time
+
+    def take_time(self, event: PerfEvent) -> None:
+        """perf_event_update_time: what has passed on its context's clock counts as enabled, and in a register as running."""
+        context = event.ctx
+        if context is None:
+            return
+        stamp = context.time(self.now)
+        passed, event.stamp = stamp - event.stamp, stamp
+        leader = event.group_leader
+        if event.state >= State.INACTIVE and (leader is None or leader.state >= State.INACTIVE):
+            event.enabled_ns += passed
+            if event.state is State.ACTIVE:
+                event.running_ns += passed
+
+    def _become(self, event: PerfEvent, state: State) -> None:
+        """perf_event_set_state."""
+        self.take_time(event)
+        for sibling in event.siblings:
+            self.take_time(sibling)
+        event.state = state
 
     # -- one event in and out of a register
 
     def _in(self, registers: CpuRegisters, event: PerfEvent) -> None:
         """event_sched_in, hw_breakpoint_add."""
-        event.state = State.ACTIVE
+        self._become(event, State.ACTIVE)
         event.stopped = False
         if event.period:
             event.last_period = event.period
             _set_period(event)
         if not registers.install(event):
-            event.state = State.ERROR if event.attr.pinned else State.INACTIVE
+            self._become(event, State.ERROR if event.attr.pinned else State.INACTIVE)
 
     def _out(self, registers: CpuRegisters, event: PerfEvent, state: State = State.INACTIVE) -> None:
         """event_sched_out, hw_breakpoint_del."""
         registers.uninstall(event)
-        event.state = state
+        self._become(event, state)
+
+    def _group_out(self, registers: CpuRegisters, leader: PerfEvent) -> None:
+        """group_sched_out: the leader, then its siblings."""
+        self._out(registers, leader)
+        for sibling in leader.siblings:
+            if sibling.state is State.ACTIVE:
+                self._out(registers, sibling)
+
+    def _group_in(self, registers: CpuRegisters, leader: PerfEvent) -> None:
+        """group_sched_in: the leader, then those of its siblings that are on."""
+        self._in(registers, leader)
+        if leader.state is State.ACTIVE:
+            for sibling in leader.siblings:
+                if sibling.state is State.INACTIVE:
+                    self._in(registers, sibling)
 
     def _where(self, event: PerfEvent) -> CpuRegisters | None:
         """The CPU in whose register an ACTIVE event sits."""
@@ -84,12 +129,12 @@ class Scheduler:
 
     def _sched_out(self, registers: CpuRegisters, context: Context, *, pinned: bool, flexible: bool) -> None:
         """ctx_sched_out: the ACTIVE ones, pinned first."""
-        active = [e for e in context.events if e.state is State.ACTIVE]
+        active = [e for e in context.events if e.state is State.ACTIVE and e.group_leader is None]
         for wanted, group in ((pinned, True), (flexible, False)):
             if wanted:
                 for event in active:
                     if event.attr.pinned is group:
-                        self._out(registers, event)
+                        self._group_out(registers, event)
 
     def _sched_in(self, registers: CpuRegisters, context: Context, *, pinned: bool) -> None:
         """ctx_sched_in: those that are on and whose CPU this is."""
@@ -97,9 +142,10 @@ class Scheduler:
             if (
                 event.state is State.INACTIVE
                 and event.attr.pinned is pinned
+                and event.group_leader is None
                 and self._fits(event, registers.cpu)
             ):
-                self._in(registers, event)
+                self._group_in(registers, event)
 
     def _all_in(self, registers: CpuRegisters, task: Context | None) -> None:
         """perf_event_sched_in."""
@@ -150,6 +196,7 @@ class Scheduler:
     def join(self, event: PerfEvent, context: Context) -> None:
         """list_add_event."""
         event.ctx = context
+        event.stamp = context.time(self.now)
         context.events.append(event)
         context.generation += 1
 
@@ -159,6 +206,7 @@ class Scheduler:
         if registers is not None:
             self._out(registers, event)
         if event.ctx is not None:
+            self._become(event, min(event.state, state))
             event.ctx.events.remove(event)
             event.ctx.generation += 1
             event.ctx = None
@@ -168,10 +216,13 @@ class Scheduler:
         """_perf_event_enable: nothing for one that is on, has ended, or never comes back."""
         if event.state >= State.INACTIVE or event.state < State.ERROR:
             return
-        event.state = State.INACTIVE
+        self._become(event, State.INACTIVE)
         registers = self._running_on(event)
+        leader = event.group_leader
         if registers is not None and self._fits(event, registers.cpu):
-            self._resched(registers, event)
+            if leader is not None and leader.state is not State.ACTIVE:
+                return  # it comes in with its leader
+            self._resched(registers, leader or event)
 
     def disable(self, event: PerfEvent) -> None:
         """_perf_event_disable: out of its register; it keeps its slot."""
@@ -179,8 +230,8 @@ class Scheduler:
             return
         registers = self._where(event)
         if registers is not None:
-            self._out(registers, event)
-        event.state = State.OFF
+            self._group_out(registers, event)
+        self._become(event, State.OFF)
 
     # -- what happens to tasks
 
@@ -192,9 +243,11 @@ class Scheduler:
             return
         if leaving is not None:
             leaving.cpu = None
+            leaving.ctx.stop(self.now)
         self.current[cpu] = following
         if following is not None:
             following.cpu = cpu
+            following.ctx.start(self.now)
         old = leaving.ctx if leaving is not None else None
         new = following.ctx if following is not None else None
         if (
@@ -222,6 +275,8 @@ class Scheduler:
         assert following is not None
         old.task, new.task = following, leaving
         leaving.ctx, following.ctx = new, old
+        new.stop(self.now)
+        old.start(self.now)
         return True
 
     def state_after_fork(self, parent_state: State) -> State:
@@ -233,7 +288,7 @@ class Scheduler:
         if event.state < State.INACTIVE:
             if event.ctx is not None:
                 event.ctx.unclone()
-            event.state = State.OFF
+            self._become(event, State.OFF)
             self.enable(event)
 
     def active(self, cpu: int) -> Iterable[PerfEvent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -33,7 +33,7 @@ class Siginfo:
     """A signal that a breakpoint causes. Numbers as in struct siginfo.
 
     `code` of SIGTRAP: 1 TRAP_BRKPT, 2 TRAP_TRACE, 4 TRAP_HWBKPT, 6 TRAP_PERF. `address` is si_addr: the instruction
-    pointer, and for TRAP_PERF the breakpoint's address with `data` as si_perf_data.
+    pointer, and for TRAP_PERF the breakpoint's address with `data` as si_perf_data. `to_process`: any thread may take it.
     """
 
     number: int
@@ -41,6 +41,7 @@ class Siginfo:
     address: int = 0
     data: int = 0
     perf_type: int = 0
+    to_process: bool = False
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -49,6 +50,7 @@ class Context:
 
     A context that fork made as an exact copy is a clone: between two clones a context switch swaps the contexts
     and leaves the registers alone (perf_event_context_sched_out). `generation` grows when events come or go.
+    A task's context has a clock that runs while the task does: `ran_ns`, and since when it runs (None: it does not).
     """
 
     task: Task | None = None
@@ -58,6 +60,25 @@ class Context:
     parent_generation: int = 0
     generation: int = 0
     dead: bool = False
+    ran_ns: int = 0
+    since_ns: int | None = None
+
+    def time(self, now: Callable[[], int]) -> int:
+        """Its clock, in nanoseconds: a CPU's context's is the machine's."""
+        if self.task is None:
+            return now()
+        return self.ran_ns if self.since_ns is None else self.ran_ns + now() - self.since_ns
+
+    def start(self, now: Callable[[], int]) -> None:
+        """Its task runs."""
+        if self.since_ns is None:
+            self.since_ns = now()
+
+    def stop(self, now: Callable[[], int]) -> None:
+        """Its task runs no more."""
+        if self.since_ns is not None:
+            self.ran_ns += now() - self.since_ns
+            self.since_ns = None
 
     def unclone(self) -> None:
         """unclone_ctx: it is going to differ from what it was copied from."""

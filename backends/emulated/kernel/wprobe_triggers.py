@@ -151,7 +151,9 @@ class Triggers:
     def _point(self, probe: Wprobe, address: int) -> None:
         """modify_wide_hw_breakpoint_local, on each CPU."""
         for event in probe.events:
-            self._kernel.perf.modify_breakpoint(event, event.attr.changed(bp_addr=address), None, check=False)
+            self._kernel.perf.control.modify_breakpoint(
+                event, event.attr.changed(bp_addr=address), None, check=False
+            )
 
     def listing(self) -> tuple[str, ...]:
         """All of them."""

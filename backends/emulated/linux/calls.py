@@ -18,6 +18,7 @@ from backends.emulated.linux import (
     futex,
     mapping,
     metadata,
+    perf_events,
     pipes,
     process,
     signals,
@@ -43,6 +44,7 @@ TABLE: Mapping[int, Handler] = MappingProxyType(
             files,
             metadata,
             mapping,
+            perf_events,
             pipes,
             process,
             clone,
@@ -76,7 +78,6 @@ PROBED = frozenset(
         "memfd_secret",
         "seccomp",
         "bpf",
-        "perf_event_open",
         "userfaultfd",
         "keyctl",
         "add_key",
@@ -180,9 +181,16 @@ class Linux:
         if task.result is not None:
             result, task.result = task.result, None
             self._finish(task, result)
-        if task.pending or task.process.pending or task.saved_mask is not None:
-            signals.deliver(task)
+        self._resume(task)
         return self._runs(task)
+
+    def _resume(self, task: Task) -> None:
+        """On the way back to user mode (exit_to_user_mode_loop)."""
+        if task.notify_resume:
+            task.notify_resume = False
+            self.system.on_resume(task)
+        if task.signalled or task.saved_mask is not None:
+            signals.deliver(task)
 
     def _runs(self, task: Task) -> bool:
         return task.wait is None and not task.ended and not task.stopped
@@ -202,8 +210,7 @@ class Linux:
             return False
         if result is not None:
             self._finish(task, result)
-        if task.pending or task.process.pending or task.saved_mask is not None:
-            signals.deliver(task)
+        self._resume(task)
         return self._runs(task)
 
     def _result(self, task: Task, number: int) -> int | None:

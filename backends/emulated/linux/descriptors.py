@@ -8,9 +8,13 @@ import stat
 import struct
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from backends.base import HwbpError
 from backends.emulated.linux.output import Output
+
+if TYPE_CHECKING:
+    from backends.emulated.linux.state import Task
 
 __all__ = [
     "Descriptors",
@@ -51,6 +55,12 @@ class File:
     device = 0
     users = 0
     """Descriptors that refer to it, of all processes."""
+    owner = 0
+    """F_SETOWN: whom O_ASYNC signals, a process unless `owner_is_process` is False; 0 for nobody."""
+    owner_is_process = True
+    signal = 0
+    """F_SETSIG: the signal; 0 is SIGIO without particulars."""
+    O_ASYNC = 0o20000
 
     def ready(self) -> int:
         """What poll(2) would say: POLLIN 1, POLLOUT 4, POLLERR 8, POLLHUP 16."""
@@ -87,6 +97,17 @@ class File:
     def host(self) -> int:
         """The host's descriptor, for what only a real file can do (`otherwise` is the errno where there is none)."""
         raise _refuse(errno.EINVAL)
+
+    def ioctl(self, task: Task, request: int, argument: int) -> int:
+        """ioctl(2) of the file itself."""
+        raise _refuse(errno.ENOTTY)
+
+    def map(self, task: Task, address: int, size: int, prot: int, flags: int, offset: int) -> int:
+        """mmap(2) of what is no regular file; returns the address."""
+        raise _refuse(errno.ENODEV if self.path.startswith("/") else errno.EACCES)
+
+    def set_async(self, fd: int) -> None:
+        """O_ASYNC, `owner` or `signal` changed, by way of this descriptor."""
 
     def close(self) -> None:
         """The last descriptor of it was closed."""

@@ -8,10 +8,10 @@ import os
 from collections.abc import Mapping
 
 from backends.emulated.linux.paths import signed
-from backends.emulated.linux.sending import send, siginfo
+from backends.emulated.linux.sending import retarget, send, siginfo
 from backends.emulated.linux.state import NO_ACTION, PID, UID, Handler, Process, System, Task, fail
 
-__all__ = ["HANDLERS", "end_process", "end_thread", "release_vfork"]
+__all__ = ["HANDLERS", "end_process", "end_thread", "leave_memory", "release_vfork"]
 
 _SIGCHLD = 17
 _NOCLDWAIT = 2
@@ -36,6 +36,8 @@ def _end(task: Task) -> None:
         system.wake(("futex", id(process.mm), task.clear_child_tid), 1)
     system.drop(task)
     process.threads.remove(task)
+    if task.signalled and process.pending and process.exit_status is None:
+        retarget(task)
     process.mm.leave(task)
     system.on_exit(task)
 
@@ -47,6 +49,13 @@ def release_vfork(process: Process) -> None:
         parent.system.end_wait(parent, process.pid)
 
 
+def leave_memory(system: System, process: Process) -> None:
+    """mmput: the process ends or has another program; the last one lets its memory go."""
+    living = (other for other in system.processes.values() if other.exit_status is None)
+    if not any(other.mm is process.mm and other is not process for other in living):
+        process.mm.space.release()
+
+
 def end_process(system: System, process: Process, status: int) -> None:
     """All threads end; `status` is 0-255, or -N for death by signal N."""
     if process.exit_status is not None:
@@ -56,6 +65,7 @@ def end_process(system: System, process: Process, status: int) -> None:
     for task in tuple(process.threads):
         _end(task)
     process.files.close_range(0, 1 << 32)
+    leave_memory(system, process)
     process.timer = None
     release_vfork(process)
     for child in process.children:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from backends.base import HwbpError
-from backends.emulated.linux.ending import end_thread, release_vfork
+from backends.emulated.linux.ending import end_thread, leave_memory, release_vfork
 from backends.emulated.linux.paths import AT_FDCWD, resolve
 from backends.emulated.linux.state import NO_STACK, Handler, Task, Unsupported, fail
 from backends.emulated.loader import ARGUMENT_LIMIT, enter, load_program
@@ -71,6 +71,7 @@ def _execute(task: Task, path: str, argv: list[str], environment: list[str]) -> 
         if other is not task:
             end_thread(other, 0)
     process.mm.leave(task)
+    leave_memory(task.system, process)
     process.mm, process.image = mm, image
     process.files.close_those_on_exec()
     process.actions = {number: action for number, action in process.actions.items() if action[0] == 1}

@@ -8,14 +8,15 @@ import stat
 import struct
 from collections.abc import Hashable, Mapping
 
-from backends.emulated.linux.descriptors import Null
+from backends.emulated.linux.descriptors import File, Null
 from backends.emulated.linux.paths import AT_FDCWD, open_host, open_special, resolve, signed
-from backends.emulated.linux.state import TRANSFER_LIMIT, Handler, Task, fail
+from backends.emulated.linux.state import TRANSFER_LIMIT, Handler, Task, Unsupported, fail
 
 __all__ = ["HANDLERS", "refuse_write"]
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _TMPFILE = 0o20000000
+_SETTABLE = os.O_NONBLOCK | File.O_ASYNC
 _IOV_MAX = 1024
 _HOST_FLAGS = (
     os.O_DIRECTORY | os.O_NOFOLLOW | os.O_APPEND | os.O_EXCL | os.O_TRUNC | os.O_CREAT | os.O_ACCMODE
@@ -199,10 +200,48 @@ def fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
             return 0
         case 3:  # F_GETFL
             return file.flags | 0o100000 * (file.path[:1] == "/")  # O_LARGEFILE
-        case 4 | 6 | 7 | 37 | 38:  # F_SETFL, F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
+        case 4:  # F_SETFL
+            file.flags = file.flags & ~_SETTABLE | argument & _SETTABLE
+            file.set_async(fd)
+            return 0
+        case 6 | 7 | 37 | 38:  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
+            return 0
+        case 8:  # F_SETOWN
+            return _set_owner(task, fd, signed(argument), process=True)
+        case 9:  # F_GETOWN
+            return file.owner
+        case 10:  # F_SETSIG
+            if not 0 <= argument <= 64:
+                raise fail(errno.EINVAL)
+            file.signal = argument
+            file.set_async(fd)
+            return 0
+        case 11:  # F_GETSIG
+            return file.signal
+        case 15:  # F_SETOWN_EX
+            kind, who = task.unpack("<ii", argument)
+            if kind not in (0, 1):  # F_OWNER_TID, F_OWNER_PID
+                raise (
+                    Unsupported("signals to a process group by O_ASYNC") if kind == 2 else fail(errno.EINVAL)
+                )
+            return _set_owner(task, fd, who, process=kind == 1)
+        case 16:  # F_GETOWN_EX
+            task.pack("<ii", argument, int(file.owner_is_process), file.owner)
             return 0
         case _:
             raise fail(errno.EINVAL)
+
+
+def _set_owner(task: Task, fd: int, who: int, *, process: bool) -> int:
+    if who < 0:
+        raise Unsupported("signals to a process group by O_ASYNC")
+    there = task.system.processes if process else task.system.tasks
+    if who and who not in there:
+        raise fail(errno.ESRCH)
+    file = task.files[fd]
+    file.owner, file.owner_is_process = who, process
+    file.set_async(fd)
+    return 0
 
 
 def ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
@@ -215,7 +254,7 @@ def ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
         return 0
     if request in (0x5421, 0x5451, 0x5450):  # FIONBIO, FIOCLEX, FIONCLEX
         return 0
-    raise fail(errno.ENOTTY)
+    return file.ioctl(task, request, argument)
 
 
 def sendfile(task: Task, out: int, source: int, offset: int, count: int, *_: int) -> int:

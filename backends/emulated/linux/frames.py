@@ -47,7 +47,11 @@ def enter_handler(task: Task, number: int, info: bytes, action: bytes) -> bool:
     fpstate = (sp - _FPSTATE) & -64
     frame = ((fpstate - _FRAME_SIZE) & -16) - 8
     pc = engine.pc
-    rflags = engine.get("RFLAGS") | (_RF if task.rf_pc == pc else 0) | (_TF if task.guest_tf else 0)
+    rf = pc in (
+        task.rf_pc,
+        task.rep_pc,
+    )  # a trap between the elements of a rep pushes RF too (SDM 3B 17.3.1.1)
+    rflags = engine.get("RFLAGS") | (_RF if rf else 0) | (_TF if task.guest_tf else 0)
     registers = _REGISTERS.pack(
         *(engine.get(name) for name in _GENERAL), pc, rflags, _SEGMENTS, 0, 0, task.blocked, 0, fpstate,
         task.saved_mask if task.saved_mask is not None else task.blocked,
@@ -95,6 +99,7 @@ def rt_sigreturn(task: Task, *_: int) -> None:
     task.blocked = mask & ~(1 << 8 | 1 << 18)  # SIGKILL and SIGSTOP
     task.rf_pc = pc if rflags & _RF else -1
     task.guest_tf = bool(rflags & _TF)
+    task.signalled = True  # what the mask held back may come now
     engine.pc = pc
 
 

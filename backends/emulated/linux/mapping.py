@@ -29,7 +29,7 @@ def mmap(task: Task, address: int, size: int, prot: int, flags: int, fd: int, of
         return task.space.map(where, size, prot & 7, fixed=fixed, shared=flags & 3 == _MAP_SHARED)
     file = task.files[fd]
     if not stat.S_ISREG(file.status().st_mode):
-        raise fail(errno.ENODEV if file.path.startswith("/") else errno.EACCES)
+        return file.map(task, address, size, prot, flags, offset)
     if flags & 3 == _MAP_SHARED and prot & WRITE:
         if file.flags & os.O_ACCMODE == os.O_RDWR:
             raise task.refuse("write", f"shared writable mapping of {file.path}", errno.ENODEV)

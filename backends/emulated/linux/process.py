@@ -6,6 +6,7 @@ import errno
 from collections.abc import Mapping
 
 from backends.emulated.linux.paths import signed
+from backends.emulated.linux.perf_events import all_of_the_task
 from backends.emulated.linux.state import GID, TRANSFER_LIMIT, UID, Handler, Process, Task, fail
 from backends.emulated.loader import STACK_LIMIT
 
@@ -108,6 +109,8 @@ def prctl(task: Task, option: int, argument: int, *_: int) -> int:
             return 0
         case 3:  # PR_GET_DUMPABLE
             return 1
+        case 31 | 32:  # PR_TASK_PERF_EVENTS_DISABLE, PR_TASK_PERF_EVENTS_ENABLE
+            return all_of_the_task(task, on=option == 32)
         case 1 | 4 | 38 | 0x53564D41:  # PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_VMA
             return 0
         case _:

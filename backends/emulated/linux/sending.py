@@ -8,7 +8,7 @@ import struct
 
 from backends.emulated.linux.state import NO_ACTION, UID, Process, System, Task
 
-__all__ = ["UNBLOCKABLE", "bit", "by_user", "ignored", "name_of", "send", "siginfo"]
+__all__ = ["UNBLOCKABLE", "bit", "by_user", "ignored", "name_of", "retarget", "send", "siginfo"]
 
 _DEFAULT, _IGNORE = 0, 1
 _KILL, _STOP, _CONT = 9, 19, 18
@@ -60,10 +60,21 @@ def send(system: System, process: Process, number: int, info: bytes, task: Task 
     if number < 32 and any(queued == number for queued, _ in pending):
         return
     pending.append((number, info))
-    for thread in wanted:
+    for thread in wanted:  # complete_signal: the first thread if it may have it
         if not thread.blocked & ~UNBLOCKABLE & bit(number):
+            thread.signalled = True
             interrupt(system, thread, number)
             return
+
+
+def retarget(task: Task) -> None:
+    """retarget_shared_pending: this thread takes no more of its process's signals, so the others look at them."""
+    for thread in task.process.threads:
+        if thread is not task:
+            for number, _ in task.process.pending:
+                if not thread.blocked & bit(number):
+                    thread.signalled = True
+                    interrupt(task.system, thread, number)
 
 
 def interrupt(system: System, task: Task, number: int) -> None:
@@ -93,5 +104,6 @@ def _go_on(system: System, process: Process) -> None:
     for task in process.threads:
         if task.stopped:
             task.stopped = False
+            task.signalled = True
             if task.wait is None:
                 system.scheduler.add(task)

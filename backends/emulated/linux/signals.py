@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from backends.emulated.linux import ending
 from backends.emulated.linux.frames import enter_handler
 from backends.emulated.linux.paths import signed
-from backends.emulated.linux.sending import UNBLOCKABLE, bit, by_user, ignored, name_of, send, siginfo
+from backends.emulated.linux.sending import (
+    UNBLOCKABLE,
+    bit,
+    by_user,
+    ignored,
+    name_of,
+    retarget,
+    send,
+    siginfo,
+)
 from backends.emulated.linux.state import (
     NO_ACTION,
     NO_STACK,
@@ -46,6 +55,7 @@ def _next(task: Task) -> tuple[int, bytes] | None:
 def deliver(task: Task) -> None:
     """Act on what is pending, on the way back to user mode. The task's registers are in the engine."""
     system, process = task.system, task.process
+    task.signalled = False
     while not task.ended and not task.stopped and (row := _next(task)) is not None:
         number, info = row
         if ignored(process, number):
@@ -86,6 +96,7 @@ def raise_fault(task: Task, number: int, address: int, code: int) -> None:
         ending.end_process(task.system, process, -number)
         return
     task.pending.insert(0, (number, siginfo(number, code, "Q", address)))
+    task.signalled = True
 
 
 def rt_sigaction(task: Task, number: int, new: int, old: int, size: int, *_: int) -> int:
@@ -119,6 +130,9 @@ def rt_sigprocmask(task: Task, how: int, new: int, old: int, size: int, *_: int)
     if old:
         task.pack("<Q", old, before)
     task.blocked = after
+    task.signalled = True
+    if task.process.pending and after & ~before:
+        retarget(task)
     return 0
 
 
@@ -140,6 +154,7 @@ def rt_sigsuspend(task: Task, mask: int, size: int, *_: int) -> int:
     (wanted,) = task.unpack("<Q", mask)
     task.saved_mask = task.blocked
     task.blocked = wanted & ~UNBLOCKABLE
+    task.signalled = True
     return pause(task)
 
 

@@ -9,8 +9,9 @@ import random
 import struct
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from backends.base import Launch
+from backends.base import HwbpError, Launch
 from backends.emulated.engine import Unsupported
 from backends.emulated.icicle import IcicleEngine
 from backends.emulated.linux.descriptors import Descriptors, open_standard_input
@@ -20,6 +21,10 @@ from backends.emulated.memory import AddressSpace
 from backends.emulated.mm import Mm
 from backends.emulated.scheduler import Scheduler
 from backends.model import TaskKind
+
+if TYPE_CHECKING:
+    from backends.emulated.kernel.core import Kernel
+    from backends.emulated.kernel.events import PerfEvent
 
 __all__ = [
     "EPOCH_NS",
@@ -119,7 +124,9 @@ class System:
     """What the whole machine shares: its clock, tasks, output, random bytes, and what was refused.
 
     `clock` gives the instructions run so far, one a nanosecond; `slept_ns` is what passed while nothing ran; `programs`
-    counts the living processes that run one.
+    counts the living processes that run one. `kernel` is the hw-breakpoint layer (None: built without perf events).
+    `on_breakpoints` is called after a program has changed its own, `on_refusal` when the layer refused it something,
+    `on_resume` before a task that asked for it (`notify_resume`) goes back to user mode.
     """
 
     def __init__(self, launch: Launch, clock: Callable[[], int], scheduler: Scheduler[Task]) -> None:
@@ -144,6 +151,10 @@ class System:
         self.on_exec: Callable[[Task], None] = lambda task: None
         self.on_exit: Callable[[Task], None] = lambda task: None
         self.on_reap: Callable[[Process], None] = lambda process: None
+        self.on_resume: Callable[[Task], None] = lambda task: None
+        self.on_breakpoints: Callable[[], None] = lambda: None
+        self.on_refusal: Callable[[str, HwbpError], None] = lambda what, error: None
+        self.kernel: Kernel | None = None
 
     def now(self) -> int:
         """Nanoseconds since the machine started: what it computed and what it slept."""
@@ -253,6 +264,7 @@ class Task:
     mask, `saved_mask` the one that a handler's return restores (sigsuspend), `result` what an ended wait answers.
     `rf_pc` is the instruction that runs with EFLAGS.RF set, -1 for none; `rep_pc` the repeated string instruction it
     is in the middle of; `guest_tf` whether it set EFLAGS.TF. `ran` counts its instructions up to its last turn.
+    `signalled` (TIF_SIGPENDING): it is to look at its signals and its process's. `opened` are the perf events it made.
     """
 
     def __init__(self, system: System, process: Process, tid: int, comm: str) -> None:
@@ -279,6 +291,9 @@ class Task:
         self.on_cpu_since = 0
         self.switches = 0
         self.ended = False
+        self.signalled = False
+        self.notify_resume = False
+        self.opened: list[PerfEvent] = []
 
     @property
     def engine(self) -> IcicleEngine:

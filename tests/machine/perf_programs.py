@@ -1,0 +1,651 @@
+"""C programs that open perf events on themselves, after the descriptions of perf's own tests and the kernel's selftests: each
+prints the same on this machine's kernel and on the emulated one."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ACCOUNT",
+    "ERRORS",
+    "EXEC",
+    "GROUPS",
+    "KERNEL_MODE",
+    "OVERFLOW",
+    "RING",
+    "SIGNAL",
+    "SIGTRAP",
+    "STRESS",
+    "WP",
+]
+
+_HEAD = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int open_event(struct perf_event_attr *attr, int pid, int cpu, int group, unsigned long flags) {
+  return syscall(SYS_perf_event_open, attr, pid, cpu, group, flags);
+}
+static struct perf_event_attr breakpoint(int type, volatile void *address, int length) {
+  struct perf_event_attr attr = {0};
+  attr.type = PERF_TYPE_BREAKPOINT;
+  attr.size = sizeof attr;
+  attr.bp_type = type;
+  attr.bp_addr = (unsigned long)address;
+  attr.bp_len = length;
+  attr.sample_period = 1;
+  attr.exclude_kernel = attr.exclude_hv = 1;
+  return attr;
+}
+static unsigned long count(int fd) {
+  unsigned long value = -1;
+  if (read(fd, &value, sizeof value) != sizeof value) return -1;
+  return value;
+}
+static void on_signal(int number, void (*handler)(int, siginfo_t *, void *)) {
+  struct sigaction action = {0};
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(number, &action, 0);
+}
+static void async(int fd, int number) {
+  fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK | O_ASYNC);
+  fcntl(fd, F_SETSIG, number);
+  fcntl(fd, F_SETOWN, getpid());
+}
+"""
+
+SIGNAL = (
+    _HEAD
+    + r"""
+// An execute breakpoint on an instruction, one on the handler of its signal, and a watchpoint on what the instruction writes.
+static volatile long the_var;
+static volatile int ios, users, codes[2];
+static volatile int fds[3];
+static int watched;
+__attribute__((naked, noinline)) void stub(volatile long *p) { asm("incq (%rdi); ret"); }
+__attribute__((noinline)) void on_io(int number, siginfo_t *info, void *context) {
+  ios++;
+  codes[0] |= 1 << info->si_code;
+  watched |= (info->si_fd == fds[2]) << 1 | (info->si_fd == fds[0]);
+  if (ios > 10) ioctl(fds[0], PERF_EVENT_IOC_DISABLE, 0), ioctl(fds[1], PERF_EVENT_IOC_DISABLE, 0);
+}
+__attribute__((noinline)) void on_user(int number, siginfo_t *info, void *context) {
+  users++;
+  codes[1] |= 1 << info->si_code;
+}
+static int make(int type, void *address, int number) {
+  struct perf_event_attr attr = breakpoint(type, address, type == HW_BREAKPOINT_X ? sizeof(long) : 8);
+  attr.sample_type = PERF_SAMPLE_IP;
+  attr.wakeup_events = 1;
+  attr.disabled = 1;
+  int fd = open_event(&attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+  if (fd < 0) return -1;
+  async(fd, number);
+  ioctl(fd, PERF_EVENT_IOC_RESET, 0);
+  return fd;
+}
+int main(void) {
+  on_signal(SIGIO, on_io);
+  on_signal(SIGUSR1, on_user);
+  fds[0] = make(HW_BREAKPOINT_X, stub, SIGIO);
+  fds[1] = make(HW_BREAKPOINT_X, on_io, SIGUSR1);
+  fds[2] = make(HW_BREAKPOINT_W, (void *)&the_var, SIGIO);
+  for (int i = 0; i < 3; i++) if (ioctl(fds[i], PERF_EVENT_IOC_ENABLE, 0)) return 1;
+  stub(&the_var);
+  the_var++;
+  for (int i = 0; i < 3; i++) ioctl(fds[i], PERF_EVENT_IOC_DISABLE, 0);
+  printf("%ld %ld %ld, handlers %d %d, codes %x %x, descriptors %d, %ld\n", count(fds[0]), count(fds[1]), count(fds[2]),
+         ios, users, codes[0], codes[1], watched, the_var);
+  return 0;
+}
+"""
+)
+"""tools/perf/tests/bp_signal.c: 1 3 2, handlers 3 3."""
+
+OVERFLOW = (
+    _HEAD
+    + r"""
+static volatile int overflows;
+__attribute__((noinline)) int called(int n) { asm volatile(""); return n + 1; }
+static void on_io(int number, siginfo_t *info, void *context) { overflows++; }
+int main(void) {
+  on_signal(SIGIO, on_io);
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_X, called, sizeof(long));
+  attr.sample_period = 100;
+  attr.sample_type = PERF_SAMPLE_IP;
+  attr.wakeup_events = 1;
+  attr.disabled = 1;
+  int fd = open_event(&attr, 0, -1, -1, 0), n = 0;
+  if (fd < 0) return 1;
+  async(fd, SIGIO);
+  ioctl(fd, PERF_EVENT_IOC_RESET, 0);
+  ioctl(fd, PERF_EVENT_IOC_ENABLE, 0);
+  for (int i = 0; i < 10000; i++) n = called(n);
+  ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
+  printf("%ld hits, %d signals, %d\n", count(fd), overflows, n);
+  return 0;
+}
+"""
+)
+"""tools/perf/tests/bp_signal_overflow.c: 10000 hits, 100 signals."""
+
+ACCOUNT = (
+    _HEAD
+    + r"""
+static volatile long the_var;
+void function(void) { asm volatile(""); }
+static int wide(int type) {
+  struct perf_event_attr attr = breakpoint(type, type == HW_BREAKPOINT_X ? (void *)function : (void *)&the_var,
+                                           type == HW_BREAKPOINT_X ? sizeof(long) : 8);
+  return open_event(&attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+}
+static int how_many(int type, int *fds) {
+  int n = 0;
+  while (n < 100 && (fds[n] = wide(type)) >= 0) n++;
+  printf("%d then errno %d\n", n, errno);
+  return n;
+}
+int main(void) {
+  int fds[100], more[100];
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &the_var, 8);
+  int fd = wide(HW_BREAKPOINT_W);
+  printf("%d %d\n", fd >= 0, fd >= 0 ? ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES, &attr) : errno);
+  if (fd < 0) return 0;
+  close(fd);
+  int n = how_many(HW_BREAKPOINT_W, fds);
+  for (int i = 0; i < n; i++) close(fds[i]);
+  n = how_many(HW_BREAKPOINT_X, fds);
+  for (int i = 0; i < n; i++) close(fds[i]);
+  n = how_many(HW_BREAKPOINT_W, fds);
+  how_many(HW_BREAKPOINT_X, more);
+  attr.bp_type = HW_BREAKPOINT_X;
+  attr.bp_addr = (unsigned long)function;
+  attr.bp_len = sizeof(long);
+  int ret = ioctl(fds[0], PERF_EVENT_IOC_MODIFY_ATTRIBUTES, &attr);
+  printf("modified %d\n", ret);
+  return 0;
+}
+"""
+)
+"""tools/perf/tests/bp_account.c, which needs CAP_PERFMON: 4 of each kind, and they share."""
+
+WP = (
+    _HEAD
+    + r"""
+static volatile long data1;
+static volatile unsigned char data2[8] __attribute__((aligned(8)));
+static int make(int type, volatile void *address, int length) {
+  struct perf_event_attr attr = breakpoint(type, address, length);
+  attr.sample_type = PERF_SAMPLE_IP;
+  return open_event(&attr, 0, -1, -1, 0);
+}
+int main(void) {
+  long sink;
+  int fd = make(HW_BREAKPOINT_R, &data1, 8);
+  printf("read only: %d %d\n", fd, errno);
+  fd = make(HW_BREAKPOINT_W, &data1, 8);
+  sink = data1;
+  printf("write only: %ld ", count(fd));
+  data1 = sink + 1;
+  printf("%ld\n", count(fd));
+  close(fd);
+  fd = make(HW_BREAKPOINT_RW, &data1, 8);
+  sink = data1;
+  printf("read or write: %ld ", count(fd));
+  data1 = sink + 1;
+  printf("%ld\n", count(fd));
+  close(fd);
+  fd = make(HW_BREAKPOINT_W, &data1, 8);
+  data1 = 1;
+  printf("modified: %ld ", count(fd));
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, data2, 2);
+  attr.sample_type = PERF_SAMPLE_IP;
+  attr.disabled = 1;
+  printf("%d ", ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES, &attr));
+  data2[1] = 1;
+  printf("%ld ", count(fd));
+  ioctl(fd, PERF_EVENT_IOC_ENABLE, 0);
+  data2[1] = 2;
+  printf("%ld ", count(fd));
+  data2[2] = 3;
+  printf("%ld\n", count(fd));
+  attr.bp_type = HW_BREAKPOINT_R;
+  printf("%d %d ", ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES, &attr), errno);
+  data2[1] = 4;
+  printf("%ld\n", count(fd));
+  return 0;
+}
+"""
+)
+"""tools/perf/tests/wp.c."""
+
+SIGTRAP = (
+    _HEAD
+    + r"""
+#define THREADS 5
+static volatile int iterate_on, held[THREADS + 1];
+static volatile int signals, wrong;
+static siginfo_t first;
+static __thread volatile int mine;
+static unsigned long sig_data;
+static int loops;
+static pthread_barrier_t barrier;
+static void on_trap(int number, siginfo_t *info, void *context) {
+  unsigned long *fields = (unsigned long *)((char *)info + 24);
+  if (!__atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED)) first = *info;
+  if (info->si_code != 6 || info->si_addr != (void *)&iterate_on || fields[0] != sig_data || fields[1] != 5)
+    __atomic_fetch_add(&wrong, 1, __ATOMIC_RELAXED);
+  mine++;
+}
+static void *work(void *arg) {
+  pthread_barrier_wait(&barrier);
+  for (int i = 0; i < iterate_on; i++) ;
+  return (void *)(long)mine;
+}
+static int run(const char *what, int enable, int modify, int n) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_RW, &iterate_on, 1);
+  attr.disabled = attr.inherit = attr.inherit_thread = attr.remove_on_exec = attr.sigtrap = 1;
+  attr.sig_data = sig_data = ~(unsigned long)&iterate_on;
+  iterate_on = n;
+  signals = wrong = 0;
+  int fd = open_event(&attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+  if (fd < 0) return printf("open %d\n", errno), 1;
+  pthread_t threads[THREADS];
+  pthread_barrier_init(&barrier, 0, THREADS + 1);
+  for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], 0, work, 0);
+  if (enable) ioctl(fd, PERF_EVENT_IOC_ENABLE, 0);
+  if (modify) {
+    attr.disabled = 0;
+    attr.sig_data = sig_data += 42;
+    printf("modify %d ", ioctl(fd, PERF_EVENT_IOC_MODIFY_ATTRIBUTES, &attr));
+  }
+  pthread_barrier_wait(&barrier);
+  long sum = 0;
+  for (int i = 0; i < THREADS; i++) {
+    void *one;
+    pthread_join(threads[i], &one);
+    sum += (long)one;
+  }
+  int before = signals;
+  iterate_on = 0;
+  printf("%s: %d signals, %ld taken by threads, %d with the store of the parent, %d wrong, count %ld\n", what, before, sum,
+         signals, wrong, count(fd));
+  ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
+  close(fd);
+  return 0;
+}
+int main(void) {
+  on_signal(SIGTRAP, on_trap);
+  return run("disabled", 0, 0, 10) || run("enabled", 1, 0, 0) || run("modified", 0, 1, 0) || run("stress", 1, 0, 3000);
+}
+"""
+)
+"""tools/perf/tests/sigtrap.c and sigtrap_threads.c: 5 threads read a variable 3000 times each, and are signalled each time."""
+
+STRESS = (
+    _HEAD
+    + r"""
+#define THREADS 5
+static volatile int iterate_on, signals, wrong, go_on = 1;
+static void on_trap(int number, siginfo_t *info, void *context) {
+  if (info->si_code != 6 || info->si_addr != (void *)&iterate_on) wrong++;
+  __atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
+}
+static void *work(void *arg) {
+  while (iterate_on) ;
+  return 0;
+}
+int main(void) {
+  on_signal(SIGTRAP, on_trap);
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_RW, &iterate_on, 1);
+  attr.disabled = attr.inherit = attr.inherit_thread = attr.remove_on_exec = attr.sigtrap = 1;
+  int fd = open_event(&attr, 0, -1, -1, 0), failed = 0;
+  iterate_on = -1;
+  pthread_t threads[THREADS];
+  for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], 0, work, 0);
+  do {
+    failed |= ioctl(fd, PERF_EVENT_IOC_ENABLE, 0);
+    failed |= ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
+  } while (signals < 1500);
+  iterate_on = 0;
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], 0);
+  printf("failed %d, enough %d, wrong %d\n", failed, signals >= 1500, wrong);
+  return 0;
+}
+"""
+)
+"""sigtrap_threads.signal_stress_with_disable."""
+
+EXEC = (
+    _HEAD
+    + r"""
+static volatile int variable, signals;
+static void on_trap(int number, siginfo_t *info, void *context) { signals++; }
+static int child(int executes, int fd, char *self) {
+  int ends[2], back[2], status;
+  pipe(ends);
+  pipe(back);
+  pid_t pid = fork();
+  if (!pid) {
+    char c;
+    dup2(ends[0], 0);
+    dup2(back[1], 1);
+    if (executes) execl(self, self, "executed", (char *)0);
+    write(1, "r", 1);
+    read(0, &c, 1);
+    signals = 0;
+    variable = 1;
+    _exit(40 + signals);
+  }
+  char c;
+  read(back[0], &c, 1);
+  ioctl(fd, PERF_EVENT_IOC_ENABLE, 0);
+  write(ends[1], "g", 1);
+  waitpid(pid, &status, 0);
+  for (int i = 0; i < 2; i++) close(ends[i]), close(back[i]);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+int main(int argc, char **argv) {
+  if (argc > 1) {
+    char c;
+    write(1, "r", 1);
+    read(0, &c, 1);
+    *(volatile int *)&variable = 1;
+    return 7;
+  }
+  on_signal(SIGTRAP, on_trap);
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &variable, 4);
+  attr.disabled = attr.inherit = attr.remove_on_exec = attr.sigtrap = 1;
+  int fd = open_event(&attr, 0, -1, -1, 0);
+  if (fd < 0) return printf("open %d\n", errno), 1;
+  int forked = child(0, fd, argv[0]);
+  ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
+  int executed = child(1, fd, argv[0]);
+  int enabled_before = child(1, fd, argv[0]);
+  variable = 2;
+  printf("forked %d, executed %d %d, parent %d\n", forked, executed, enabled_before, signals);
+  return 0;
+}
+"""
+)
+"""remove_on_exec.c: a forked child keeps the event, an executed program has lost it, the parent still is signalled."""
+
+RING = (
+    _HEAD
+    + r"""
+struct sample { struct perf_event_header header; unsigned long ip; unsigned pid, tid; unsigned long addr, id; unsigned long period; };
+static volatile long words[4];
+static char *ring;
+static unsigned long size, tail;
+__attribute__((noinline)) void store(long n) { asm volatile("mov %0, (%1)\n.globl after\nafter:" :: "r"(n), "r"(&words[0]) : "memory"); }
+extern char after[];
+static struct perf_event_header *next(char *copy) {
+  struct perf_event_mmap_page *page = (void *)ring;
+  unsigned long head = __atomic_load_n(&page->data_head, __ATOMIC_ACQUIRE);
+  if (tail == head) return 0;
+  struct perf_event_header *header = (void *)copy;
+  for (unsigned long i = 0; i < 8; i++) copy[i] = ring[4096 + (tail + i) % size];
+  for (unsigned long i = 8; i < header->size; i++) copy[i] = ring[4096 + (tail + i) % size];
+  tail += header->size;
+  return header;
+}
+static void drain(void) {
+  char copy[4096];
+  int samples = 0, good = 0, user = 0, mine = 0, before = 0, after_lost = 0;
+  unsigned long periods = 0, lost = 0;
+  struct perf_event_header *header;
+  while ((header = next(copy))) {
+    if (header->type == PERF_RECORD_SAMPLE) {
+      struct sample *sample = (void *)copy;
+      samples++;
+      good += sample->ip == (unsigned long)after && sample->addr == (unsigned long)&words[0] && header->size == sizeof *sample;
+      user += (header->misc & PERF_RECORD_MISC_CPUMODE_MASK) == PERF_RECORD_MISC_USER;
+      mine += sample->pid == getpid() && sample->tid == getpid();
+      periods += sample->period;
+      if (lost) after_lost++; else before++;
+    } else if (header->type == PERF_RECORD_LOST) lost = ((unsigned long *)copy)[2];
+    else printf("record %d\n", header->type);
+  }
+  ((struct perf_event_mmap_page *)ring)->data_tail = tail;
+  printf("%d samples, %d %d %d, periods %ld, %d before %ld lost, %d after\n", samples, good, user, mine, periods, before, lost, after_lost);
+}
+int main(void) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &words[0], 8);
+  attr.sample_type = PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_ADDR | PERF_SAMPLE_ID | PERF_SAMPLE_PERIOD;
+  attr.wakeup_events = 3;
+  attr.sample_period = 1;
+  attr.read_format = PERF_FORMAT_ID | PERF_FORMAT_LOST;
+  int fd = open_event(&attr, 0, -1, -1, 0);
+  if (fd < 0) return printf("open %d\n", errno), 1;
+  struct pollfd poller = {fd, POLLIN, 0};
+  printf("before mmap %d %x\n", poll(&poller, 1, 0), poller.revents);
+  printf("%d", mmap(0, 3 * 4096, 3, MAP_PRIVATE, fd, 0) == MAP_FAILED ? errno : 0);
+  printf(" %d", mmap(0, 4 * 4096, 3, MAP_SHARED, fd, 0) == MAP_FAILED ? errno : 0);
+  size = 2 * 4096;
+  ring = mmap(0, 4096 + size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (ring == MAP_FAILED) return printf("mmap %d\n", errno), 1;
+  struct perf_event_mmap_page *page = (void *)ring;
+  printf(" offset %lld size %lld\n", page->data_offset, page->data_size);
+  printf("nothing yet %d %x\n", poll(&poller, 1, 0), poller.revents);
+  store(1), store(2);
+  printf("two %d ", poll(&poller, 1, 0));
+  store(3);
+  printf("three %d %x, again %d\n", poll(&poller, 1, 0), poller.revents, poll(&poller, 1, 0));
+  drain();
+  for (int i = 0; i < 1000; i++) store(i);
+  drain();
+  store(7), store(8);
+  drain();
+  unsigned long values[3] = {0}, id = 0;
+  printf("small %ld %d ", read(fd, values, 8), errno);
+  printf("whole %ld ", read(fd, values, sizeof values));
+  ioctl(fd, PERF_EVENT_IOC_ID, &id);
+  printf("%ld hits, the id %d, lost %ld\n", values[0], values[1] == id, values[2]);
+  printf("pause %d ", ioctl(fd, PERF_EVENT_IOC_PAUSE_OUTPUT, 1));
+  store(1);
+  printf("%d ", ioctl(fd, PERF_EVENT_IOC_PAUSE_OUTPUT, 0));
+  store(2);
+  drain();
+  close(fd);
+  store(3);
+  drain();
+  munmap(ring, 4096 + size);
+  int ok = 0, fds[4];
+  attr.read_format = 0;
+  for (int i = 0; i < 4; i++) ok += (fds[i] = open_event(&attr, 0, -1, -1, 0)) >= 0;
+  printf("free again: %d\n", ok);
+  return 0;
+}
+"""
+)
+"""The ring buffer: records, wake-ups, lost ones, and an event that lives as long as its mapping."""
+
+GROUPS = (
+    _HEAD
+    + r"""
+static volatile long a, b;
+static void store(void) { a = 1; b = 2; b = 3; }
+int main(void) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &a, 8);
+  attr.disabled = 1;
+  attr.sample_period = 0;
+  attr.read_format = PERF_FORMAT_GROUP | PERF_FORMAT_ID | PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
+  int leader = open_event(&attr, 0, -1, -1, 0);
+  attr.bp_addr = (unsigned long)&b;
+  attr.disabled = 0;
+  int sibling = open_event(&attr, 0, -1, leader, 0);
+  unsigned long v[8];
+  store();
+  long n = read(leader, v, sizeof v);
+  printf("%ld: %ld events, %ld %ld, times %d %d\n", n, v[0], v[3], v[5], v[1] == 0, v[2] == 0);
+  ioctl(leader, PERF_EVENT_IOC_ENABLE, 0);
+  store();
+  read(leader, v, sizeof v);
+  printf("on %ld %ld, times %d\n", v[3], v[5], v[1] > 0 && v[2] > 0 && v[2] <= v[1]);
+  ioctl(leader, PERF_EVENT_IOC_DISABLE, 0);
+  store();
+  read(sibling, v, sizeof v);
+  printf("off %ld %ld\n", v[3], v[5]);
+  ioctl(sibling, PERF_EVENT_IOC_ENABLE, PERF_IOC_FLAG_GROUP);
+  store();
+  ioctl(sibling, PERF_EVENT_IOC_DISABLE, PERF_IOC_FLAG_GROUP);
+  store();
+  read(leader, v, sizeof v);
+  printf("by group %ld %ld\n", v[3], v[5]);
+  ioctl(leader, PERF_EVENT_IOC_RESET, PERF_IOC_FLAG_GROUP);
+  read(leader, v, sizeof v);
+  printf("reset %ld %ld\n", v[3], v[5]);
+  attr.pinned = 1;
+  printf("pinned sibling %d %d\n", open_event(&attr, 0, -1, leader, 0), errno);
+  attr.pinned = 0;
+  close(leader);
+  ioctl(sibling, PERF_EVENT_IOC_DISABLE, 0);
+  ioctl(sibling, PERF_EVENT_IOC_ENABLE, 0);
+  store();
+  n = read(sibling, v, sizeof v);
+  printf("alone %ld: %ld event, %ld\n", n, v[0], v[3]);
+  prctl(31);
+  store();
+  prctl(32);
+  store();
+  read(sibling, v, sizeof v);
+  printf("by prctl %ld\n", v[3]);
+  return 0;
+}
+""".replace("int main", "#include <sys/prctl.h>\nint main", 1)
+)
+"""A group: in registers with its leader, read as one, and what is left when the leader goes."""
+
+ERRORS = (
+    _HEAD
+    + r"""
+static volatile long variable;
+static void told(const char *what, long result) { printf("%s: %d %d\n", what, result < 0 ? -1 : 0, result < 0 ? errno : 0); }
+static void opens(const char *what, struct perf_event_attr attr, int pid, int cpu, int group, unsigned long flags) {
+  int fd = open_event(&attr, pid, cpu, group, flags);
+  told(what, fd);
+  if (fd >= 0) close(fd);
+}
+int main(void) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &variable, 8), other = attr;
+  opens("plain", attr, 0, -1, -1, 0);
+  opens("flags", attr, 0, -1, -1, 0x40);
+  opens("nobody", attr, 999999, -1, -1, 0);
+  opens("no CPU", attr, 0, 4000, -1, 0);
+  opens("all of all", attr, -1, -1, -1, 0);
+  opens("bad group", attr, 0, -1, 77, 0);
+  opens("group that is none", attr, 0, -1, 1, 0);
+  attr.size = 60;
+  opens("too small", attr, 0, -1, -1, 0);
+  attr = other, attr.size = 64;
+  opens("without bp_len", attr, 0, -1, -1, 0);
+  attr = other, attr.size = 5000;
+  int fd = open_event(&attr, 0, -1, -1, 0);
+  printf("too large: %d %d\n", fd, errno);
+  attr = other, attr.bp_type = HW_BREAKPOINT_R;
+  opens("read", attr, 0, -1, -1, 0);
+  attr = other, attr.bp_len = 3;
+  opens("three", attr, 0, -1, -1, 0);
+  attr = other, attr.bp_addr++;
+  opens("odd", attr, 0, -1, -1, 0);
+  attr = other, attr.bp_type = HW_BREAKPOINT_X;
+  opens("execute", attr, 0, -1, -1, 0);
+  attr.bp_len = 1;
+  opens("execute 1", attr, 0, -1, -1, 0);
+  attr = other, attr.sigtrap = 1;
+  opens("sigtrap alone", attr, 0, -1, -1, 0);
+  attr = other, attr.bp_addr = 0xffffffff82000000;
+  opens("kernel", attr, 0, -1, -1, 0);
+  attr = other, attr.inherit = 1;
+  fd = open_event(&attr, 0, -1, -1, 0);
+  told("map inherited", mmap(0, 8192, 3, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0);
+  told("refresh inherited", ioctl(fd, PERF_EVENT_IOC_REFRESH, 1));
+  told("unknown ioctl", ioctl(fd, 0x2499, 1));
+  told("pause without ring", ioctl(fd, PERF_EVENT_IOC_PAUSE_OUTPUT, 1));
+  told("period 0", ioctl(fd, PERF_EVENT_IOC_PERIOD, &(unsigned long){0}));
+  told("period nowhere", ioctl(fd, PERF_EVENT_IOC_PERIOD, 8));
+  told("own output", ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, fd));
+  told("seek", lseek(fd, 0, SEEK_SET));
+  told("write", write(fd, "x", 1));
+  told("attr nowhere", syscall(SYS_perf_event_open, 8, 0, -1, -1, 0));
+  printf("cloexec %d %d\n", fcntl(fd, F_GETFD), fcntl(fd, F_GETSIG));
+  close(fd);
+  told("closed", ioctl(fd, PERF_EVENT_IOC_ENABLE, 0));
+  int fds[5];
+  for (int i = 0; i < 5; i++) fds[i] = open_event(&other, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+  told("fifth", fds[4]);
+  attr = other, attr.bp_len = 3;
+  opens("bad fifth", attr, 0, -1, -1, 0);
+  attr.bp_type = 7;
+  opens("worse fifth", attr, 0, -1, -1, 0);
+  printf("cloexec %d\n", fcntl(fds[0], F_GETFD));
+  close(fds[0]);
+  opens("after a close", other, 0, -1, -1, 0);
+  int copy = dup(fds[1]);
+  close(fds[1]);
+  variable = 5;
+  printf("the copy lives: %ld\n", count(copy));
+  return 0;
+}
+"""
+)
+"""Requests that are refused, and with what."""
+
+KERNEL_MODE = (
+    _HEAD
+    + r"""
+// The kernel's own accesses to watched memory, by system calls.
+static char buffer[64] __attribute__((aligned(8)));
+static volatile int signals;
+static void on_trap(int number, siginfo_t *info, void *context) { signals++; }
+static int make(int type, int exclude_kernel, int exclude_user) {
+  struct perf_event_attr attr = breakpoint(type, buffer, 8);
+  attr.exclude_kernel = exclude_kernel;
+  attr.exclude_user = exclude_user;
+  attr.sample_period = 0;
+  return open_event(&attr, 0, -1, -1, 0);
+}
+int main(void) {
+  int ends[2];
+  if (pipe(ends)) return 1;
+  int fds[4] = {make(HW_BREAKPOINT_W, 0, 0), make(HW_BREAKPOINT_W, 1, 0), make(HW_BREAKPOINT_W, 0, 1), make(HW_BREAKPOINT_RW, 0, 1)};
+  if (fds[0] < 0) return printf("open %d\n", errno), 1;
+  unsigned long before[4], after[4];
+#define ROW(what, act) \
+  for (int i = 0; i < 4; i++) before[i] = count(fds[i]); \
+  act; \
+  for (int i = 0; i < 4; i++) after[i] = count(fds[i]); \
+  printf("%s:", what); \
+  for (int i = 0; i < 4; i++) printf(" %d", after[i] > before[i]); \
+  printf("\n");
+  ROW("user store", buffer[0] = 1)
+  ROW("write", write(ends[1], buffer, 8))
+  ROW("read", read(ends[0], buffer, 8))
+  ROW("write elsewhere", write(ends[1], buffer + 8, 8))
+  ROW("read elsewhere", read(ends[0], buffer + 16, 8))
+  ROW("path", access(buffer, 0))
+  for (int i = 0; i < 4; i++) close(fds[i]);
+  on_signal(SIGTRAP, on_trap);
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, buffer, 8);
+  attr.exclude_kernel = 0;
+  attr.remove_on_exec = attr.sigtrap = 1;
+  int fd = open_event(&attr, 0, -1, -1, 0);
+  write(ends[1], "12345678", 8);
+  read(ends[0], buffer, 8);
+  printf("signals %d\n", signals);
+  return 0;
+}
+"""
+)
+"""Hits in the kernel's mode (needs CAP_PERFMON where perf_event_paranoid is 2)."""

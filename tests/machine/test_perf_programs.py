@@ -1,0 +1,122 @@
+"""Programs that open perf events on themselves print on the emulated machine what they printed on Linux 6.18."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from backends.base import HwbpError, Launch
+from backends.emulated.backend import EmulatedBackend
+from backends.ring import create_memfd
+from backends.ring_reader import RingReader
+from tests.machine import perf_programs
+from tests.machine.tasks_programs import built
+
+_ERRORS = """plain 0, flags 22, nobody 3, no CPU 22, all of all 22, bad group 9, group that is none 9, too small 7,
+without bp_len 22, read 22, three 22, odd 22, execute 0, execute 1 22, sigtrap alone 22, kernel 22, map inherited 22,
+refresh inherited 22, unknown ioctl 25, pause without ring 22, period 0 22, period nowhere 14, own output 22, seek 29, write 22,
+attr nowhere 14, closed 9, fifth 28, bad fifth 28, worse fifth 22, after a close 0"""
+
+ON_LINUX = {
+    "SIGNAL": ["1 3 2, handlers 3 3, codes 2 2, descriptors 3, 2"],
+    "OVERFLOW": ["10000 hits, 100 signals, 10000"],
+    "ACCOUNT": ["1 0", *["4 then errno 28"] * 3, "0 then errno 28", "modified 0"],
+    "WP": ["read only: -1 22", "write only: 0 1", "read or write: 1 2", "modified: 1 0 1 2 2", "-1 22 2"],
+    "SIGTRAP": [
+        *[f"{what}: {n} signals, {n} taken by threads, {n + bool(n)} with the store of the parent, 0 wrong, count {n + bool(n)}"
+          for what, n in (("disabled", 0), ("enabled", 5), ("modify 0 modified", 5), ("stress", 15005))]
+    ],
+    "STRESS": ["failed 0, enough 1, wrong 0"],
+    "EXEC": ["forked 41, executed 7 7, parent 1"],
+    "RING": [
+        "before mmap 1 0", "22 22 offset 4096 size 8192", "nothing yet 0 10", "two 0 three 0 1, again 1",
+        "3 samples, 3 3 3, periods 3, 3 before 0 lost, 0 after", "170 samples, 170 170 170, periods 170, 170 before 0 lost, 0 after",
+        "2 samples, 2 2 2, periods 2, 0 before 830 lost, 2 after", "small -1 22 whole 24 1005 hits, the id 1, lost 830",
+        "pause 0 0 1 samples, 1 1 1, periods 1, 0 before 1 lost, 1 after", "1 samples, 1 1 1, periods 1, 1 before 0 lost, 0 after",
+        "free again: 4",
+    ],
+    "GROUPS": [
+        "56: 2 events, 0 0, times 1 1", "on 1 2, times 1", "off 1 2", "by group 2 4", "reset 0 0", "pinned sibling -1 0",
+        "alone 40: 1 event, 2", "by prctl 4",
+    ],
+    "KERNEL_MODE": [
+        "user store: 1 1 0 0", "write: 0 0 0 1", "read: 1 0 1 1", "write elsewhere: 0 0 0 0", "read elsewhere: 0 0 0 0",
+        "path: 0 0 0 1", "signals 1",
+    ],
+}  # fmt: skip
+"""What each printed as root on Linux 6.18.44; `tests.live.test_perf_programs_here` asks the kernel that is here."""
+
+
+class Ran:
+    """A program that ran to its end, and the machine that it left."""
+
+    def __init__(self, program: str, *allow: str, quantum: int = 10_000) -> None:
+        fd = create_memfd(1 << 14)
+        self.backend = EmulatedBackend(fd)
+        self.ring = RingReader(fd)
+        os.close(fd)
+        self.backend.launch(Launch(program, stacks=False, allow=allow, quantum=quantum))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Until it ends or stops."""
+        self.backend.resume()
+        for _ in range(50_000):
+            if not self.backend.running:
+                break
+            self.backend.run_slice()
+        self.view = self.backend.view()
+        self.output = b"".join(data for _, data in self.backend.output(0)).decode()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("SIGTRAP", "STRESS", "EXEC") else n for n in ON_LINUX],
+)
+def test_programs_print_what_they_print_on_linux(tmp_path: Path, name: str) -> None:
+    done = Ran(built(tmp_path, getattr(perf_programs, name), "-O1", "-no-pie"), "exec", "perfmon")
+    assert done.view.stop.text == "the program has ended: exit status 0"
+    assert done.output.splitlines() == ON_LINUX[name]
+    assert [cpu.free for cpu in done.view.cpus] == [4, 4]
+
+
+def test_refusals_have_their_errno_and_can_be_seen(tmp_path: Path) -> None:
+    done = Ran(built(tmp_path, perf_programs.ERRORS, "-O1", "-no-pie"))
+    rows = dict(line.rsplit(": ", 1) for line in done.output.splitlines() if ": " in line)
+    for wanted in _ERRORS.replace("\n", " ").split(", "):
+        what, errno = wanted.rsplit(" ", 1)
+        assert rows[what] == f"{'-1' if errno != '0' else '0'} {errno}", what
+    assert rows["the copy lives"] == "1"
+    full = [row for row in done.view.refusals if row.errno == "ENOSPC"]
+    assert full
+    assert all(len(row.holders) == 4 for row in full)
+    assert "task 1000 asks for" in full[0].what
+
+
+def test_without_the_capability_a_cpu_and_the_kernel_are_refused_by_name(tmp_path: Path) -> None:
+    done = Ran(built(tmp_path, perf_programs.ACCOUNT, "-O1", "-no-pie"))
+    assert done.output == "0 13\n"
+    assert done.backend._machine.linux.refusals[0].endswith("EACCES (refused without --allow perfmon)")
+
+
+def test_a_programs_own_event_can_be_looked_at_but_not_taken_away(tmp_path: Path) -> None:
+    """It is the program's: listed with its process and descriptor, its hits among the others."""
+    source = perf_programs.SIGNAL.replace(
+        "  stub(&the_var);", "  kill(getpid(), SIGSTOP);\n  stub(&the_var);"
+    )
+    done = Ran(built(tmp_path, source, "-O1", "-no-pie"))
+    own = done.backend.view().breakpoints
+    assert [(bp.owner.kind, bp.owner.pid, bp.type) for bp in own] == [("perf", 1000, kind) for kind in "xxw"]
+    for bp in own:
+        with pytest.raises(HwbpError, match="the program's own: descriptor"):
+            done.backend.disarm((bp.id,))
+
+
+def test_the_schedule_does_not_change_what_threads_are_signalled(tmp_path: Path) -> None:
+    source = perf_programs.SIGTRAP.replace("3000", "20")
+    program = built(tmp_path, source, "-O1", "-no-pie")
+    outputs = {Ran(program, quantum=quantum).output for quantum in (200, 10_000)}
+    assert len(outputs) == 1
+    assert "stress: 105 signals, 105 taken by threads, 106" in outputs.pop()
