@@ -166,13 +166,39 @@ class Actions(Viewing, inherit_bindings=False):
             field = dr.dr6_fields()[self.dr6.at]
             self.run_line(f"dr 6 {self.scene.cpu.dr6 ^ 1 << field.shift:#x}")
 
+    # What the view of hits can do; other views have no such keys
+
+    def action_line(self, purpose: str) -> None:
+        """A line for the panel: a filter, a search."""
+        self.open_command_line(self.main_panel.line_text(purpose), purpose)
+
+    def action_on_list(self, what: str, *arguments: int) -> None:
+        """Something that only a list of hits does, by the name of its method."""
+        from tui.app.widgets.history import HistoryPanel
+
+        if isinstance(panel := self.main_panel, HistoryPanel):
+            self.say(getattr(panel, what)(*arguments) or "")
+
+    def action_columns(self) -> None:
+        """Choose the columns of the list."""
+        from tui.app.screens.columns import ColumnChooser
+        from tui.app.widgets.history import HistoryPanel
+
+        if isinstance(panel := self.main_panel, HistoryPanel):
+            self.push_screen(ColumnChooser(panel))
+
+    def say(self, text: str, refused: bool = False) -> None:
+        """A short text on the message line; nothing for an empty one."""
+        if text:
+            self.tell(Note("refusal" if refused else "answer", text))
+
     # The command line
 
-    def open_command_line(self, text: str = "") -> None:
+    def open_command_line(self, text: str = "", purpose: str = "command") -> None:
         """Open it with a text in it, on the main screen. The next key goes there already."""
         while len(self.screen_stack) > 1:
             self.pop_screen()
-        self.command_line.open(text)
+        self.command_line.open(text, purpose)
         self.command_bar.display = True
         self.command_line.can_focus = True
         self.screen.set_focus(self.command_line)
@@ -183,14 +209,23 @@ class Actions(Viewing, inherit_bindings=False):
 
     def action_submit_command_line(self) -> None:
         """Enter: run what stands there."""
-        line = self.command_line.value.strip()
-        self.action_close_command_line()
+        line, purpose = self.command_line.value.strip(), self.command_line.purpose
         if line:
             self.command_line.remember(line)
+        self._close_command_line()
+        if purpose != "command":
+            self.say(self.main_panel.line_done(purpose, line), refused=True)
+        elif line:
             self.run_line(line)
 
     def action_close_command_line(self) -> None:
-        """Escape. Pages that came while something was typed open now."""
+        """Escape."""
+        if (purpose := self.command_line.purpose) != "command":
+            self.main_panel.line_done(purpose, None)
+        self._close_command_line()
+
+    def _close_command_line(self) -> None:
+        """Pages that came while something was typed open now."""
         self.command_line.open()
         self.preview.show("")
         self.command_line.screen.set_focus(self.narration if self.demo_active else self.main_panel)
@@ -206,12 +241,18 @@ class Actions(Viewing, inherit_bindings=False):
             words = [text[len(start) :].strip() for text in open_still]
             self.preview.show("  ".join(words) if words else "" if candidates else "nothing completes this")
 
-        self.machine.complete(event.text, offer)
+        if self.command_line.purpose == "command":
+            self.machine.complete(event.text, offer)
+        else:
+            offer(self.main_panel.complete(event.text))
 
     @on(Input.Changed)
     def _typing(self, event: Input.Changed) -> None:
         text = event.value
         self.preview.show("")
+        if self.command_line.purpose != "command":
+            self.preview.show(self.main_panel.line_typed(self.command_line.purpose, text))
+            return
         self.machine.preview(
             text, lambda said: self.preview.show(said) if self.command_line.value == text else None
         )
@@ -255,7 +296,7 @@ class Actions(Viewing, inherit_bindings=False):
         """Escape: leave the demo, else close the message, else go back to the view before."""
         if self.player is not None and self.player.active:
             self.action_demo_leave()
-        elif self.message.note.kind != "idle" or not await self.leave_view():
+        elif self.message.note.kind != "idle" or not (self.main_panel.leave() or await self.leave_view()):
             self.tell(Note("idle", ""))
 
     def do(self, action: str) -> None:
@@ -297,6 +338,9 @@ _MAIN_ONLY = frozenset(
         "help",
         "zoom",
         "jump",
+        "line",
+        "on_list",
+        "columns",
         "view",
     }
 )

@@ -32,7 +32,7 @@ class Keyboard(App[int], inherit_bindings=False):
         super().__init__()
         self._early: list[events.Key | events.Paste] = []
 
-    def open_command_line(self, text: str = "") -> None:
+    def open_command_line(self, text: str = "", purpose: str = "command") -> None:
         """Open it with a text in it."""
         raise NotImplementedError
 

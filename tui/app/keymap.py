@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyEntry", "Where", "bindings", "entries", "key_name", "needs_argument"]
 
-Where = Literal["app", "hits", "slots", "bits", "command", "demo", "tasks", "timeline"]
+Where = Literal["app", "hits", "slots", "bits", "command", "demo", "tasks", "timeline", "history"]
 
 
 class KeyEntry(NamedTuple):
@@ -53,8 +53,37 @@ _APP: Final = (
     KeyEntry(("f",), "follow", "follow", "follow the newest hit, or stay", "app", 6),
     KeyEntry(("e",), "switch_slot", "on/off", "enable or disable the selected slot's watch", "app", 8),
     *(KeyEntry((view.key,), f"view('{view.key}')", view.name, view.summary) for view in VIEWS),
-    KeyEntry(("m",), "view('5')", "CPUs, tasks", "the same as 5", "app", 10),
     KeyEntry(("semicolon",), "jump", "jump", "a letter on each panel: the letter goes there", "app", 9),
+    KeyEntry(("enter",), "open", "detail", "the whole hit; of a group, its hits", "history", 2),
+    KeyEntry(
+        ("slash",),
+        "line('filter')",
+        "filter",
+        "show only the hits that meet a filter, while you type it",
+        "history",
+        1,
+    ),
+    KeyEntry(
+        ("F",), "line('find')", "find", "go to the next hit that meets a filter, hiding none", "history", 4
+    ),
+    KeyEntry(
+        ("right_square_bracket",), "on_list('find', 1)", "", "the next hit that was searched for", "history"
+    ),
+    KeyEntry(("left_square_bracket",), "on_list('find', -1)", "", "the one before", "history"),
+    KeyEntry(
+        ("b",),
+        "on_list('group_by')",
+        "group",
+        "count by instruction, task, value, stack, CPU; then the list again",
+        "history",
+        1,
+    ),
+    KeyEntry(
+        ("o",), "on_list('order')", "sort", "another order, of the groups or of the frozen list", "history", 3
+    ),
+    KeyEntry(("m",), "on_list('mark')", "mark", "mark this hit, or take its mark away", "history", 3),
+    KeyEntry(("apostrophe",), "on_list('next_mark')", "", "the next marked hit", "history"),
+    KeyEntry(("c",), "columns", "columns", "choose the columns", "history", 4),
     KeyEntry(("enter",), "open", "look at it", "look at this task: registers, stack", "tasks", 2),
     KeyEntry(("plus", "equals_sign"), "zoom(-1)", "zoom", "finer", "timeline", 1),
     KeyEntry(("minus",), "zoom(1)", "", "coarser", "timeline"),
@@ -134,6 +163,7 @@ _NAMES: Final = {
     "f1": "F1",
     "slash": "/",
     "semicolon": ";",
+    "apostrophe": "'",
     "plus": "+",
     "equals_sign": "=",
     "minus": "-",

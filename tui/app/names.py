@@ -27,6 +27,8 @@ class Names:
         self._known: dict[int, Name] = {}
         self._wanted: dict[int, None] = {}
         self._asked: set[int] = set()
+        self.version = 0
+        """Grows whenever names were learnt or forgotten."""
 
     def of(self, address: int) -> Name:
         """The name, or the bare address while its name is being looked up."""
@@ -36,6 +38,10 @@ class Names:
         if address not in self._asked:
             self._wanted[address] = None
         return Name(f"{address:#x}", "")
+
+    def known(self, address: int) -> Name | None:
+        """The name if it is known; it is not asked for."""
+        return self._known.get(address)
 
     @property
     def wanted(self) -> bool:
@@ -54,10 +60,12 @@ class Names:
         if len(self._known) > _LIMIT:
             self._known.clear()
         self._known.update(names)
+        self.version += 1
         self._asked.difference_update(names)
 
     def forget(self) -> None:
         """Another program: nothing is known."""
+        self.version += 1
         self._known.clear()
         self._wanted.clear()
         self._asked.clear()

@@ -91,6 +91,28 @@ class Panel(Widget, inherit_bindings=False):
         """Finer (negative) or coarser, or (0) everything."""
         return False
 
+    def leave(self) -> bool:
+        """Escape: take away the last thing that was laid over it (a filter, a grouping)."""
+        return False
+
+    # A line that is typed for the panel: `purpose` is what it was opened for ("filter", "find")
+
+    def line_text(self, purpose: str) -> str:
+        """What it begins with."""
+        return ""
+
+    def line_typed(self, purpose: str, text: str) -> str:
+        """It changed; returns what to say about it."""
+        return ""
+
+    def line_done(self, purpose: str, text: str | None) -> str:
+        """It was entered, or (None) left; returns what is wrong with it."""
+        return ""
+
+    def complete(self, text: str) -> list[str]:
+        """What could stand there instead."""
+        return []
+
     def selected_hit(self) -> Record | None:
         """The hit under the cursor, where the panel stands on one."""
         return None

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from textual.geometry import Region
 
-__all__ = ["Wants", "machine", "stacked", "timeline"]
+__all__ = ["Wants", "hits", "machine", "stacked", "timeline"]
 
 _LEAST_HITS: Final = 4
 """The rule, the heading and two rows."""
@@ -74,6 +74,18 @@ def _roomy_middle(places: dict[str, Region], area: Region) -> None:
     if detail:
         places["detail"] = Region(x, top + upper, main, detail)
         places["stack"] = Region(x + main + 1, top + upper, side, detail)
+
+
+def hits(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
+    """The list over the whole width; below it the hit under the cursor, with its stack beside it where that fits."""
+    detail = 9 if area.height >= 26 else 6 if area.height >= 18 else 1 if area.height >= 10 else 0
+    places = stacked(area, ("history", area.height - detail), ("detail", detail))
+    if roomy and detail > 1:
+        side = max(44, min(64, area.width * 35 // 100))
+        x, top, width, height = places["detail"]
+        places["detail"] = Region(x, top, width - side - 1, height)
+        places["stack"] = Region(x + width - side, top, side, height)
+    return places
 
 
 def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:

@@ -51,6 +51,12 @@ def _nothing_new() -> tuple[Panel, ...]:
     return ()
 
 
+def _hits() -> tuple[Panel, ...]:
+    from tui.app.widgets.history import HistoryPanel
+
+    return (HistoryPanel("history"),)
+
+
 def _timeline() -> tuple[Panel, ...]:
     from tui.app.widgets.cpus import CpusPanel
     from tui.app.widgets.tasks import TasksPanel
@@ -72,6 +78,16 @@ MACHINE: Final = View(
 
 VIEWS: Final = (
     MACHINE,
+    View(
+        key="2",
+        name="hits",
+        label="Hits",
+        focus="history",
+        jumps={"h": "history"},
+        make=_hits,
+        plan=plans.hits,
+        least=(8, 8),
+    ),
     View(
         key="5",
         name="timeline",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
 __all__ = ["CommandLine"]
+
+_PLACEHOLDERS: Final = {
+    "command": "type a command: watch NAME, info slots, help",
+    "filter": "add_limit tid=44,45 value>0x10 !r changed",
+    "find": "what to find: value=0, reset_one, tid=44",
+}
 
 
 class CommandLine(Input, inherit_bindings=False, inherit_css=False):
@@ -61,28 +67,37 @@ Tab completes, again Tab takes the next; Up and Down walk the history; Esc close
             self.text = text
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
-        super().__init__(
-            id=id, placeholder="type a command: watch NAME, info slots, help", select_on_focus=False
-        )
+        super().__init__(id=id, placeholder=_PLACEHOLDERS["command"], select_on_focus=False)
         self.cursor_blink = False
         self.can_focus = False  # Tab walks the panels; the colon and the keys that ask open this
+        self.purpose = "command"
+        """What it was opened for: a command, or what a panel asks for ("filter", "find")."""
         self.history: list[str] = []
+        self._entered: dict[str, list[str]] = {}
         self._at = 0
         self._draft = ""
         self._candidates: list[str] = []
         self._choice = -1
 
+    @property
+    def earlier(self) -> list[str]:
+        """Lines that were entered for the same purpose."""
+        return self.history if self.purpose == "command" else self._entered.setdefault(self.purpose, [])
+
     def remember(self, line: str) -> None:
         """A line that was run; kept in memory only."""
-        if line.strip() and (not self.history or self.history[-1] != line):
-            self.history.append(line)
-        self._at = len(self.history)
+        earlier = self.earlier
+        if line.strip() and (not earlier or earlier[-1] != line):
+            earlier.append(line)
+        self._at = len(earlier)
 
-    def open(self, text: str = "") -> None:
+    def open(self, text: str = "", purpose: str = "command") -> None:
         """Begin with a text."""
+        self.purpose = purpose
+        self.placeholder = _PLACEHOLDERS.get(purpose, "")
         self.value = text
         self.cursor_position = len(text)
-        self._at = len(self.history)
+        self._at = len(self.earlier)
         self._candidates = []
 
     def take(self, text: str) -> None:
@@ -91,12 +106,14 @@ Tab completes, again Tab takes the next; Up and Down walk the history; Esc close
 
     def action_history(self, by: int) -> None:
         """Earlier and later lines; what was being typed comes back at the end."""
-        if self._at == len(self.history):
+        earlier = self.earlier
+        self._at = min(self._at, len(earlier))
+        if self._at == len(earlier):
             self._draft = self.value
-        at = max(0, min(len(self.history), self._at + by))
+        at = max(0, min(len(earlier), self._at + by))
         if at != self._at:
             self._at = at
-            self.value = self.history[at] if at < len(self.history) else self._draft
+            self.value = earlier[at] if at < len(earlier) else self._draft
             self.cursor_position = len(self.value)
 
     def action_complete(self, by: int) -> None:

@@ -8,11 +8,11 @@ from textual.strip import Strip
 
 from backends.ring import FROM_CODES
 from tui.app import numbers
+from tui.app.hit_columns import put_change
 from tui.app.inspection import CodeLine, Inspection
 from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.records import Record
-from tui.app.widgets.hits import put_change
 
 __all__ = ["DetailPanel", "StackPanel"]
 

@@ -10,6 +10,7 @@ from tui.app.panel import Panel
 
 __all__ = ["KeyFooter"]
 
+_FOR_A_PANEL = (("Enter", "keep it"), ("Tab", "complete"), ("Up Down", "earlier ones"), ("Esc", "as it was"))
 _TYPING = (("Enter", "run"), ("Tab", "complete"), ("Up Down", "history"), ("Esc", "close"))
 
 
@@ -32,7 +33,7 @@ class KeyFooter(Panel):
             return []
         where = app.where
         if where == "command":
-            return list(_TYPING)
+            return list(_TYPING if app.command_line.purpose == "command" else _FOR_A_PANEL)
         taken: set[str] = set()
         chosen: list[KeyEntry] = []
         for entry in sorted(

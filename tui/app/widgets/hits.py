@@ -14,14 +14,12 @@ from textual.message import Message
 from textual.strip import Strip
 
 from tui.app import numbers, records
-from tui.app.glyphs import Glyphs
+from tui.app.hit_columns import HitColumns, change_width, fitting
 from tui.app.keymap import bindings
-from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.records import Record
-from tui.app.themes import Ink
 
-__all__ = ["HitsPanel", "put_change"]
+__all__ = ["HitsPanel"]
 
 
 class HitsPanel(Panel, can_focus=True, inherit_bindings=False):
@@ -162,7 +160,8 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         cursor = head - 1 if self.following else self._cursor
         found = {r.seq: r for r in records.read(ring, first - 1, count + 1)} if ring else {}
         self._widest = max(self._widest, *(change_width(r, self.glyphs) for r in found.values()), 0)
-        columns = _Columns(width, scene.view.clock if scene.view else "instructions", self._widest)
+        clock = scene.view.clock if scene.view else "instructions"
+        columns = HitColumns(width, fitting(width), clock, self._widest)
         out = [self._heading(width, head), columns.heading(self.line(width), ink, self.glyphs).strip()]
         for seq in range(first, min(first + count, head)):
             line = self.line(width)
@@ -170,7 +169,7 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
             line.add(self.glyphs.cursor if at else " ", ink.rule_focus)
             if seq in found:
                 before = found.get(seq - 1)
-                self._row(line, found[seq], before.time if before else None, columns)
+                columns.row(line, found[seq], before.time if before else None, scene, ink, self.glyphs)
             else:
                 line.add(f"{seq + 1:>10}", ink.muted).add(
                     "  overwritten: older than the ring keeps", ink.muted
@@ -206,111 +205,3 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         if self.scene.running:
             return line.add("no hit yet", self.ink.muted).strip()
         return line.add("no hit yet: Space lets the program run", self.ink.muted).strip()
-
-    def _row(self, line: Line, record: Record, before: int | None, columns: _Columns) -> None:
-        ink, scene = self.ink, self.scene
-        line.add(f"{record.seq + 1}", ink.base, columns.number, right=True)
-        if columns.time:
-            line.add(_time(record.time, columns.clock), ink.muted, columns.time, right=True)
-        delta = f"+{_delta(record.time - before, columns.clock)}" if before is not None else ""
-        line.add(delta, ink.muted, columns.delta, right=True).add("  ")
-        if columns.cpu:
-            line.add(f"{record.cpu}", ink.base, 4)
-        line.add(f"{record.slot_text}", ink.strong, 2)
-        line.add(f"{record.tid}", ink.base, 6, right=True).add(" ")
-        if columns.comm:
-            line.add(scene.comm(record.comm), ink.base, columns.comm).add(" ")
-        if columns.label:
-            line.add(scene.label_of(record.breakpoint), ink.symbol, columns.label).add(" ")
-        line.add(record.access_text, ink.base, 3).add(" ")
-        start = line.at
-        if record.access_text != "x":
-            change = Line(columns.change, ink.base, self.glyphs.ellipsis)
-            put_change(change, record, self.glyphs, ink)
-            for segment in change.strip():
-                line.add(segment.text, segment.style)
-        line.to(start + columns.change).add(" ")
-        name = scene.names.of(record.place)
-        line.add(name.symbol, ink.symbol, columns.by).add(" ")
-        line.add(name.source, ink.muted)
-
-
-class _Columns:
-    """Which columns there are, and how wide, for a width."""
-
-    def __init__(self, width: int, clock: str, values: int) -> None:
-        self.clock = clock
-        self.number = 8 if width < 100 else 11
-        self.delta = 10
-        self.time = 15 if width >= 112 else 0
-        self.cpu = 4 if width >= 100 else 0
-        self.comm = 12 if width >= 128 else 0
-        self.label = 18 if width >= 106 else 0
-        fixed = 1 + self.number + self.delta + 2 + self.time + self.cpu + 2 + 6 + 1 + 3 + 1 + 1
-        fixed += (self.comm + 1 if self.comm else 0) + (self.label + 1 if self.label else 0)
-        left = width - fixed
-        # What the narrowest place and source leave is for the values: two of 64 bits where there is room for them.
-        self.change = max(15, min(max(values, 26 if left >= 70 else 15), left - 28))
-        self.by = max(14, min(40, (left - self.change) * 56 // 100))
-        if left - self.change - self.by - 2 < 12:
-            self.by = max(14, left - self.change - 14)
-
-    def heading(self, line: Line, ink: Ink, glyphs: Glyphs) -> Line:
-        style = ink.muted
-        line.add(" ").add("#", style, self.number, right=True)
-        insns = self.clock == "instructions"
-        if self.time:
-            line.add("instruction" if insns else "time", style, self.time, right=True)
-        line.add("+insns" if insns else "+time", style, self.delta, right=True).add("  ")
-        if self.cpu:
-            line.add("CPU", style, 4)
-        line.add("DR", style, 2).add("tid", style, 6, right=True).add(" ")
-        if self.comm:
-            line.add("comm", style, self.comm).add(" ")
-        if self.label:
-            line.add("watch", style, self.label).add(" ")
-        line.add("acc", style, 3).add(" ")
-        line.add(f"old {glyphs.arrow} new", style, self.change).add(" ")
-        return line.add("done by", style, self.by).add(" ").add("source", style)
-
-
-def _delta(ticks: int, clock: str) -> str:
-    """At most seven signs: exact below a million instructions, then in millions."""
-    if clock != "instructions":
-        return _nanoseconds(ticks)
-    if ticks < 1_000_000:
-        return f"{ticks:,}"
-    return f"{ticks / 1e6:,.2f}M" if ticks < 100_000_000 else f"{ticks / 1e9:,.2f}G"
-
-
-def _time(ticks: int, clock: str) -> str:
-    """Instructions exactly; nanoseconds in the unit that leaves a few digits."""
-    return f"{ticks:,}" if clock == "instructions" else _nanoseconds(ticks)
-
-
-def _nanoseconds(ticks: int) -> str:
-    for size, unit in ((1e4, "ns"), (1e7, "us"), (1e10, "ms")):
-        if ticks < size:
-            return f"{ticks / (size / 1e4):.0f}{unit}"
-    return f"{ticks / 1e9:,.1f}s"
-
-
-def change_width(record: Record, glyphs: Glyphs) -> int:
-    """Cells that `put_change` needs to show both values."""
-    if record.access_text in ("x", "r"):
-        return 0
-    shown = (numbers.value(record.old), numbers.value(record.value))
-    return sum(map(len, shown)) + 2 + len(glyphs.arrow)
-
-
-def put_change(line: Line, record: Record, glyphs: Glyphs, ink: Ink) -> None:
-    """`17 -> 18`; `?` for what is not known; one value for a read, and where there is no room for two."""
-    old = numbers.value(record.old) if record.old_from else glyphs.unknown
-    new = numbers.value(record.value) if record.value_from else glyphs.unknown
-    if record.access_text == "r":
-        line.add(new, ink.value)
-        return
-    if len(old) + len(new) + 2 + len(glyphs.arrow) > line.room:
-        line.add(f"{glyphs.arrow} ", ink.muted).add(new, ink.value)
-        return
-    line.add(old, ink.base).add(f" {glyphs.arrow} ", ink.muted).add(new, ink.value)

@@ -10,12 +10,13 @@ __all__ = ["Preview", "Prompt"]
 
 
 class Prompt(Panel):
-    """The colon."""
+    """The colon; the slash of a filter."""
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """Bright while something is typed."""
         style = self.ink.rule_focus if self.desk_app.where == "command" else self.ink.muted
-        return [self.line(width).add(" :", style).strip()]
+        sign = {"filter": "/", "find": "F"}.get(self.desk_app.command_line.purpose, ":")
+        return [self.line(width).add(f" {sign}", style).strip()]
 
 
 class Preview(Panel):

@@ -10,12 +10,12 @@ from textual.events import Click
 from textual.strip import Strip
 
 from tui.app import numbers
+from tui.app.hit_columns import put_change
 from tui.app.keymap import bindings
 from tui.app.line import Line, clip
 from tui.app.panel import Panel
 from tui.app.rates import HISTORY, bars
 from tui.app.scene import SlotRow, owner_text
-from tui.app.widgets.hits import put_change
 
 __all__ = ["SlotsPanel"]
 
