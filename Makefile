@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs fuzz lint format bench screenshots programs wheel clean FORCE
+.PHONY: help demo test test-quick fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs kills fuzz lint format bench screenshots programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -51,6 +51,9 @@ fidelity-instructions: $(VENV)/dev.stamp ## every form of instruction in this ma
 
 fidelity-programs: $(VENV)/dev.stamp ## random programs on this machine's CPU and on the emulated one for SECONDS (60): hits, DR6, registers, memory, end
 	@$(BIN)/python -m tests.live.random_programs --seconds $(or $(SECONDS),60)
+
+kills: $(VENV)/dev.stamp ## kill -9 of each of our processes at any moment, ROUNDS times (200): programs run on, slots are free (root)
+	@$(BIN)/python -m tests.live.kills --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1)
 
 fuzz: $(VENV)/dev.stamp ## nonsense into the parsers and decoders, each for SECONDS (60)
 	@$(BIN)/python -m tests.fuzz.names --seconds $(or $(SECONDS),60)

@@ -143,6 +143,8 @@ def main(arguments: list[str]) -> int:
     if not _same_user(connection):
         return 1
     data, fds, _, _ = socket.recv_fds(connection, 1, 4)
+    for fd in (connection.fileno(), *fds):  # a program that we launch is to have none of them
+        os.set_inheritable(fd, False)
     hello = receive(connection) if data and fds else None
     if not isinstance(hello, Hello):
         return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import time
@@ -215,47 +214,3 @@ def test_a_process_that_stands_stands_with_all_its_threads_and_goes_on(
     finally:
         process.kill()
         process.wait()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", ["watching", "stopping", "standing", "launched"])
-def test_killed_at_any_moment_we_leave_a_program_that_runs_and_four_free_slots(
-    program: str, symbols: dict[str, int], how: str
-) -> None:
-    rounds = int(os.environ.get("HWBP_TUI_KILLS", "2"))
-    chance = random.Random(how)
-    for _ in range(rounds):
-        process = None
-        client = start("perf", 1 << 12)
-        if how == "launched":
-            pid = client.launch(Launch(program, ("flat",))).tasks[0].pid
-        else:
-            process = subprocess.Popen([program, "flat" if chance.random() < 0.5 else "threads"])
-            pid = process.pid
-            client.attach(Attach(pid))
-        client.arm((watch(symbols["counter"], stop=how == "stopping"),))
-        if how == "launched":
-            client.resume()
-        until = time.monotonic() + chance.random() * 0.05
-        while time.monotonic() < until:
-            if how == "stopping" and client.view().state == "stopped":
-                client.resume()
-            elif how == "standing":
-                client.stop()
-                client.resume()
-        os.kill(client.pid, signal.SIGKILL)
-        os.waitpid(client.pid, 0)
-        deadline = time.monotonic() + 1
-        while free_slots(pid) < 4 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert free_slots(pid) == 4
-        before = word(pid, symbols["counter"])
-        while word(pid, symbols["counter"]) == before and time.monotonic() < deadline + 1:
-            time.sleep(0.001)
-        assert runs(pid)
-        assert word(pid, symbols["counter"]) != before
-        with contextlib.suppress(HwbpError, OSError):
-            client.close()
-        os.kill(pid, signal.SIGKILL)
-        if process is not None:
-            process.wait()

@@ -57,6 +57,18 @@ int main(int argc, char **argv) {
 """
 
 
+DESCRIPTORS = r"""
+#include <fcntl.h>
+long counter;
+int main(void) {
+    int open = 0;
+    counter = 1;
+    for (int fd = 0; fd < 4096; fd++) open += fcntl(fd, F_GETFD) >= 0;
+    return open;
+}
+"""
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build(tmp_path_factory.mktemp("live"), "live", SOURCE))
@@ -182,6 +194,16 @@ def test_our_environment_is_the_programs_and_its_output_our_standard_error(
     monkeypatch.setenv("HERE", "found")
     assert trace("bpf", ["counter"], "--", program, "env", "1").errors == "found\n"
     assert trace("bpf", ["counter"], "--env", "HERE=given", "--", program, "env", "1").errors == "given\n"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("options", [[], ["--sudo"]])
+def test_a_launched_program_has_none_of_our_descriptors(tmp_path: Path, options: list[str]) -> None:
+    """Through one of them it could speak to the root process, or write hits of its own."""
+    program = build(tmp_path, "descriptors", DESCRIPTORS)
+    traced = trace("bpf", ["counter"], *options, "--", str(program))
+    assert len(traced.hits) == 1
+    assert traced.summary["exit_status"] == 3
 
 
 @pytest.mark.slow
