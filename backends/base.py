@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
+from backends.condition import Condition
 from backends.model import (
     Breakpoint,
     BreakpointRequest,
@@ -137,7 +138,12 @@ class Backend(ABC):
 
     @abstractmethod
     def enable(self, id: int, on: bool) -> None:  # noqa: A002 - the protocol's word
-        """Enable or disable one; a disabled one keeps its slot."""
+        """Enable or disable one; a disabled one keeps its slot. Enabled again, hits towards its limit are counted from 0."""
+
+    def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
+        """What hits of these breakpoints must be like to be recorded, from the next one on, and how many are wanted of all
+        of them together, counted from now (ENOENT; EOPNOTSUPP)."""
+        raise HwbpError("this machine records every hit", errno="EOPNOTSUPP")
 
     @abstractmethod
     def resume(self) -> None:

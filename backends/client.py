@@ -11,6 +11,7 @@ import threading
 from typing import Any, NoReturn
 
 from backends.base import Attach, Backend, HwbpError, Launch, Register, Spawn
+from backends.condition import Condition
 from backends.model import (
     Breakpoint,
     BreakpointRequest,
@@ -163,6 +164,9 @@ class ClientBackend(Backend):
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
         self._call("enable", id, on)
+
+    def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
+        self._call("restrict", ids, condition, limit)
 
     def resume(self) -> None:
         self._call("resume")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Literal
 
+from backends.condition import Condition
 from symbols.dataclass import dataclass
 
 __all__ = [
@@ -90,7 +91,8 @@ class BreakpointRequest:
     `address` and `length` follow the hardware: 1, 2, 4 or 8 bytes, aligned; 1 for execute.
     `watch` and `window` say which watch of the session it belongs to and which of its windows (from 0).
     `tid` is the task it follows (None: the machine's first task), `cpu` one CPU (None: all).
-    `stop` asks that the task stops at each hit.
+    `stop` asks that the task stops at each hit. Hits that do not meet `condition` are counted only: not recorded, and no
+    reason to stop. After `limit` recorded hits of all windows of the watch no more are recorded, and it is disabled.
     """
 
     address: int
@@ -104,6 +106,8 @@ class BreakpointRequest:
     cpu: int | None = None
     enabled: bool = True
     stop: bool = False
+    condition: Condition | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,8 @@ class Breakpoint:
     """A breakpoint that the layer accepted: it counts against the slots until it is removed, even while disabled.
 
     `slot` is the register it sits in on CPU 0 now, None while it is in none. `index` is the owner's own number
-    (ptrace's u_debugreg index), None where the owner has none.
+    (ptrace's u_debugreg index), None where the owner has none. `hits` are those that were recorded, `filtered` those that
+    did not meet the condition.
     """
 
     id: int
@@ -129,6 +134,9 @@ class Breakpoint:
     text: str
     stop: bool
     hits: int
+    filtered: int = 0
+    condition: Condition | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +344,8 @@ class Frame:
 @dataclass(frozen=True, slots=True)
 class MachineView:
     """The whole state of a machine at one moment. `generation` grows with every change worth a new picture.
-    `blind_ns` is how long the rate guard kept the watches disarmed: totals are lower bounds where it is not 0.
+    `blind_ns` is how long the rate guard kept the watches disarmed: totals are lower bounds where it is not 0. `filtered` are
+    the hits that did not meet their breakpoint's condition, since the beginning.
 
     `debug_exceptions` are the last few #DB of a bare machine, None where a kernel takes them.
     `task` is the task whose registers, memory and mappings are looked at, `quantum` what a task runs, in instructions, before
@@ -374,3 +383,4 @@ class MachineView:
     debug_exceptions: tuple[DebugException, ...] | None = None
     can: Abilities = Abilities()
     blind_ns: int = 0
+    filtered: int = 0

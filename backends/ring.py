@@ -23,6 +23,8 @@ __all__ = [
     "ACCESS_CODES",
     "FLAG_KERNEL",
     "FLAG_SAME_DB",
+    "FLAG_SEEN",
+    "FLAG_UNSEEN",
     "FROM_CODES",
     "HEADER",
     "HEADER_SIZE",
@@ -92,6 +94,10 @@ FLAG_KERNEL: Final = 1
 """The access was made in kernel mode."""
 FLAG_SAME_DB: Final = 2
 """It belongs to the same #DB as the record before it: one instruction, or one element of a `rep`."""
+FLAG_UNSEEN: Final = 4
+"""What the window held before is known, and is not what the hit before left: somebody wrote there who made no hit."""
+FLAG_SEEN: Final = 8
+"""It is known, and is what the hit before left. Without either flag it cannot be told."""
 
 assert RECORD.size == 84
 

@@ -158,6 +158,14 @@ class Assembler:
         """rSRC = the 64-bit word at rBASE+offset, to which the old rSRC is added, atomically."""
         return self._emit(0xDB, base, src, offset, 0x01)
 
+    def exchange(self, base: int, offset: int, src: int) -> Self:
+        """rSRC = the 64-bit word at rBASE+offset, where the old rSRC is now, atomically."""
+        return self._emit(0xDB, base, src, offset, 0xE1)
+
+    def compare_exchange(self, base: int, offset: int, src: int) -> Self:
+        """If the 64-bit word at rBASE+offset equals r0 it becomes rSRC; r0 = what it was; atomically."""
+        return self._emit(0xDB, base, src, offset, 0xF1)
+
     # Flow
 
     def jump(self, label: str) -> Self:

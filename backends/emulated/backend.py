@@ -6,6 +6,7 @@ import time
 
 from backends import dr
 from backends.base import Backend, HwbpError, Launch, Register, Spawn
+from backends.condition import Condition
 from backends.emulated.breakpoints import Breakpoints, capabilities_of
 from backends.emulated.capture import Capture
 from backends.emulated.engine import EngineError
@@ -69,6 +70,7 @@ class EmulatedBackend(Backend):
         self._budget = _FIRST_BUDGET
         self._refusals: list[Refusal] = []
         self._refused = 0
+        self._limits: dict[int, tuple[int, int | None]] = {}
         self._launch: Launch | None = None
         self._machine: Machine
         self._breakpoints: Breakpoints
@@ -166,6 +168,7 @@ class EmulatedBackend(Backend):
         machine = self._machine
         start = time.perf_counter()
         stop = machine.run(self._budget)
+        self._look_for_limits()
         spent = time.perf_counter() - start
         if self._capture.at_limit:
             stop = stop or Stop("limit", "the limit of hits is reached")
@@ -326,6 +329,7 @@ class EmulatedBackend(Backend):
         event = perf.event(self._opener, fd)
         event.watch, event.window, event.text = request.watch, request.window, request.text
         event.stop = request.stop
+        self._hold(event, request.condition, request.limit)
         if event.attr.flag("inherit"):
             assert event.target is not None
             threads = self._kernel.tasks.threads(event.target.tgid)
@@ -337,6 +341,42 @@ class EmulatedBackend(Backend):
                 perf.close(self._opener, fd)
                 raise
         return event
+
+    def _hold(self, event: PerfEvent, condition: Condition | None, limit: int | None) -> None:
+        """What its hits must be like, and how many are wanted of all windows of its watch, counted from now."""
+        sink = self._capture.sink(event.id)
+        sink.condition = condition
+        self._limits[event.id] = event.watch, limit
+        sink.limit = None if limit is None else [limit]
+        if limit is not None and event.watch >= 0:
+            others = [
+                id_ for id_, (watch, _) in self._limits.items() if watch == event.watch and id_ != event.id
+            ]
+            shared = next(
+                (taken for id_ in others if (taken := self._capture.sink(id_).limit) is not None), None
+            )
+            if shared is not None:
+                shared[0] = limit
+                sink.limit = shared
+
+    def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
+        for event in [self._find(id_) for id_ in ids]:
+            self._hold(event, condition, limit)
+        self._changed()
+
+    def _look_for_limits(self) -> None:
+        """Disable those that have had as many hits as were wanted."""
+        for id_, (_, limit) in list(self._limits.items()):
+            left = self._capture.sink(id_).limit
+            if limit is None or left is None or left[0] > 0:
+                continue
+            try:
+                event = self._find(id_)
+            except HwbpError:  # it is gone
+                del self._limits[id_]
+                continue
+            if event.enabled:
+                self.enable(id_, False)
 
     def _inherited(self, request: BreakpointRequest) -> int:
         """Whom a watch follows that names no task: all threads, those to come too; and children where that was asked for."""
@@ -396,6 +436,10 @@ class EmulatedBackend(Backend):
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
         event = self._find(id)
+        if on and not event.enabled and id in self._limits and (limit := self._limits[id][1]) is not None:
+            left = self._capture.sink(id).limit
+            assert left is not None
+            left[0] = limit
         control = self._kernel.perf.control
         if event.owner.kind == "perf":
             (control.enable if on else control.disable)(event)
@@ -544,7 +588,8 @@ class EmulatedBackend(Backend):
         self._state = "exited"
 
     def _breakpoint(self, event: PerfEvent) -> Breakpoint:
-        return breakpoint_view(event, self._kernel.cpus, self._capture)
+        limit = self._limits.get(event.id, (0, None))[1]
+        return breakpoint_view(event, self._kernel.cpus, self._capture, limit)
 
     def _task_view(self, task: Task) -> TaskView:
         mm, tracked = task.process.mm, self._breakpoints.tracked(task.tid)
@@ -592,6 +637,7 @@ class EmulatedBackend(Backend):
             time_ns=machine.instructions,
             instructions=machine.instructions,
             hits=self._capture.head,
+            filtered=sum(sink.filtered for sink in self._capture.sinks.values()),
             lost=0,
             engine="icicle, translated" if jit else "icicle, interpreted",
             cpus=tuple(

@@ -192,8 +192,9 @@ class Breakpoints:
             cpu.stop = Stop("user", "the machine stands in kgdb")
         recorded = sum(1 << fired.slot for fired in result.fired)
         recorded |= sum(1 << ignored.slot for ignored in result.ignored if ignored.why == "no owner" and user)
+        recorded &= ~cpu.unwanted
         for fired in result.fired:
-            if fired.event.stop:
+            if fired.event.stop and not cpu.unwanted >> fired.slot & 1:
                 label = labels[fired.slot]
                 last = self._capture.head - 1 + (0 if step else recorded.bit_count())
                 cpu.stop = Stop("hit", f"{label} hit (DR{fired.slot})", last)

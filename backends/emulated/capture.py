@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
+from backends.condition import Condition
 from backends.model import Site
 from backends.ring import (
     ACCESS_CODES,
+    FLAG_SEEN,
+    FLAG_UNSEEN,
     FROM_CODES,
     HEADER,
     NO_SLOT,
@@ -29,14 +32,20 @@ _MOST_SITES: Final = 65_536
 class HitSink:
     """What one armed breakpoint adds to its records, and its totals.
 
-    `sites` maps the address of an instruction to [count, first time, last time, value, old, stack].
+    `sites` maps the address of an instruction to [count, first time, last time, value, old, stack]. `last` is what the
+    last hit left in the window, in process `last_pid` (-1: no hit yet). Hits that do not meet `condition` are `filtered`;
+    `limit` is how many more are wanted, in a list that the windows of one watch share, None for all.
     """
 
-    __slots__ = ("breakpoint", "hits", "sites")
+    __slots__ = ("breakpoint", "condition", "filtered", "hits", "last", "last_pid", "limit", "sites")
 
     def __init__(self, breakpoint_id: int) -> None:
         self.breakpoint = breakpoint_id
         self.hits = 0
+        self.filtered = 0
+        self.condition: Condition | None = None
+        self.limit: list[int] | None = None
+        self.last, self.last_pid = 0, -1
         self.sites: dict[int, list[int]] = {}
 
 
@@ -78,6 +87,18 @@ class Capture:
             sink = self.sinks[breakpoint_id] = HitSink(breakpoint_id)
         return sink
 
+    def refuses(self, sink: HitSink, value: int | None, ip: int) -> bool:
+        """Whether a hit is one that the sink does not want: it is counted here, and must not be written."""
+        if sink.condition is not None and not sink.condition.holds(value, self.tid, self.pid, ip, self.cpu):
+            sink.filtered += 1
+            if value is not None:
+                sink.last, sink.last_pid = value, self.pid
+            return True
+        if sink.limit is not None:
+            sink.limit[0] -= 1
+            return sink.limit[0] < 0
+        return False
+
     def hit(
         self,
         sink: HitSink,
@@ -95,6 +116,10 @@ class Capture:
     ) -> None:
         """Write one hit. `access` is one of ACCESS_*, `flags` of FLAG_*; execute hits have no values."""
         head = self.head
+        if access != ACCESS_X:
+            if sink.last_pid == self.pid:
+                flags |= FLAG_SEEN if sink.last == old else FLAG_UNSEEN
+            sink.last, sink.last_pid = value, self.pid
         known = 0 if access == ACCESS_X else EXACT
         self._pack(
             self.records, (head & self.mask) * self._size,

@@ -63,6 +63,7 @@ class Cpu:
     kernel has to know of at once: `on_db(hits, step, user)` is called with each #DB that has one of them, and returns the
     slots whose hits are to be recorded; it may set `stop`. The others' hits only count: `quiet` has them by slot and
     `quiet_dbs` their exceptions, until `on_settle`.
+    `unwanted` are the slots whose hit of the last #DB did not meet its condition, or came after its limit.
     After `run` or `step`, `stop` says why the machine stands still, None if the budget was all or the task gave the CPU
     up (`yielding`). `blocked`: nothing ran, for a reader that must miss no hit is behind.
     """
@@ -75,6 +76,7 @@ class Cpu:
         self.mm: Mm
         self.with_stacks = True
         self.sinks: list[HitSink] = [capture.sink(0)] * 4
+        self.unwanted = 0
         self.labels: list[str] = [""] * 4
         self.attentive = 0xF
         self.quiet = [0, 0, 0, 0]

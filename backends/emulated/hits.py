@@ -123,6 +123,17 @@ def data_access(cpu: Cpu, faulted: bool) -> None:
     report(cpu, pc, touched, stack)
 
 
+def _hold_against(cpu: Cpu, slots: Sequence[DataSlot], ip: int) -> None:
+    """Which of these slots' hits their takers do not want, by their condition and limit: no record, and no stop."""
+    cpu.unwanted = 0
+    for slot in slots:
+        sink = cpu.sinks[slot.index]
+        if (sink.condition is not None or sink.limit is not None) and cpu.capture.refuses(
+            sink, slot.current(cpu.engine.raw_read), ip
+        ):
+            cpu.unwanted |= 1 << slot.index
+
+
 def report(cpu: Cpu, pc: int, touched: Sequence[tuple[DataSlot, int, int]], stack: int) -> None:
     """The instruction at `pc` has finished: record what it hit, in the order of the registers."""
     hit = [row for row in touched if row[1] & row[0].kinds]
@@ -132,7 +143,8 @@ def report(cpu: Cpu, pc: int, touched: Sequence[tuple[DataSlot, int, int]], stac
         cpu.held.extend((slot, kinds, old, pc, stack) for slot, kinds, old in hit)
         return
     ip, time, sinks = cpu.engine.pc, cpu.instructions, tuple(cpu.sinks)
-    wanted = cpu.deliver(sum(1 << slot.index for slot, _, _ in hit), "trap: data")
+    _hold_against(cpu, [slot for slot, _, _ in hit], ip)
+    wanted = cpu.deliver(sum(1 << slot.index for slot, _, _ in hit), "trap: data") & ~cpu.unwanted
     flags = 0
     for slot, kinds, old in hit:
         if wanted >> slot.index & 1:
@@ -149,7 +161,8 @@ def report_held(cpu: Cpu, held: Sequence[Held]) -> None:
     if not rows:
         return
     ip, time, sinks = cpu.engine.pc, cpu.instructions, tuple(cpu.sinks)
-    wanted = cpu.deliver(sum(1 << index for index in rows), "trap: data")
+    _hold_against(cpu, [row[0] for row in rows.values()], ip)
+    wanted = cpu.deliver(sum(1 << index for index in rows), "trap: data") & ~cpu.unwanted
     flags = 0
     for index in sorted(rows):
         slot, kinds, old, pc, stack = rows[index]
@@ -169,10 +182,17 @@ def kernel_hit(cpu: Cpu, touched: Sequence[tuple[DataSlot, int, int]]) -> None:
     pc, time, sinks = cpu.engine.pc, cpu.instructions, tuple(cpu.sinks)
     hits = sum(1 << slot.index for slot, _, _ in touched)
     cpu.db(hits, "trap: data, in kernel mode")
+    for slot, _, _ in touched:
+        slot.value = None
+    cpu.unwanted = 0
+    stop = cpu.stop
     wanted = cpu.on_db(hits, False, False)
+    _hold_against(cpu, [slot for slot, _, _ in touched if wanted >> slot.index & 1], pc)
+    if cpu.unwanted == wanted:  # who wants hits in the kernel is known only now
+        cpu.stop = stop
+    wanted &= ~cpu.unwanted
     flags = FLAG_KERNEL
     for slot, kinds, old in touched:
-        slot.value = None
         if wanted >> slot.index & 1:
             cpu.capture.hit(
                 sinks[slot.index], time, pc, pc, slot.start, slot.length, slot.index,
@@ -213,7 +233,11 @@ def execute_hit(cpu: Cpu, pc: int, hits: int) -> None:
     """
     cpu.rf_pc = pc
     stack, time, sinks = cpu.stack(pc), cpu.instructions, tuple(cpu.sinks)
-    wanted = cpu.deliver(hits, "fault: execute")
+    cpu.unwanted = 0
+    for slot in range(4):
+        if hits >> slot & 1 and cpu.capture.refuses(sinks[slot], None, pc):
+            cpu.unwanted |= 1 << slot
+    wanted = cpu.deliver(hits, "fault: execute") & ~cpu.unwanted
     flags = 0
     for slot in range(4):
         if wanted >> slot & 1:

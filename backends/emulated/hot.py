@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from backends.dr import DR6_BASE
 from backends.emulated.capture import ACCESS_R, ACCESS_W, EXACT
 from backends.emulated.engine import EventKind
-from backends.ring import PUBLISH_EVERY, RECORD
+from backends.ring import FLAG_SEEN, FLAG_UNSEEN, PUBLISH_EVERY, RECORD
 
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
@@ -30,6 +30,9 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
     denied_write, denied_read, at_breakpoint = native.DENIED_WRITE, native.DENIED_READ, native.BREAK
     quick, slots, sinks = cpu.quick, cpu.unit.data, cpu.sinks
     special = cpu.attentive | (0xF if cpu.unit.dr6 != DR6_BASE else 0)
+    for number_of_slot, taker in enumerate(sinks):
+        if taker.condition is not None or taker.limit is not None:
+            special |= 1 << number_of_slot
     counted_before, surplus = engine.counted_before, cpu.surplus
     records, words, mask = capture.records, capture.words, capture.mask
     pack, size_of_record, from_bytes = RECORD.pack_into, RECORD.size, int.from_bytes
@@ -37,6 +40,7 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
     number, register = (cpu.stacks.number if cpu.with_stacks else None), vm.reg_read
     head = capture.head
     before = head
+    seen, unseen = FLAG_SEEN, FLAG_UNSEEN
     totals = tuple([sink.hits for sink in sinks])
     last = 0
     try:
@@ -64,9 +68,13 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
             if hit is None or not kind & hit.kinds or special >> hit.index & 1:
                 return EventKind.DENIED
             start, length = hit.start, hit.length
+            sink = sinks[hit.index]
             old = hit.value
+            flags = 0
             if old is None:
                 old = from_bytes(read(start, length), "little")
+            if sink.last_pid == pid:
+                flags = seen if old == sink.last else unseen
             stack = number(pc, register("RSP"), register("RBP"), register) if number is not None else 0
             hit.lift()
             status = step(1)
@@ -81,11 +89,11 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
             value = hit.value = from_bytes(read(start, length), "little")
             counted = counted_before + vm.icount
             time = counted - surplus
-            sink = sinks[hit.index]
+            sink.last, sink.last_pid = value, pid
             pack(
                 records, (head & mask) * size_of_record,
                 head, time, vm.pc, pc, start, value, old, sink.breakpoint, pid, tid, stack, comm, cpu_number,
-                length, hit.index, ACCESS_W if kind & 2 else ACCESS_R, EXACT, EXACT, 0,
+                length, hit.index, ACCESS_W if kind & 2 else ACCESS_R, EXACT, EXACT, flags,
             )  # fmt: skip
             head += 1
             if not head % PUBLISH_EVERY:

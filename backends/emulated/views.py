@@ -21,7 +21,9 @@ MOST_ROWS = 4096
 Row = TypeVar("Row")
 
 
-def breakpoint_view(event: PerfEvent, cpus: Sequence[CpuRegisters], capture: Capture) -> Breakpoint:
+def breakpoint_view(
+    event: PerfEvent, cpus: Sequence[CpuRegisters], capture: Capture, limit: int | None = None
+) -> Breakpoint:
     """One perf event of the layer, and the register it sits in on the first CPU where it is in any."""
     every = (event, *event.children)
     slots = (registers.slot_of(each) for registers in cpus for each in every)
@@ -41,6 +43,9 @@ def breakpoint_view(event: PerfEvent, cpus: Sequence[CpuRegisters], capture: Cap
         text=event.text,
         stop=event.stop,
         hits=capture.sink(event.id).hits,
+        filtered=capture.sink(event.id).filtered,
+        condition=capture.sink(event.id).condition,
+        limit=limit,
     )
 
 

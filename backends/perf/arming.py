@@ -8,9 +8,11 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from backends.base import HwbpError
+from backends.condition import Condition
 from backends.model import BreakpointRequest
 from backends.perf import events
 from backends.perf.capture import Capture, Carrier
@@ -50,6 +52,7 @@ class Arming:
         self._kernel = kernel
         self._ids = 0
         self._lost = 0
+        self._gone: list[Carrier] = []
         self.carriers: list[Carrier] = []
         self.wide = False
 
@@ -192,6 +195,12 @@ class Arming:
 
     # The rest of their life
 
+    def restrict(self, carrier: Carrier, condition: Condition | None, limit: int | None) -> None:
+        """Hits must be like this from the next one on, and this many of them are wanted."""
+        carrier.request = replace(carrier.request, condition=condition, limit=limit)
+        self._capture.hold(carrier)
+        self._capture.allow(carrier)
+
     def enable_all(self, on: bool) -> None:
         """Enable or disable all of them."""
         for carrier in self.carriers:
@@ -212,6 +221,8 @@ class Arming:
         """Close one: its slots are free."""
         self._capture.forget(carrier)
         self._lost += self._capture.counted(carrier)[1]
+        if carrier.request.condition is not None:
+            self._gone.append(carrier)
         self.carriers.remove(carrier)
 
     def drop_all(self) -> int:
@@ -220,6 +231,10 @@ class Arming:
         for carrier in list(self.carriers):
             self.drop(carrier)
         return count
+
+    def filtered(self, held: Callable[[Carrier], tuple[int, bool]]) -> int:
+        """Hits that did not meet their breakpoint's condition, since the beginning, as `held` tells of each."""
+        return sum(held(carrier)[0] for carrier in (*self._gone, *self.carriers))
 
     def lost(self) -> int:
         """Hits that happened and did not reach us, since the beginning."""

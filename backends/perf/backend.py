@@ -8,6 +8,7 @@ import time
 from typing import Final
 
 from backends.base import Attach, Backend, HwbpError, Launch, Register
+from backends.condition import Condition
 from backends.model import (
     Abilities,
     Breakpoint,
@@ -166,6 +167,7 @@ class PerfBackend(Backend):
         self._flow.hear()
         taken = self._flow.drain(self._arming.stops, everything=not alive)
         if alive:
+            self._look_for_limits()
             self._look_for_stops()
             if self._guard is not None and self._state == "running":
                 self._guard.look(self._writer.head, time.monotonic_ns())
@@ -330,7 +332,7 @@ class PerfBackend(Backend):
             self._changed()
             raise
         for carrier in carriers:
-            self._flow.recorder.arm(carrier.id, carrier.request.type, carrier.request.length)
+            self._flow.recorder.arm(carrier.id, carrier.request)
         self._arming.start(carriers)
         self._changed()
         return tuple(self._breakpoint(carrier) for carrier in carriers)
@@ -361,12 +363,39 @@ class PerfBackend(Backend):
 
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
         self._need_alive()
-        self._arming.find(id).enable(on)
+        carrier = self._arming.find(id)
+        if on and not carrier.enabled:
+            self._drain_all()
+            self._capture.allow(carrier)
+            self._flow.recorder.begin_anew(id)
+        carrier.enable(on)
         self._changed()
 
+    def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
+        self._need_alive()
+        carriers = [self._arming.find(id_) for id_ in ids]
+        self._drain_all()
+        for carrier in carriers:
+            self._arming.restrict(carrier, condition, limit)
+            self._flow.recorder.restrict(carrier.id, condition, limit)
+        self._changed()
+
+    def _look_for_limits(self) -> None:
+        """Those that have had as many hits as were wanted: each further one would cost its trap for nothing."""
+        for carrier in self._arming.carriers:
+            if carrier.enabled and carrier.request.limit is not None and self._held(carrier)[1]:
+                carrier.enable(False)
+                self._changed()
+
     def _breakpoint(self, carrier: Carrier, slot: int | None = None) -> Breakpoint:
-        hits = self._flow.recorder.hits_of(carrier.id)
-        return breakpoint_view(carrier, self._open_target.pid, hits, slot)
+        hits, (filtered, _) = self._flow.recorder.hits_of(carrier.id), self._held(carrier)
+        return breakpoint_view(carrier, self._open_target.pid, hits, filtered, slot)
+
+    def _held(self, carrier: Carrier) -> tuple[int, bool]:
+        """(hits that did not meet the condition, whether the limit is reached)."""
+        if self._capture.holds:
+            return self._capture.held(carrier)
+        return self._flow.recorder.held_of(carrier.id)
 
     # Looking
 
@@ -517,5 +546,6 @@ class PerfBackend(Backend):
                 detaches=True,
                 why_not="nobody in user space can write a live machine's debug registers by hand",
             ),
+            filtered=self._arming.filtered(self._held),
             blind_ns=self._guard.blind_ns(time.monotonic_ns()) if self._guard is not None else 0,
         )

@@ -10,7 +10,6 @@ import contextlib
 import mmap
 import os
 import signal
-import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +18,9 @@ from backends.bpf.ringbuf import RingBuffer
 from backends.bpf.syscall import map_array
 from backends.model import BreakpointRequest
 from backends.perf import events
-from backends.perf.opener import CONTROL_LINES, WANTED_RING, Opener
-from backends.perf.program import CONTROL_SIZE, CONTROL_WORDS, HitProgram, Layout
+from backends.perf.lines import Lines
+from backends.perf.opener import WANTED_RING, Opener
+from backends.perf.program import HitProgram, Layout
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,7 +62,8 @@ class Carrier:
 class Capture(ABC):
     """A way of capture. `name` says which in words, `layout` is the shape of its raw hits.
 
-    `sampled`: events write perf records; `can_stop`: a hit can stop its thread;
+    `sampled`: events write perf records; `can_stop`: a hit can stop its thread; `holds`: conditions and limits are held at
+    the hit, so that what comes here meets them;
     `flood_pause`: how many seconds of the fastest program the buffers hold, with a margin; `events_per_thread`: descriptors that a breakpoint takes on a thread.
     """
 
@@ -70,6 +71,7 @@ class Capture(ABC):
     layout: Layout
     sampled = False
     can_stop = False
+    holds = False
     flood_pause = 0.1
     events_per_thread = 1
 
@@ -99,6 +101,20 @@ class Capture(ABC):
         """How many hits of a breakpoint have told their thread to stop."""
         return 0
 
+    def hold(self, carrier: Carrier) -> None:  # noqa: B027 - the collector looks at the request itself
+        """The condition or the window of a breakpoint is another from the next hit on: that of its request."""
+
+    def held(self, carrier: Carrier) -> tuple[int, bool]:
+        """(hits that did not meet the condition, whether the limit is reached), where `holds`."""
+        return 0, False
+
+    def allow(self, carrier: Carrier) -> None:  # noqa: B027
+        """The hits of its limit are counted from 0 again."""
+
+    def dropped(self) -> dict[tuple[int, int], int]:
+        """How many hits there were that no record tells of, by (the low 16 bits of the breakpoint's number, ip)."""
+        return {}
+
     @abstractmethod
     def counted(self, carrier: Carrier) -> tuple[int, int]:
         """(hits the kernel has counted, hits that were lost on the way)."""
@@ -119,6 +135,7 @@ class BpfCapture(Capture):
     """
 
     can_stop = True
+    holds = True
 
     def __init__(self, opener: Opener, *, stacks: bool) -> None:
         self.layout = Layout(stacks)
@@ -129,18 +146,21 @@ class BpfCapture(Capture):
         size = f"{buffers.size >> 20} MiB" if buffers.size >> 20 else f"{buffers.size >> 10} KiB"
         self.name = f"BPF at the hit, ring of {size}{smaller}"
         self._control = buffers.control
-        self._words: mmap.mmap = map_array(self._control, CONTROL_LINES * CONTROL_SIZE)
-        self._free = list(range(CONTROL_LINES - 1, -1, -1))
+        self._memory: mmap.mmap = map_array(self._control, Lines.SIZE)
+        self._shared = Lines(self._memory)
         self._lines: dict[int, int] = {}
+        self._limits: dict[int, int] = {}
         self._seen: dict[int, tuple[int, int]] = {}
+        self._held: dict[int, tuple[int, bool]] = {}
 
     def prepare(self, carrier: Carrier, tgid: int | None) -> None:
         request = carrier.request
-        line = self._free.pop()
-        self._words[line * CONTROL_SIZE : (line + 1) * CONTROL_SIZE] = bytes(CONTROL_SIZE)
-        self._lines[carrier.id] = line
+        line = self._lines[carrier.id] = self._shared.take()
+        self._shared.set_word(line, "limit", request.limit or 0)
+        self.hold(carrier)
         program = HitProgram(
-            line=line * CONTROL_SIZE,
+            line=line,
+            limit_line=self._limit_line(carrier, line),
             breakpoint=carrier.id,
             length=request.length,
             type=request.type,
@@ -150,6 +170,16 @@ class BpfCapture(Capture):
             signal=signal.SIGURG if request.stop else None,
         )
         self._opener.load(carrier.id, program, carrier.attr)
+
+    def _limit_line(self, carrier: Carrier, own: int) -> int:
+        """The line in which hits towards the limit are counted: the windows of one watch have one."""
+        watch = carrier.request.watch
+        return own if watch < 0 else self._limits.setdefault(watch, own)
+
+    def hold(self, carrier: Carrier) -> None:
+        request = carrier.request
+        length = 0 if request.type == "x" else request.length
+        self._shared.hold_against(self._lines[carrier.id], length, request.condition)
 
     def open(self, carrier: Carrier, tid: int, cpu: int = -1) -> None:
         fd = self._opener.open(carrier.id, tid, cpu)
@@ -165,9 +195,24 @@ class BpfCapture(Capture):
         return self.word(carrier, "signals")
 
     def word(self, carrier: Carrier, name: str) -> int:
-        """A word of a breakpoint's control line (CONTROL_WORDS)."""
-        at = self._lines[carrier.id] * CONTROL_SIZE + 8 * CONTROL_WORDS[name]
-        return int(struct.unpack_from("<Q", self._words, at)[0])
+        """A counter of a breakpoint (`backends.perf.lines.WORDS`)."""
+        return self._shared.word(self._lines[carrier.id], name)
+
+    def held(self, carrier: Carrier) -> tuple[int, bool]:
+        if carrier.id in self._held:
+            return self._held[carrier.id]
+        limit = carrier.request.limit
+        line = self._limits.get(carrier.request.watch, self._lines[carrier.id])
+        reached = bool(limit) and self._shared.word(line, "passed") >= (limit or 0)
+        return self.word(carrier, "filtered"), reached
+
+    def allow(self, carrier: Carrier) -> None:
+        self._shared.set_word(self._lines[carrier.id], "limit", carrier.request.limit or 0)
+        line = self._limits.get(carrier.request.watch, self._lines[carrier.id])
+        self._shared.set_word(line, "passed", 0)
+
+    def dropped(self) -> dict[tuple[int, int], int]:
+        return self._shared.dropped()
 
     def counted(self, carrier: Carrier) -> tuple[int, int]:
         if carrier.id in self._seen:
@@ -187,14 +232,17 @@ class BpfCapture(Capture):
             events.disable(fd)
         if carrier.id in self._lines:
             self._seen[carrier.id] = self.counted(carrier)
+            self._held[carrier.id] = self.held(carrier)
         for fd in carrier.each():
             os.close(fd)
         carrier.fds.clear()
         self._opener.unload(carrier.id)
-        # Its line is not given away: a hit that is under way on another CPU may still count there.
-        self._lines.pop(carrier.id, None)
+        if (line := self._lines.pop(carrier.id, None)) is not None:
+            self._shared.give_back(line)
+            if self._limits.get(carrier.request.watch) == line:
+                del self._limits[carrier.request.watch]
 
     def close(self) -> None:
         self._ring.close()
-        self._words.close()
+        self._memory.close()
         os.close(self._control)

@@ -63,7 +63,7 @@ class Flow:
             capture.named(tid, target.comm(tid))
         self.culprits = Culprits(self.image.code, target.program, capture.layout.registers)
         self.stacks = StackTable(stacks)
-        self.recorder = Recorder(writer, self.culprits, self.stacks)
+        self.recorder = Recorder(writer, self.culprits, self.stacks, held=capture.holds)
 
     # What is told beside the hits
 

@@ -52,7 +52,7 @@ def register_views(target: Target, tid: int) -> tuple[Register, ...]:
     return tuple(Register(name, values[name]) for name in _SHOWN)
 
 
-def breakpoint_view(carrier: Carrier, pid: int, hits: int, slot: int | None) -> Breakpoint:
+def breakpoint_view(carrier: Carrier, pid: int, hits: int, filtered: int, slot: int | None) -> Breakpoint:
     """A breakpoint of ours on process `pid`; `slot` where it sat at its last hit."""
     request = carrier.request
     return Breakpoint(
@@ -71,4 +71,7 @@ def breakpoint_view(carrier: Carrier, pid: int, hits: int, slot: int | None) -> 
         text=request.text,
         stop=request.stop,
         hits=hits,
+        filtered=filtered,
+        condition=request.condition,
+        limit=request.limit,
     )

@@ -15,16 +15,15 @@ from backends.bpf.assembler import Assembler, Helper
 from backends.bpf.syscall import BpfError, MapType, ProgramType, create_map, load_program, update
 from backends.kernelview.btf import Btf, Kind
 from backends.perf import events
-from backends.perf.program import CONTROL_SIZE, HitMaps, HitProgram, SlotSource
+from backends.perf.lines import Lines
+from backends.perf.program import HitMaps, HitProgram, SlotSource
 
 if TYPE_CHECKING:
     from backends.kernelview.books import Books
     from backends.kernelview.scanner import Scanner
 
-__all__ = ["CONTROL_LINES", "WANTED_RING", "Buffers", "Opener", "OwnOpener"]
+__all__ = ["WANTED_RING", "Buffers", "Opener", "OwnOpener"]
 
-CONTROL_LINES: Final = 1024
-"""Breakpoints that one capture can have, those that are gone included."""
 WANTED_RING: Final = 32 << 20
 """Bytes of the ring where memory is not refused."""
 _SMALLEST_RING: Final = 1 << 16
@@ -32,7 +31,7 @@ _SP: Final = 152  # of struct pt_regs
 
 
 class Buffers(NamedTuple):
-    """Descriptors of the maps that hits are written to: the ring of `size` bytes, and the array of control lines."""
+    """Descriptors of the maps that hits are written to: the ring of `size` bytes, and the array of lines."""
 
     ring: int
     size: int
@@ -126,9 +125,7 @@ class OwnOpener(Opener):
                     raise
                 size //= 2
         try:
-            control = create_map(
-                MapType.ARRAY, 4, CONTROL_LINES * CONTROL_SIZE, 1, mappable=True, name="hwbp"
-            )
+            control = create_map(MapType.ARRAY, 4, Lines.SIZE, 1, mappable=True, name="hwbp")
         except BaseException:
             os.close(ring)
             raise

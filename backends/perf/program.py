@@ -1,8 +1,12 @@
-"""The BPF program that runs inside the #DB of a hit and writes one record of it.
+"""The BPF program that runs inside the #DB of a hit: it decides whether the hit is wanted, and writes one record of it.
 
-One program for each breakpoint, so that its number costs nothing. It counts the hit, reserves a record in the ring that
-all programs share, reads the watched window, notes the registers and the comm, asks which register the event sits in, walks
-the frame pointers where stacks are wanted, and submits without a wake-up (waking costs more than all the rest).
+One program for each breakpoint, so that its number costs nothing. It counts the hit, reads the watched window, holds the hit
+against the breakpoint's condition and limit, reserves a record in the ring that all programs share, notes the registers and
+the comm, asks which register the event sits in, walks the frame pointers where stacks are wanted, and submits without a
+wake-up (waking costs more than all the rest). A hit that is not wanted costs no record, only its count.
+
+What may change while the event is armed (`backends.perf.lines`) lies in memory that the program shares with us: it is code
+only as far as that is the same for the whole life of the breakpoint.
 
 The context (struct bpf_perf_event_data, include/uapi/linux/bpf_perf_event.h) is the registers of the interrupted code,
 then the sample period and the breakpoint's address.
@@ -14,25 +18,28 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.bpf.assembler import Assembler, Helper
+from backends.condition import MOST_TERMS, SUBJECTS
 from backends.model import WatchType
+from backends.perf.lines import (
+    COUNT,
+    LENGTH,
+    PLACE,
+    PLACES,
+    PLACES_AT,
+    PLACES_BITS,
+    TABLE,
+    TABLES,
+    TERM,
+    TERMS,
+    WORDS,
+)
+from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, RECORD_FIELDS
 from symbols.dataclass import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = [
-    "CONTROL_SIZE",
-    "CONTROL_WORDS",
-    "FLAG_KERNEL_MODE",
-    "FLAG_VALUE",
-    "FRAMES",
-    "REGISTERS",
-    "TOP_WORDS",
-    "HitMaps",
-    "HitProgram",
-    "Layout",
-    "SlotSource",
-]
+__all__ = ["FRAMES", "REGISTERS", "TOP_WORDS", "HitMaps", "HitProgram", "Layout", "SlotSource"]
 
 REGISTERS: Final = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
@@ -46,14 +53,17 @@ FRAMES: Final = 15
 TOP_WORDS: Final = 8
 """Words from rsp on that a record with a stack carries: a leaf without a frame has its caller there. Without a stack it is
 one: behind a call it says which call that was."""
-FLAG_KERNEL_MODE: Final = 1
-FLAG_VALUE: Final = 2
+_HEADER: Final = 8  # bytes of the ring's own before each record
+_PROBES: Final = 4
+_TRAP, _PREVIOUS = FROM_CODES.index("trap"), FROM_CODES.index("previous")
+_MIX: Final = 0x1E3779B97F4A7C15
+"""An odd number that spreads a chain of addresses over 64 bits."""
 
-CONTROL_WORDS: Final = {"hits": 0, "drops": 1, "signals": 2}
-"""64-bit words of a breakpoint's control line, in an array that programs and host share."""
-CONTROL_SIZE: Final = 64
-
-_RECORD_BUSY: Final = 8  # bytes of the ring's own header before each record
+# The program's stack, below r10.
+_VALUE, _EVENT, _CPU_KEY, _REGISTERS_OF_CPU, _SLOT, _TASK, _UNREAD, _CPU = (
+    *(-8, -16, -20, -56, -64, -72, -80, -88),
+)
+_FRAME, _OLD, _OLD_FROM = -104, -112, -120
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,45 +76,51 @@ class Layout:
     @property
     def size(self) -> int:
         """Bytes, without the ring's header."""
-        return int(self.dtype.itemsize) - _RECORD_BUSY
+        return int(self.dtype.itemsize) - _HEADER
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The record behind its ring header (kernel/bpf/ringbuf.c, struct bpf_ringbuf_hdr)."""
+        """The record behind its ring header (kernel/bpf/ringbuf.c, struct bpf_ringbuf_hdr).
+
+        It begins with a row of the hit ring (`backends.ring.RECORD_FIELDS`), there by its fields and whole as `row`, in
+        which what follows from the hit alone is filled in.
+        """
         return _dtype(self.stacks)
 
     def offset(self, name: str) -> int:
         """Where a field begins in what the program writes."""
         fields = self.dtype.fields
         assert fields is not None
-        return int(fields[name][1]) - _RECORD_BUSY
+        return int(fields[name][1]) - _HEADER
 
 
 @cache
 def _dtype(stacks: bool) -> np.dtype[Any]:
     import numpy as np
 
-    fields: list[tuple[Any, ...]] = [
-        ("head", "<u4"),
-        ("page", "<u4"),
-        ("time", "<u8"),
-        ("seq", "<u8"),
-        ("ip", "<u8"),
-        ("tid", "<u4"),
-        ("pid", "<u4"),
-        ("address", "<u8"),
-        ("value", "<u8"),
-        ("breakpoint", "<u4"),
-        ("cpu", "<u2"),
-        ("slot", "u1"),
-        ("flags", "u1"),
-        ("comm", "<u8", (2,)),
-        ("regs", "<u8", (len(REGISTERS),)),
-        ("top", "<u8", (TOP_WORDS if stacks else 1,)),
-    ]
+    from backends.ring_reader import record_dtype
+
+    row = record_dtype()
+    names, formats, offsets = ["head", "page", "row"], ["<u4", "<u4", row], [0, 4, _HEADER]
+    assert row.fields is not None
+    for name, _ in RECORD_FIELDS:
+        field = row.fields[name]
+        names.append(name if name not in ("comm", "stack") else f"{name}_number")
+        formats.append(field[0])
+        offsets.append(_HEADER + int(field[1]))
+    at = -(-(_HEADER + row.itemsize) // 8) * 8
+    more: list[tuple[str, str, int]] = [("comm", "<u8", 2)]
     if stacks:
-        fields.append(("frames", "<u8", (FRAMES,)))
-    return np.dtype(fields)
+        more.append(("chain", "<u8", 1))
+    more += [("regs", "<u8", len(REGISTERS)), ("top", "<u8", TOP_WORDS if stacks else 1)]
+    if stacks:
+        more.append(("frames", "<u8", FRAMES))
+    for name, kind, count in more:
+        names.append(name)
+        formats.append((kind, (count,)) if name != "chain" else kind)
+        offsets.append(at)
+        at += 8 * count
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": at})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +140,7 @@ class SlotSource:
 
 @dataclass(frozen=True, slots=True)
 class HitMaps:
-    """What all programs of a capture share: descriptors of the ring and of the control array, and where slots are noted."""
+    """What all programs of a capture share: descriptors of the ring and of the array of lines, and where slots are noted."""
 
     ring: int
     control: int
@@ -135,11 +151,13 @@ class HitMaps:
 class HitProgram:
     """What the program of one breakpoint must know, beside its maps.
 
-    `line` is the byte in the control array where this breakpoint's words begin. `tgid` restricts it to one process (an
-    event of a whole CPU sees every process's address).
+    `line` is the byte in the array where this breakpoint's words begin, `limit_line` where those begin that count towards
+    the limit of its watch. `length` and `type` are what its events are opened with; a watch that moves may have others
+    later. `tgid` restricts it to one process (an event of a whole CPU sees every process's address).
     """
 
     line: int
+    limit_line: int
     breakpoint: int
     length: int
     type: WatchType
@@ -149,59 +167,115 @@ class HitProgram:
     signal: int | None = None
 
     def assemble(self, maps: HitMaps) -> Assembler:
-        """The program: r6 context, r7 control words, r8 sequence number, r9 record."""
+        """The program: r6 context, r7 the breakpoint's words, r8 its table, r9 the record."""
         a, layout = Assembler(), self.layout
         a.move(6, 1)
+        a.call(Helper.GET_CURRENT_PID_TGID).store(10, _TASK, 0)
         if self.tgid is not None:
-            a.call(Helper.GET_CURRENT_PID_TGID).alu(0, ">>=", 32)
-            a.jump_if(0, "!=", self.tgid, "ignored")
+            a.alu(0, ">>=", 32).jump_if(0, "!=", self.tgid, "ignored")
         a.map_value(7, maps.control, self.line)
-        a.set(8, 1).fetch_add(7, 8 * CONTROL_WORDS["hits"], 8)
+        a.set(1, 1).atomic_add(7, WORDS["hits"], 1)
+        a.load(1, 7, WORDS["active"]).alu(1, "&=", 1).alu(1, "*=", TABLE)
+        a.move(8, 7).alu(8, "+=", TABLES).alu_register(8, "+=", 1)
+        a.call(Helper.GET_SMP_PROCESSOR_ID).store(10, _CPU, 0)
+        self._read(a)
+        self._hold(a, maps)
         if maps.slot is not None:
             self._slot(a, maps.slot)
         else:
             a.set(0, 0xFF)
-        a.store(10, -8, 0)
+        a.store(10, _SLOT, 0)
         a.map_fd(1, maps.ring).set(2, layout.size).set(3, 0).call(Helper.RINGBUF_RESERVE)
         a.jump_if(0, "==", 0, "dropped").move(9, 0)
-        a.call(Helper.KTIME_GET_NS).store(9, layout.offset("time"), 0)
-        a.store(9, layout.offset("seq"), 8)
-        a.load(1, 6, _IP).store(9, layout.offset("ip"), 1)
-        a.call(Helper.GET_CURRENT_PID_TGID).store(9, layout.offset("tid"), 0)
-        a.load(1, 6, _ADDRESS).store(9, layout.offset("address"), 1)
-        a.store_value(9, layout.offset("breakpoint"), self.breakpoint, 4)
-        a.call(Helper.GET_SMP_PROCESSOR_ID).store(9, layout.offset("cpu"), 0, 2)
-        a.load(1, 10, -8).store(9, layout.offset("slot"), 1, 1)
+        self._row(a)
         a.move(1, 9).alu(1, "+=", layout.offset("comm")).set(2, 16).call(Helper.GET_CURRENT_COMM)
         for number, where in enumerate(_PT_REGS):
             a.load(1, 6, where).store(9, layout.offset("regs") + 8 * number, 1)
-        self._value(a)
         self._top(a)
         if layout.stacks:
-            self._stack(a)
+            self._stack(a, maps)
         a.move(1, 9).set(2, 1).call(Helper.RINGBUF_SUBMIT)  # 1: BPF_RB_NO_WAKEUP
         if self.signal is not None:
             a.set(1, self.signal).call(Helper.SEND_SIGNAL_THREAD)
-            a.set(1, 1).atomic_add(7, 8 * CONTROL_WORDS["signals"], 1)
-        a.leave(0)
-        a.label("dropped").set(1, 1).atomic_add(7, 8 * CONTROL_WORDS["drops"], 1).leave(0)
-        if self.tgid is not None:
-            a.label("ignored").leave(0)
+            a.set(1, 1).atomic_add(7, WORDS["signals"], 1)
+        a.label("ignored").leave(0)
+        a.label("filtered").set(1, 1).atomic_add(7, WORDS["filtered"], 1).leave(0)
+        a.label("beyond").set(1, 1).atomic_add(7, WORDS["beyond"], 1).leave(0)
+        self._dropped(a, maps)
         return a
 
-    def _value(self, a: Assembler) -> None:
-        """The window's bytes, and the flags: CPL 0 or not, and whether they could be read."""
-        layout = self.layout
-        a.store_value(9, layout.offset("value"), 0)
-        a.set(0, -1)
-        if self.type != "x":
-            reader = Helper.PROBE_READ_KERNEL if self.kernel_address else Helper.PROBE_READ_USER
-            a.move(1, 9).alu(1, "+=", layout.offset("value")).set(2, self.length).load(3, 6, _ADDRESS)
-            a.call(reader)
-        a.set(2, FLAG_VALUE).jump_if(0, "==", 0, "read").set(2, 0).label("read")
+    def _read(self, a: Assembler) -> None:
+        """The window's bytes, and whether they could be read."""
+        reader = Helper.PROBE_READ_KERNEL if self.kernel_address else Helper.PROBE_READ_USER
+        a.store_value(10, _VALUE, 0).set(0, -1)
+        a.load(2, 8, LENGTH).jump_if(2, "==", 0, "read").jump_if(2, ">", 8, "read")
+        a.move(1, 10).alu(1, "+=", _VALUE).load(3, 6, _ADDRESS).call(reader)
+        a.label("read").store(10, _UNREAD, 0)
+
+    def _hold(self, a: Assembler, maps: HitMaps) -> None:
+        """Against the condition, then the limit. Where hits may be left out, the value of the hit before is noted here."""
+        a.store_value(10, _OLD_FROM, 0).load(5, 8, COUNT).jump_if(5, "==", 0, "matches")
+        a.load(1, 10, _UNREAD).jump_if(1, "==", 0, "valued").store_value(7, WORDS["last_process"], 0)
+        a.jump("noted").label("valued").load(2, 10, _TASK).alu(2, ">>=", 32).move(3, 2)
+        a.exchange(7, WORDS["last_process"], 2).load(1, 10, _VALUE).exchange(7, WORDS["last"], 1)
+        a.jump_if_register(2, "!=", 3, "noted").store(10, _OLD, 1).store_value(10, _OLD_FROM, _PREVIOUS)
+        a.label("noted")
+        for number in range(MOST_TERMS):
+            at, matched, after = TERMS + number * 8 * len(TERM), f"have {number}", f"holds {number}"
+            a.load(5, 8, COUNT).jump_if(5, "<=", number, "matches").load(4, 8, at + 8 * TERM.index("subject"))
+            a.jump_if(4, "!=", SUBJECTS.index("value"), f"task {number}")
+            a.load(1, 10, _UNREAD).jump_if(1, "!=", 0, after)  # what is not known is no reason to drop it
+            a.load(1, 10, _VALUE).jump(matched)
+            a.label(f"task {number}").load(1, 10, _TASK).alu(1, "<<=", 32).alu(1, ">>=", 32)
+            a.jump_if(4, "==", SUBJECTS.index("thread"), matched)
+            a.load(1, 10, _TASK).alu(1, ">>=", 32).jump_if(4, "==", SUBJECTS.index("process"), matched)
+            a.load(1, 6, _IP).jump_if(4, "==", SUBJECTS.index("ip"), matched).load(1, 10, _CPU)
+            a.label(matched)
+            for operator, word in (("&=", "mask"), ("^=", "flip"), ("-=", "low")):
+                a.load(2, 8, at + 8 * TERM.index(word)).alu_register(1, operator, 2)
+            a.load(2, 8, at + 8 * TERM.index("span")).load(3, 8, at + 8 * TERM.index("outside"))
+            a.jump_if_register(1, "<=", 2, f"inside {number}").alu(3, "^=", 1)
+            a.label(f"inside {number}").jump_if(3, "!=", 0, "filtered").label(after)
+        a.label("matches").load(1, 7, WORDS["limit"]).jump_if(1, "==", 0, "wanted")
+        a.map_value(3, maps.control, self.limit_line).set(2, 1).fetch_add(3, WORDS["passed"], 2)
+        a.jump_if_register(2, ">=", 1, "beyond").label("wanted")
+
+    def _row(self, a: Assembler) -> None:
+        """The fields of the hit ring's row that follow from the hit alone; the collector knows the others."""
+        place = self.layout.offset
+        a.call(Helper.KTIME_GET_NS).store(9, place("time"), 0)
+        a.load(1, 6, _IP).store(9, place("ip"), 1)
+        a.load(1, 6, _ADDRESS).store(9, place("address"), 1)
+        a.load(1, 10, _VALUE).store(9, place("value"), 1)
+        a.store_value(9, place("breakpoint"), self.breakpoint, 4)
+        a.load(1, 10, _TASK).store(9, place("tid"), 1, 4).alu(1, ">>=", 32).store(9, place("pid"), 1, 4)
+        a.load(1, 10, _CPU).store(9, place("cpu"), 1, 2)
+        a.load(1, 8, LENGTH).jump_if(1, "!=", 0, "long").set(1, 1).label(
+            "long"
+        )  # an execute window has length 1
+        a.store(9, place("length"), 1, 1)
+        a.load(1, 10, _SLOT).store(9, place("slot"), 1, 1)
+        a.store_value(9, place("access"), ACCESS_CODES.index("x"), 4)  # and value_from, old_from, flags
+        a.load(1, 10, _UNREAD).jump_if(1, "!=", 0, "unread")
+        a.store_value(9, place("value_from"), _TRAP, 1).label("unread")
+        a.load(1, 10, _OLD_FROM).jump_if(1, "==", 0, "first").store(9, place("old_from"), 1, 1)
+        a.load(1, 10, _OLD).store(9, place("old"), 1).label("first")
         a.load(1, 6, _CS).alu(1, "&=", 3).jump_if(1, "!=", 0, "user")
-        a.alu(2, "|=", FLAG_KERNEL_MODE).label("user")
-        a.store(9, layout.offset("flags"), 2, 1)
+        a.store_value(9, place("flags"), FLAG_KERNEL, 1).label("user")
+
+    def _dropped(self, a: Assembler, maps: HitMaps) -> None:
+        """The ring was full: the hit is lost to the history, and counted at its place (`backends.perf.lines.PLACES`)."""
+        a.label("dropped").set(1, 1).atomic_add(7, WORDS["drops"], 1)
+        a.set(9, (self.breakpoint & 0xFFFF) << 48).load(2, 6, _IP).alu_register(9, "^=", 2)
+        a.set(2, _MIX).move(3, 9).alu_register(3, "*=", 2).alu(3, ">>=", 64 - PLACES_BITS)
+        for probe in range(_PROBES):
+            a.move(4, 3).alu(4, "+=", probe).alu(4, "&=", PLACES - 1).alu(4, "*=", PLACE)
+            a.map_value(5, maps.control, PLACES_AT).alu_register(5, "+=", 4)
+            a.set(0, 0).compare_exchange(5, 0, 9).jump_if(0, "==", 0, "place").jump_if_register(
+                0, "==", 9, "place"
+            )
+        a.leave(0)
+        a.label("place").set(1, 1).atomic_add(5, 8, 1).leave(0)
 
     def _top(self, a: Assembler) -> None:
         """The words at rsp, zeros where they cannot be read. Without a stack only where the window lies near: a call
@@ -210,49 +284,53 @@ class HitProgram:
         a.load(3, 6, _SP)
         if not self.layout.stacks:
             a.store_value(9, top, 0).load(1, 6, _ADDRESS).move(2, 3).alu(2, "+=", 16)
-            a.jump_if_register(1, ">=", 2, "elsewhere").alu(1, "+=", self.length + 16)
-            a.jump_if_register(1, "<=", 3, "elsewhere")
+            a.jump_if_register(1, ">=", 2, "elsewhere").load(2, 8, LENGTH).alu_register(1, "+=", 2)
+            a.alu(1, "+=", 16).jump_if_register(1, "<=", 3, "elsewhere")
         a.move(1, 9).alu(1, "+=", top).set(2, 8 * words).call(Helper.PROBE_READ_USER)
         a.label("elsewhere")
 
-    def _stack(self, a: Assembler) -> None:
-        """The chain of frame pointers: rising, each frame (saved rbp, return address)."""
-        frames = self.layout.offset("frames")
+    def _stack(self, a: Assembler, maps: HitMaps) -> None:
+        """The chain of frame pointers: rising, each frame (saved rbp, return address). `chain` tells chains apart."""
+        frames, chain = self.layout.offset("frames"), self.layout.offset("chain")
         for number in range(FRAMES):
             a.store_value(9, frames + 8 * number, 0)
-        a.load(8, 6, _BP)
+        a.load(8, 6, _BP).load(7, 6, _IP)
         for number in range(FRAMES):
-            a.move(1, 10).alu(1, "+=", -32).set(2, 16).move(3, 8).call(Helper.PROBE_READ_USER)
+            a.move(1, 10).alu(1, "+=", _FRAME).set(2, 16).move(3, 8).call(Helper.PROBE_READ_USER)
             a.jump_if(0, "!=", 0, "walked")
-            a.load(1, 10, -24).store(9, frames + 8 * number, 1)
-            a.load(1, 10, -32).jump_if_register(1, "<=", 8, "walked").move(8, 1)
-        a.label("walked")
+            a.load(1, 10, _FRAME + 8).store(9, frames + 8 * number, 1)
+            a.alu_register(7, "^=", 1)
+            a.set(2, _MIX).alu_register(7, "*=", 2)
+            a.load(1, 10, _FRAME).jump_if_register(1, "<=", 8, "walked").move(8, 1)
+        a.label("walked").store(9, chain, 7)
+        a.map_value(7, maps.control, self.line)
 
     def _slot(self, a: Assembler, source: SlotSource) -> None:
         """r0 = the register that this CPU's bp_per_reg gives to our event, 0xff where it cannot be told."""
         if source.casts is not None:
             self._slot_by_casts(a, source, source.casts)
             return
-        a.store_value(10, -16, 0)
-        a.move(1, 10).alu(1, "+=", -16).set(2, 8).move(3, 6).alu(3, "+=", source.event_offset)
+        a.store_value(10, _EVENT, 0)
+        a.move(1, 10).alu(1, "+=", _EVENT).set(2, 8).move(3, 6).alu(3, "+=", source.event_offset)
         a.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "no slot")
-        a.call(Helper.GET_SMP_PROCESSOR_ID).store(10, -20, 0, 4)
-        a.map_fd(1, source.bp_per_reg).move(2, 10).alu(2, "+=", -20).call(Helper.MAP_LOOKUP_ELEM)
+        a.load(1, 10, _CPU).store(10, _CPU_KEY, 1, 4)
+        a.map_fd(1, source.bp_per_reg).move(2, 10).alu(2, "+=", _CPU_KEY).call(Helper.MAP_LOOKUP_ELEM)
         a.jump_if(0, "==", 0, "no slot").load(3, 0, 0)
-        a.move(1, 10).alu(1, "+=", -56).set(2, 32).call(Helper.PROBE_READ_KERNEL)
-        a.jump_if(0, "!=", 0, "no slot").load(1, 10, -16)
+        a.move(1, 10).alu(1, "+=", _REGISTERS_OF_CPU).set(2, 32).call(Helper.PROBE_READ_KERNEL)
+        a.jump_if(0, "!=", 0, "no slot").load(1, 10, _EVENT)
         for number in range(4):
-            a.set(0, number).load(2, 10, -56 + 8 * number).jump_if_register(1, "==", 2, "slot known")
+            a.set(0, number).load(2, 10, _REGISTERS_OF_CPU + 8 * number)
+            a.jump_if_register(1, "==", 2, "slot known")
         a.label("no slot").set(0, 0xFF).label("slot known")
 
     @staticmethod
     def _slot_by_casts(a: Assembler, source: SlotSource, casts: tuple[int, int, int]) -> None:
         to_kernel, read_only, structure = casts
-        a.move(1, 6).call_kfunc(to_kernel).load(1, 0, source.event_offset).store(10, -16, 1)
-        a.call(Helper.GET_SMP_PROCESSOR_ID).store(10, -20, 0, 4)
-        a.map_fd(1, source.bp_per_reg).move(2, 10).alu(2, "+=", -20).call(Helper.MAP_LOOKUP_ELEM)
+        a.move(1, 6).call_kfunc(to_kernel).load(1, 0, source.event_offset).store(10, _EVENT, 1)
+        a.load(1, 10, _CPU).store(10, _CPU_KEY, 1, 4)
+        a.map_fd(1, source.bp_per_reg).move(2, 10).alu(2, "+=", _CPU_KEY).call(Helper.MAP_LOOKUP_ELEM)
         a.jump_if(0, "==", 0, "no slot").load(1, 0, 0)
-        a.set(2, structure).call_kfunc(read_only).move(3, 0).load(1, 10, -16)
+        a.set(2, structure).call_kfunc(read_only).move(3, 0).load(1, 10, _EVENT)
         for number in range(4):
             a.set(0, number).load(2, 3, 8 * number).jump_if_register(1, "==", 2, "slot known")
         a.label("no slot").set(0, 0xFF).label("slot known")

@@ -17,8 +17,9 @@ from backends.perf.capture import Capture, Carrier
 from backends.perf.events import SampleType
 from backends.perf.opener import Opener
 from backends.perf.process import comm_of
-from backends.perf.program import FLAG_KERNEL_MODE, FRAMES, REGISTERS, TOP_WORDS, Layout
+from backends.perf.program import FRAMES, REGISTERS, TOP_WORDS, Layout
 from backends.perf.sideband import Rings, online_cpus
+from backends.ring import FLAG_KERNEL
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,6 +65,7 @@ class RingCapture(Capture):
         self._why = why
         self._cpu = 0
         self._breakpoints: dict[int, int] = {}
+        self._lengths: dict[int, int] = {0: 0}
         self._taken: dict[int, int] = {}
         self._reported: dict[int, int] = {}
         self._final: dict[int, tuple[int, int]] = {}
@@ -91,6 +93,10 @@ class RingCapture(Capture):
             attr.sample_stack_user = 8 * TOP_WORDS
             attr.sample_max_stack = FRAMES + 1
         self._taken[carrier.id] = 0
+        self.hold(carrier)
+
+    def hold(self, carrier: Carrier) -> None:
+        self._lengths[carrier.id] = carrier.request.length
 
     def open(self, carrier: Carrier, tid: int, cpu: int = -1) -> None:
         for where in online_cpus():
@@ -164,10 +170,11 @@ class RingCapture(Capture):
         rows["cpu"] = self._cpu
         rows["slot"] = 0xFF
         misc = table[:, 0] >> np.uint64(32) & np.uint64(0xFFFF)
-        rows["flags"] = np.where(misc & np.uint64(_MODE_MASK) == _MODE_USER, 0, FLAG_KERNEL_MODE)
+        rows["flags"] = np.where(misc & np.uint64(_MODE_MASK) == _MODE_USER, 0, FLAG_KERNEL)
         ids, inverse, counts = np.unique(table[:, _ID], return_inverse=True, return_counts=True)
         carriers = [self._breakpoints.get(event, 0) for event in ids.tolist()]
         rows["breakpoint"] = np.array(carriers, np.uint32)[inverse]
+        rows["length"] = np.array([self._lengths[carrier] for carrier in carriers], np.uint8)[inverse]
         for carrier, count in zip(carriers, counts.tolist(), strict=True):
             self._taken[carrier] = self._taken.get(carrier, 0) + count
         if registers is not None:

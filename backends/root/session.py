@@ -11,8 +11,8 @@ from typing import Any, Final
 from backends.base import HwbpError
 from backends.bpf.syscall import BpfError
 from backends.perf import events
-from backends.perf.opener import CONTROL_LINES, OwnOpener
-from backends.perf.program import CONTROL_SIZE
+from backends.perf.lines import LINE, LINES
+from backends.perf.opener import OwnOpener
 from backends.protocol import encode
 from backends.root import asked as ask
 from symbols.dataclass import dataclass
@@ -158,11 +158,11 @@ class Session:
         kernel = asked.address >= _KERNEL_START
         _need(self._buffers, "there are no maps yet")
         _need(0 < asked.number < 1 << 31, "no breakpoint's number")
-        _need(asked.number in self._wide or len(self._wide) < CONTROL_LINES, "too many programs")
+        _need(asked.number in self._wide or len(self._wide) < LINES, "too many programs")
         _need(program.breakpoint == asked.number, "another breakpoint's program")
         _need(program.length in _LENGTHS, "no length of a debug register")
-        _need(0 <= program.line < CONTROL_LINES * CONTROL_SIZE, "no control line")
-        _need(program.line % CONTROL_SIZE == 0, "no control line")
+        for line in (program.line, program.limit_line):
+            _need(0 <= line < LINES * LINE and line % LINE == 0, "no control line")
         _need(0 <= asked.address < _USER_END or (kernel and asked.address < 1 << 64), "no address")
         _need(not kernel or self._allowed.kernel, "kernel addresses were not asked for (--kernel)")
         _need(program.kernel_address == kernel, "the program and its address do not fit")

@@ -57,7 +57,9 @@ def refused(session: Session, question: ask.Asked) -> str:
 
 
 def program(number: int = 1, **more: Any) -> HitProgram:
-    return replace(HitProgram(line=0, breakpoint=number, length=8, type="w", layout=Layout(False)), **more)
+    return replace(
+        HitProgram(line=0, limit_line=0, breakpoint=number, length=8, type="w", layout=Layout(False)), **more
+    )
 
 
 def with_maps(session: Session) -> None:
@@ -140,6 +142,7 @@ def test_only_what_this_front_end_launched_is_a_launched_program(target: int) ->
         (ask.Load(1, ADDRESS, False, program(line=8)), "control line"),
         (ask.Load(1, ADDRESS, False, program(line=-64)), "control line"),
         (ask.Load(1, ADDRESS, False, program(line=1 << 30)), "control line"),
+        (ask.Load(1, ADDRESS, False, program(limit_line=8)), "control line"),
         (ask.Load(2, ADDRESS, False, program()), "another breakpoint"),
         (ask.Load(1 << 40, ADDRESS, False, program(1 << 40)), "number"),
         (ask.Open(7, 1, -1), "no such breakpoint"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends.base import HwbpError
+from backends.condition import Condition
 from backends.model import Breakpoint, BreakpointRequest, MachineView, OwnerKind, WatchType
 from backends.planner import SLOTS, explain, slots_needed, windows
 from symbols.dataclass import dataclass
+from tui.session.condition import condition
 from tui.session.escape import escape
 from tui.session.watch import Watch
 from tui.session.watches import ArmedWatch
@@ -20,12 +22,14 @@ __all__ = [
     "arm",
     "event_number",
     "free_slots",
+    "held_against",
     "holders",
     "no_space",
     "numbered",
     "owner_text",
     "plan",
     "record",
+    "wanted_text",
 ]
 
 
@@ -43,6 +47,7 @@ class Planned:
     length: int
     windows: tuple[tuple[int, int], ...]
     frame: int | None = None
+    condition: Condition | None = None
 
 
 def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Planned:
@@ -72,7 +77,25 @@ def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Pl
             remedy="watch a part of it: EXPR/LEN",
         )
     covered = tuple(window for place in places for window in windows(place, length, kind))
-    return Planned(watch, label, kind, target.address, length, covered, target.frame)
+    wanted = None
+    if watch.condition:
+        wanted = held_against(session, watch.condition, watch.expr, kind, covered)
+    return Planned(watch, label, kind, target.address, length, covered, target.frame, wanted)
+
+
+def held_against(
+    session: Session, text: str, expr: str, kind: WatchType, windows_: tuple[tuple[int, int], ...]
+) -> Condition:
+    """The condition that a text spells for a watch of `expr` with these windows. Raises HwbpError."""
+    length = windows_[0][1]
+    found = session.names.type_of(expr)
+    plain = found.plain if found is not None else None
+    signed = (
+        plain is not None and plain.kind in ("int", "char", "enum") and plain.signed and plain.size == length
+    )
+    return condition(
+        text, expr, session.names, execute=kind == "x", length=length, whole=len(windows_) == 1, signed=signed
+    )
 
 
 def arm(
@@ -88,8 +111,10 @@ def arm(
             owner=owner,
             watch=first + number,
             window=window,
-            text=str(planned.watch),
+            text=planned.watch.place,
             stop=stop,
+            condition=planned.condition,
+            limit=planned.watch.limit,
         )
         for number, planned in enumerate(plans)
         for window, (address, length) in enumerate(planned.windows)
@@ -126,6 +151,7 @@ def record(
         owner=owner,
         stop=stop,
         frame=planned.frame,
+        condition=planned.condition,
     )
     session.watches.add(watch, first_hit=session.ring.head)
     return watch
@@ -186,3 +212,10 @@ def owner_text(bp: Breakpoint) -> str:
         return f"perf fd {event_number(bp)}{who}"
     number = f" index {bp.index}" if bp.index is not None else ""
     return f"{owner.kind}{number}{who}"
+
+
+def wanted_text(condition: str, limit: int | None) -> str:
+    """`, if value > 3, the first 10 hits`: what its hits must be like; empty for every one."""
+    return (f", if {escape(condition)}" if condition else "") + (
+        f", limit {limit}" if limit is not None else ""
+    )

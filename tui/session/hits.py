@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from backends.model import MachineView, WatchType
-from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, NO_SLOT
+from backends.ring import ACCESS_CODES, FLAG_KERNEL, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT
 from symbols.dataclass import dataclass
 from tui.session.escape import escape
 from tui.session.names import Names
 from tui.session.watches import WatchBook
 
-__all__ = ["HitView", "hit_view"]
+__all__ = ["HitView", "hit_view", "unseen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class HitView:
     """A hit as people read it. Texts are escaped; `value` and `old` are None where they are not known.
 
     `watch` and `window` are None for a breakpoint that no watch of this session made. `symbol`, `source` and `insn`
-    are those of `insn_ip`, or of `ip` where that is not known. `stack` is the interned stack's number, 0 for none.
+    are those of `insn_ip`, or of `ip` where that is not known. `unseen`: the window was changed since the hit before by
+    something that made no hit; None where that cannot be told. `stack` is the interned stack's number, 0 for none.
     """
 
     seq: int
@@ -47,7 +48,13 @@ class HitView:
     old: int | None
     value_from: str | None
     old_from: str | None
+    unseen: bool | None
     stack: int
+
+
+def unseen(flags: int) -> bool | None:
+    """Whether a record's window had been changed by something that made no hit; None where that cannot be told."""
+    return True if flags & FLAG_UNSEEN else False if flags & FLAG_SEEN else None
 
 
 def hit_view(row: Any, view: MachineView, book: WatchBook, names: Names) -> HitView:
@@ -87,5 +94,6 @@ def hit_view(row: Any, view: MachineView, book: WatchBook, names: Names) -> HitV
         old=int(row["old"]) if old_from else None,
         value_from=value_from,
         old_from=old_from,
+        unseen=unseen(int(row["flags"])),
         stack=int(row["stack"]),
     )

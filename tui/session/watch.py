@@ -1,6 +1,6 @@
-"""The text of a watch: `EXPR[/LEN][:r|w|rw|x]` (docs/cli.md).
+"""The text of a watch: `EXPR[/LEN][:r|w|rw|x] [if CONDITION] [limit N]` (docs/cli.md).
 
-Read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
+What comes before `if` and `limit` is read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
 what follows it: digits (`prog.c:42`) or another colon (`file.c::v`, `func::v`).
 """
 
@@ -23,6 +23,7 @@ from symbols.expression import (
     Unary,
     parse,
 )
+from tui.session.condition import parts
 from tui.session.escape import escape
 
 __all__ = ["Watch", "WatchError"]
@@ -32,6 +33,10 @@ _LENGTH: Final = re.compile(r"/\s*([0-9]+)$")
 _BAD_LENGTH: Final = re.compile(r"/\s*(0[xXbBoO]\w*|[-+][0-9]+|[0-9]+\.[0-9]*|)$")
 _ONCE: Final = re.compile(r"\s*-l(?:ocation)?\s+")
 _WATCH: Final = "EXPR[/LEN][:w|rw|x]"
+_TAIL: Final = re.compile(
+    r"(?P<place>.*?)(?:\s+if(?:\s+(?P<condition>.*?))?)?(?:\s+limit(?:\s+(?P<limit>\S*))?)?\s*", re.DOTALL
+)
+_MOST: Final = (1 << 63) - 1
 _LONGEST: Final = 19  # decimal digits of 2**63
 
 
@@ -50,12 +55,15 @@ class WatchError(HwbpError):
 class Watch:
     """What to watch, as it was written. `length` in bytes and `type` are None where the text leaves them open.
 
+    `condition` says what a hit must be like, `limit` how many are wanted ("" and None: every one).
     `Watch.parse(str(watch)) == watch` for every watch there is; WatchError for one that could not be written.
     """
 
     expr: str
     length: int | None = None
     type: WatchType | None = None
+    condition: str = ""
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not self.expr:
@@ -73,7 +81,7 @@ class Watch:
                 f"write {shown}:x",
             )
         bad_end = self.length is None and _BAD_LENGTH.search(self.expr)
-        if bad_end or _split(str(self)) != (self.expr, self.length, self.type):
+        if bad_end or _split(self.place) != (self.expr, self.length, self.type):
             raise WatchError(
                 f"{shown}: this expression cannot be told from a LEN or a type; put it in parentheses"
             )
@@ -81,7 +89,9 @@ class Watch:
     @classmethod
     def parse(cls, text: str) -> Watch:
         """Read a watch. Raises WatchError. gdb's `-l` says what is so anyway: the place is found once."""
-        expr, length, kind = _split(_ONCE.sub("", text, count=1) if _ONCE.match(text) else text)
+        text = _ONCE.sub("", text, count=1) if _ONCE.match(text) else text
+        text, wanted, limit = _tail(text)
+        expr, length, kind = _split(text)
         shown = escape(expr)
         if kind == "r":
             raise WatchError(
@@ -94,11 +104,37 @@ class Watch:
             raise WatchError(f"{shown}: LEN '{bad[1]}' is not a decimal number from 1")
         if expr:
             _check(expr)
-        return cls(expr, length, cast("WatchType | None", kind))
+        if wanted:
+            parts(wanted, expr)
+        return cls(expr, length, cast("WatchType | None", kind), wanted, limit)
 
     def __str__(self) -> str:
+        condition = f" if {self.condition}" if self.condition else ""
+        limit = "" if self.limit is None else f" limit {self.limit}"
+        return f"{self.place}{condition}{limit}"
+
+    @property
+    def place(self) -> str:
+        """`EXPR[/LEN][:TYPE]`: without condition and limit."""
         length = "" if self.length is None else f"/{self.length}"
         return f"{self.expr}{length}{'' if self.type is None else f':{self.type}'}"
+
+
+def _tail(text: str) -> tuple[str, str, int | None]:
+    """What stands before `if` and `limit`, the condition, the limit."""
+    match = _TAIL.fullmatch(text)
+    assert match is not None
+    place, condition, limit = match["place"], match["condition"], match["limit"]
+    rest = text[len(place) :].split()
+    if condition is None and rest[:1] == ["if"]:
+        raise WatchError(f"{escape(place)}: nothing stands after `if`", "write one like value > 100")
+    if limit is None:
+        if rest[-1:] == ["limit"]:
+            raise WatchError(f"{escape(place)}: how many hits? `limit N`, from 1")
+        return place, " ".join((condition or "").split()), None
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 20 and 1 <= int(limit) <= _MOST):
+        raise WatchError(f"{escape(place)}: '{escape(limit)}' is no number of hits from 1")
+    return place, " ".join((condition or "").split()), int(limit)
 
 
 def _split(text: str) -> tuple[str, int | None, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from backends.condition import Condition
 from backends.model import Breakpoint, OwnerKind, WatchType
 from tui.session.watch import Watch
 
@@ -33,6 +34,7 @@ class ArmedWatch:
     stop: bool = False
     removed: bool = False
     frame: int | None = None
+    condition: Condition | None = None
 
 
 class WatchBook:
@@ -70,6 +72,10 @@ class WatchBook:
         """Hits of these breakpoints, one for each window, belong to a watch too: it was armed anew."""
         for window, bp_id in enumerate(earlier):
             self._uses.setdefault(bp_id, []).append((0, index, window))
+
+    def change(self, watch: ArmedWatch) -> None:
+        """It is another now, with the same number and breakpoints."""
+        self._watches[watch.index] = watch
 
     def remove(self, index: int) -> None:
         self._watches[index] = replace(self._watches[index], removed=True)

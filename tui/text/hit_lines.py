@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, NO_SLOT, RECORD_FIELDS
 from tui.session.escape import escape
+from tui.session.hits import unseen
 from tui.session.session import Session
 
 __all__ = ["HitLines", "JsonLines", "TextLines", "dump"]
@@ -126,7 +127,10 @@ class JsonLines(HitLines):
     def fixed(self, hit: dict[str, int]) -> Fixed:
         value_from, old_from = FROM_CODES[hit["value_from"]], FROM_CODES[hit["old_from"]]
         before = dump(self.names(hit))[1:-1] + (', "value": ' if value_from else ', "value": null')
-        origins = dump({"value_from": value_from, "old_from": old_from})[1:-1]
+        facts: dict[str, Any] = {"value_from": value_from, "old_from": old_from}
+        if unseen(hit["flags"]):
+            facts["unseen"] = True
+        origins = dump(facts)[1:-1]
         return before, (', "old": ' if old_from else ', "old": null'), ", " + origins
 
     def join(self, row: Row, number: int, fixed: Fixed) -> str:
@@ -168,7 +172,8 @@ class TextLines(HitLines):
         else:  # gone before anybody asked: a bare program re-arms its registers as it likes
             label = self.session.names.describe_data(hit["address"])
         before = f"{slot:>2} {names['tid']:>6} {names['comm']:<15} {names['access']:<3} {label:<{self._wide}}"
-        after = f"{names['symbol']:<28} {names['source'] or '-':<18} {names['insn'] or ''}"
+        after = f"{names['symbol']:<28} {names['source'] or '-':<18} {names['insn'] or ''}".rstrip()
+        after += "  changed unseen before" if unseen(hit["flags"]) else ""
         return before, names["access"], after
 
     def join(self, row: Row, number: int, fixed: Fixed) -> str:
@@ -198,7 +203,9 @@ class TextLines(HitLines):
             ended = f"the program died by signal {-status}"
         else:
             ended = f"exit status {status}"
-        lost = "unknown" if facts["lost"] is None else facts["lost"]
+        lost = "unknown lost" if facts["lost"] is None else f"{facts['lost']} lost"
+        if "filtered" in facts:
+            lost += f", {facts['filtered']} filtered"
         ran = f", {facts['instructions']} instructions" if facts.get("instructions") is not None else ""
         blind = f", {facts['blind_s']} s of it unwatched: at least" if "blind_s" in facts else ""
-        return f"{facts['hits']} hits, {lost} lost, {facts['duration_s']:.3f} s{blind}, {ended}{ran}"
+        return f"{facts['hits']} hits, {lost}, {facts['duration_s']:.3f} s{blind}, {ended}{ran}"

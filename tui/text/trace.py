@@ -106,6 +106,8 @@ class _Trace:
             "exit_status": view.exit_status,
             "clock": view.clock,
         }
+        if any(watch.watch.condition for watch in session.watches.all):
+            facts["filtered"] = view.filtered
         if view.blind_ns:
             facts["blind_s"] = round(view.blind_ns / 1e9, 3)
         if view.instructions is not None:

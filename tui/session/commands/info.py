@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import HwbpError
 from backends.dr import dr6_fields, dr7_fields
-from tui.session.arming import free_slots, numbered, owner_text
+from tui.session.arming import free_slots, numbered, owner_text, wanted_text
 from tui.session.commands.debug_exceptions import debug_exceptions
 from tui.session.commands.table import Command, answer
 from tui.session.commands.tasks import cpus, journal, tasks
@@ -37,6 +37,8 @@ def hit_line(hit: HitView, typed: str | None = None) -> str:
         change = f"  {hit.value}" if hit.old is None or hit.access == "r" else f"  {hit.old} -> {hit.value}"
     if typed is not None:
         change = f"  {typed}"
+    if hit.unseen:
+        change += "  (changed unseen before)"
     source = f"  {hit.source}" if hit.source else ""
     return f"{hit.seq + 1}  DR{slot}  tid {hit.tid}  {hit.access}  {hit.label}{change}  {hit.symbol}{source}"
 
@@ -49,10 +51,12 @@ def _watchpoints(session: Session, _text: str) -> Answer:
         hits, on = sum(bp.hits for bp in mine), all(bp.enabled for bp in mine)
         slots = [bp.slot for bp in mine]
         where = "+".join("-" if slot is None else f"DR{slot}" for slot in slots)
+        filtered = sum(bp.filtered for bp in mine)
         state = ("" if on else "  disabled") + ("  stops" if watch.stop else "")
+        wanted = wanted_text(watch.watch.condition, watch.watch.limit)
         lines.append(
             f"{watch.index:3}  {where:<12} {watch.type:<2} {watch.length:<4} {watch.address:#x}  {watch.label}  "
-            f"{watch.owner}, {hits} hits{state}"
+            f"{watch.owner}, {hits} hits{f', {filtered} filtered' if watch.watch.condition else ''}{wanted}{state}"
         )
         rows.append(
             {
@@ -66,6 +70,9 @@ def _watchpoints(session: Session, _text: str) -> Answer:
                 "enabled": on,
                 "stop": watch.stop,
                 "hits": hits,
+                "filtered": filtered,
+                "condition": escape(watch.watch.condition) or None,
+                "limit": watch.watch.limit,
             }
         )
     return answer(*(lines or ["no watches"]), watches=rows)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.base import HwbpError
+from backends.condition import Condition
 from backends.model import OwnerKind, WatchType
-from tui.session.arming import Planned, arm, event_number, free_slots, plan
+from tui.session.arming import Planned, arm, event_number, free_slots, held_against, plan, wanted_text
 from tui.session.commands.table import Command, answer
-from tui.session.commands.words import symbols, watch_numbers, watch_of
+from tui.session.commands.words import count, symbols, watch_numbers, watch_of
 from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
 from tui.session.watch import Watch
@@ -29,6 +31,10 @@ def arm_text(
 ) -> Answer:
     """Arm the watch that a command's argument spells, with `stop` as its last word or without."""
     text, stop = _stop_word(text)
+    if owner == "ptrace" and (" if " in text or " limit " in text):
+        raise UsageError(
+            "ptrace reports every hit: conditions and limits are for perf's", f"usage: {grammar}"
+        )
     if not text:
         raise UsageError("what should be watched?", f"usage: {grammar}")
     watch = Watch.parse(text)
@@ -37,7 +43,7 @@ def arm_text(
             raise UsageError(
                 f"{escape(text)}: this command watches {force}", "use `watch`, which takes any type"
             )
-        watch = Watch(watch.expr, watch.length, force)
+        watch = replace(watch, type=force)
     ran = ""
     try:
         planned = plan(session, watch)
@@ -64,6 +70,8 @@ def armed_answer(session: Session, armed: ArmedWatch, *more: str) -> Answer:
         length=armed.length,
         owner=armed.owner,
         stop=armed.stop,
+        condition=escape(armed.watch.condition) or None,
+        limit=armed.watch.limit,
         breakpoints=list(armed.breakpoints),
         windows=[
             {
@@ -88,7 +96,7 @@ def armed_line(session: Session, armed: ArmedWatch) -> str:
         owner = f"ptrace ind{'ices' if many else 'ex'} {', '.join(str(bp.index) for bp in mine)}"
     else:
         owner = f"{armed.owner} fd{'s' * many} {', '.join(str(event_number(bp)) for bp in mine)}"
-    end = ", stops" if armed.stop else ""
+    end = wanted_text(armed.watch.condition, armed.watch.limit) + (", stops" if armed.stop else "")
     return (
         f"watch {armed.index}: {armed.label}  {what}, {owner}, {len(armed.breakpoints)} slot{'s' * many}{end}"
     )
@@ -102,15 +110,15 @@ def _stop_word(text: str) -> tuple[str, bool]:
 
 
 def _watch(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "watch EXPR[/LEN][:w|rw|x] [stop]")
+    return arm_text(session, text, "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [stop]")
 
 
 def _awatch(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "awatch EXPR[/LEN] [stop]", "rw")
+    return arm_text(session, text, "awatch EXPR[/LEN] [if CONDITION] [limit N] [stop]", "rw")
 
 
 def _hbreak(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "hbreak EXPR [stop]", "x")
+    return arm_text(session, text, "hbreak EXPR [if CONDITION] [limit N] [stop]", "x")
 
 
 def _rwatch(_session: Session, text: str) -> Answer:
@@ -173,7 +181,10 @@ def _drop(session: Session, watch: ArmedWatch) -> None:
 
 def _put_back(session: Session, old: ArmedWatch, error: HwbpError) -> HwbpError:
     """Arm again what had to make room for a request that was refused; the refusal says what became of it."""
-    planned = Planned(old.watch, old.label, old.type, old.address, old.length, old.windows, old.frame)
+    planned = Planned(
+        *(old.watch, old.label, old.type, old.address, old.length, old.windows, old.frame),
+        old.condition,
+    )
     try:
         (armed,) = arm(session, (planned,), stop=old.stop)
     except HwbpError as lost:
@@ -182,6 +193,29 @@ def _put_back(session: Session, old: ArmedWatch, error: HwbpError) -> HwbpError:
         fate = f"watch {armed.index}: {old.label} is armed again"
     return HwbpError(
         f"{error.message}; {fate}", errno=error.errno, holders=error.holders, remedy=error.remedy
+    )
+
+
+def _condition(session: Session, text: str) -> Answer:
+    number, _, wanted = text.strip().partition(" ")
+    armed = watch_of(session, number, "condition N [CONDITION]")
+    wanted = " ".join(wanted.split()).removeprefix("if ")
+    found = held_against(session, wanted, armed.watch.expr, armed.type, armed.windows) if wanted else None
+    return _restrict(session, armed, replace(armed.watch, condition=wanted), found)
+
+
+def _restrict(session: Session, armed: ArmedWatch, watch: Watch, condition: Condition | None) -> Answer:
+    if armed.owner != "perf":
+        raise HwbpError(f"watch {armed.index} is {armed.owner}'s, who reports every hit", errno="EOPNOTSUPP")
+    session.backend.restrict(armed.breakpoints, condition, watch.limit)
+    session.watches.change(replace(armed, watch=watch, condition=condition))
+    session.look()
+    said = wanted_text(watch.condition, watch.limit) or ", every hit"
+    return answer(
+        f"watch {armed.index}: {armed.label}{said}",
+        watch=armed.index,
+        condition=escape(watch.condition) or None,
+        limit=watch.limit,
     )
 
 
@@ -196,6 +230,14 @@ def _switch(session: Session, text: str, on: bool) -> Answer:
 
 
 def _enable(session: Session, text: str) -> Answer:
+    words = text.split()
+    if words[:1] == ["count"]:
+        if len(words) != 3:
+            raise UsageError("how many hits, and of which watch?", "usage: enable count COUNT N")
+        armed = watch_of(session, words[2], "enable count COUNT N")
+        wanted = count(words[1], "enable count COUNT N", most=(1 << 63) - 1)
+        _restrict(session, armed, replace(armed.watch, limit=wanted), armed.condition)
+        text = words[2]
     return _switch(session, text, True)
 
 
@@ -207,13 +249,14 @@ COMMANDS = (
     Command(
         "watch",
         "watches",
-        "watch EXPR[/LEN][:w|rw|x] [stop]",
+        "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [stop]",
         "record every write to a variable",
         "Arms perf events that cover EXPR, one slot for each aligned window of 1, 2, 4 or 8 bytes, all or none.\n"
         "EXPR is a symbol, symbol+bytes, cfg.limits[3], head->next, prog.c:42, file.c::v, func::v or an address.\n"
         "Without LEN the object's own size; without a type w for data and x for functions.\n"
         "Hits are recorded and the program runs on; with `stop` as the last word it stops at each hit.\n"
-        "Example: watch cfg.limits[3]   watch box+32/8:rw stop",
+        "Hits that do not meet CONDITION are counted only (see `condition`); after `limit N` hits it is disabled.\n"
+        "Example: watch cfg.limits[3]   watch counter if value > 100 limit 5 stop",
         _watch,
         key="w",
         asks=True,
@@ -223,7 +266,7 @@ COMMANDS = (
     Command(
         "awatch",
         "watches",
-        "awatch EXPR[/LEN] [stop]",
+        "awatch EXPR[/LEN] [if CONDITION] [limit N] [stop]",
         "record every read and write of a variable",
         "Like `watch EXPR:rw`.\nExample: awatch lock stop",
         _awatch,
@@ -245,7 +288,7 @@ COMMANDS = (
     Command(
         "hbreak",
         "watches",
-        "hbreak EXPR [stop]",
+        "hbreak EXPR [if CONDITION] [limit N] [stop]",
         "record every execution of an instruction",
         "Arms one execute slot at a function, a source line or an address.\n"
         "Example: hbreak add_limit   hbreak counter.c:42 stop",
@@ -283,11 +326,24 @@ COMMANDS = (
         undoable=True,
     ),
     Command(
+        "condition",
+        "watches",
+        "condition N [CONDITION]",
+        "what hits of a watch must be like",
+        "From the next hit on, while the program runs; without CONDITION every hit is wanted again. Comparisons joined by &&,\n"
+        "of `value` (what the window holds after the hit), `thread`, `process`, `ip` or `cpu` with a constant: == != < <= >\n"
+        ">=, `value & 0xff == 3`, `ip in FUNCTION`, `ip not in FUNCTION`. Hits that do not meet it are counted only.\n"
+        "Example: condition 0 value > 100 && thread == 4712   condition 0 ip in add_limit   condition 0",
+        _condition,
+        complete=watch_numbers,
+    ),
+    Command(
         "enable",
         "watches",
-        "enable N",
+        "enable [count COUNT] N",
         "enable a watch again",
-        "Puts a disabled watch back into a register.\nExample: enable 0",
+        "Puts a disabled watch back into a register. With `count` it is disabled again after so many hits.\n"
+        "Example: enable 0   enable count 10 0",
         _enable,
         complete=watch_numbers,
         undoable=True,

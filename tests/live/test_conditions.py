@@ -1,0 +1,119 @@
+"""Conditions and limits mean the same on the emulated machine, at the hit in the kernel, and behind perf's rings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.tracing import ROOT, WAYS, build, command, needs_breakpoints, trace
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, needs_breakpoints]
+
+SOURCE = r"""
+#include <unistd.h>
+volatile long counter;
+volatile long pair[2];
+__attribute__((noinline)) void bump(void) { counter += 1; }
+__attribute__((noinline)) void set(long v) { counter = v; }
+int main(void) {
+    for (int i = 0; i < 10; i++) bump();
+    set(100);
+    set(-5);
+    int p[2];
+    long v = 77;
+    if (pipe(p) || write(p[1], &v, 8) != 8 || read(p[0], (void *)&counter, 8) != 8) return 1;
+    bump();
+    for (int i = 0; i < 4; i++) pair[i & 1] = i;
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(build(tmp_path_factory.mktemp("conditions"), "p", SOURCE))
+
+
+@pytest.mark.parametrize(
+    ("watch", "values", "filtered"),
+    [
+        ("counter if value > 3", [4, 5, 6, 7, 8, 9, 10, 100, 78], 4),
+        ("counter if value < 0", [(1 << 64) - 5], 12),
+        ("counter if ip not in bump", [100, (1 << 64) - 5], 11),
+        ("counter if value >= 5 && ip in bump && value != 7", [5, 6, 8, 9, 10, 78], 7),
+        ("counter if counter & 3 == 0 limit 2", [4, 8], None),
+        ("counter limit 3", [1, 2, 3], None),
+        ("pair limit 3", [0, 1, 2], None),
+    ],
+)
+def test_the_same_hits_are_wanted_everywhere(
+    program: str, watch: str, values: list[int], filtered: int | None
+) -> None:
+    ways = [("", "emulated"), *((str(each.values[0]), "perf") for each in WAYS)]
+    for way, backend in ways:
+        done = trace(way, [watch], "--", program, backend=backend)
+        assert [hit["value"] for hit in done.hits] == values, (way, backend)
+        if filtered is not None:
+            assert done.summary["filtered"] == filtered, (way, backend)
+        assert done.summary["lost"] == 0
+
+
+def test_a_write_by_a_system_call_is_told_by_the_next_hit_that_can_tell(program: str) -> None:
+    for way, backend in [("", "emulated"), *((str(each.values[0]), "perf") for each in WAYS)]:
+        hits = trace(way, ["counter:rw"], "--", program, backend=backend).hits
+        told = [hit.get("unseen", False) for hit in hits]
+        at = next(number for number, hit in enumerate(hits) if hit["value"] == 77)
+        assert (hits[at]["access"], told[at], told.count(True)) == ("r", True, 1), (way, backend)
+
+
+def script(backend: str, way: str, program: str, *lines: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        command(way, "script", "-", "--json", "--backend", backend, "--", program),
+        input="\n".join(lines),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["result"] for line in done.stdout.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])
+def test_a_condition_can_be_changed_and_a_stop_waits_for_it(program: str, backend: str) -> None:
+    said = script(
+        backend, "bpf", program,
+        "watch counter if value == 4 stop", "continue", "print counter",
+        "condition 0 value == 100", "continue", "print counter",
+        "condition 0", "continue", "info watchpoints",
+    )  # fmt: skip
+    assert (said[2]["value"], said[5]["value"]) == (4, 100)
+    (watch,) = said[-1]["watches"]
+    assert (watch["hits"], watch["filtered"], watch["condition"]) == (3, 9, None)
+
+
+@pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])
+def test_a_watch_at_its_limit_is_disabled_and_keeps_its_slot(program: str, backend: str) -> None:
+    said = script(
+        backend, "bpf", program,
+        "watch counter limit 2", "hbreak set stop", "continue", "info watchpoints", "enable count 1 0", "continue",
+        "continue", "wait exit", "info watchpoints",
+    )  # fmt: skip
+    before = said[3]["watches"][0]
+    assert (before["hits"], before["enabled"], before["limit"]) == (2, False, 2)
+    assert said[-3]["state"] == "exited" or said[-2] is not None
+
+
+def test_through_perfs_rings_an_unknown_value_is_no_reason_to_drop_a_hit(tmp_path: Path) -> None:
+    source = (
+        'volatile long counter;\nint main(void) {\n    for (long i = 0; i < 4; i++) __asm__ volatile("mov %0, %%r11; mov %%r11, counter(%%rip)"'
+        ' :: "r"(i) : "r11", "memory");\n    return 0;\n}\n'
+    )
+    program = str(build(tmp_path, "unknown", source, "-no-pie"))
+    hits = trace("rings", ["counter if value == 2"], "--", program).hits
+    assert {hit["value"] for hit in hits} <= {2, None}
