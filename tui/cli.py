@@ -400,6 +400,17 @@ def _trace(options: SimpleNamespace, program: list[str] | None) -> int:
     return trace(asked, _session(target, watches, spawned))
 
 
+def _asked_for(lines: Sequence[str]) -> str:
+    """The built-in program that a script names, or the usual one."""
+    from backends.emulated.programs import PROGRAMS
+    from tui.session.demos import program_of
+
+    name = program_of(lines) or "counter"
+    if name not in PROGRAMS or PROGRAMS[name].bare:
+        raise _refuse(f"the script asks for a built-in program '{name}'", f"there is {', '.join(PROGRAMS)}")
+    return name
+
+
 def _script(options: SimpleNamespace, program: list[str] | None) -> int:
     if program is not None and not program:
         raise CommandLineError("there is no program after --")
@@ -415,7 +426,7 @@ def _script(options: SimpleNamespace, program: list[str] | None) -> int:
     if options.pid is not None:
         target = _attach_to(options)
     else:
-        target = _launch(program, options) if program else _builtin("counter", options)[0]
+        target = _launch(program, options) if program else _builtin(_asked_for(lines), options)[0]
     name = "standard input" if options.file == "-" else options.file
     return run_script(lines, _session(target, watches, spawned, patient=True), json=options.json, name=name)
 

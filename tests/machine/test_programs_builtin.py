@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -12,13 +13,37 @@ from pathlib import Path
 import pytest
 
 from backends.emulated.programs import PROGRAMS, Program, find
+from tests.live.real_side import slots_are_free
+from tests.machine.emulated import run as whole_machine
 from tests.machine.linux_loop import run
 
 OF_LINUX = {name: program for name, program in PROGRAMS.items() if not program.bare}
+SIGNALS_PRINTS = (
+    b"armed\nsignalled\ntrapped\nrefused\nhits of the instruction 1\nhits of the handler 3\nhits of the variable 2\n"
+    b"SIGIO 3\nSIGUSR1 3\nSIGTRAP 3\nrefused with errno 28\n"
+)
 EVERY = pytest.mark.parametrize("program", OF_LINUX.values(), ids=OF_LINUX)
 
 
-@EVERY
+def test_the_one_that_opens_perf_events_prints_the_same_on_the_whole_machine() -> None:
+    done = whole_machine([str(PROGRAMS["signals"].path)], [])
+    assert (done.view.exit_status, done.output) == (0, SIGNALS_PRINTS)
+
+
+@pytest.mark.live
+def test_the_one_that_opens_perf_events_prints_the_same_here() -> None:
+    if not slots_are_free(os.getpid(), wide=False):
+        pytest.skip("no four hardware breakpoints to be had for a task here")
+    path = _executable(PROGRAMS["signals"])
+    native = subprocess.run([path], capture_output=True, check=False)
+    assert (native.returncode, native.stdout) == (0, SIGNALS_PRINTS)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [program for program in OF_LINUX.values() if program.name != "signals"],
+    ids=lambda each: each.name,
+)
 def test_it_prints_under_emulation_what_it_prints_natively(program: Program) -> None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         pytest.skip("needs an x86-64 Linux host to compare with")

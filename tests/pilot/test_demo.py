@@ -47,6 +47,17 @@ async def test_each_step_says_its_sentence_its_command_and_its_answer() -> None:
         assert "not as planned" not in text
 
 
+async def test_an_answer_without_the_expected_text_is_told() -> None:
+    good, bad = (Step("One watch.", "watch lock", expect=(text,)) for text in ("0: lock", "another"))
+    app = app_on(Machine(), demo=Demo("test", "two steps", ("emulated",), "counter", (good, bad)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "not as planned" not in screen_text(app)
+        await pilot.press("right")
+        await settle(pilot)
+        assert "not as planned" in screen_text(app)
+
+
 async def test_leaving_keeps_the_machine_and_gives_the_room_back() -> None:
     machine = Machine()
     app = app_on(machine, demo=DEMO)

@@ -57,6 +57,35 @@ def test_what_leaks_comes_back_at_exec() -> None:
     assert text.rindex("u_debugreg[0]: 0x1000/1:w, task 1001") < text.rindex("task exec 1001")
 
 
+def test_a_program_that_is_signalled_at_its_own_hits_has_the_numbers_of_linux() -> None:
+    """What the program itself checks, on this kernel too (tests/machine/test_programs_builtin.py runs it there)."""
+    text = played("sigtrap")
+    assert "counts = {1, 3, 2}" in text
+    assert "exited: the program has ended: exit status 0" in text
+    assert text.count("expect ") == sum(len(step.expect) for step in find_demo("sigtrap").steps) > 10
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("print seed\nexpect nothing of it", ":2: 'nothing of it' is not in the answer to `print seed`"),
+        ("expect x", "there is no command before this one"),
+        ("print seed\nexpect", "expect what?"),
+        ("# program nothing\nprint 1", "the script asks for a built-in program 'nothing'"),
+        ("# program selfdebug\nprint 1", "the script asks for a built-in program 'selfdebug'"),
+    ],
+)
+def test_what_a_script_expects_must_be_there(lines: str, said: str) -> None:
+    done = run("script", "-", stdin=lines)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_several_texts_are_looked_for_in_one_answer() -> None:
+    done = run("script", "-", stdin="! print nowhere\nexpect nowhere\nprint 6*7\nexpect 4\nexpect 42\n")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_split_watch_is_all_or_nothing() -> None:
     text = played("split")
     assert "3 slots" in text

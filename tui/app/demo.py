@@ -62,13 +62,16 @@ class DemoPlayer:
         step = self.demo.steps[self.next - 1]
         panel = self._app.narration
         if result.ok:
-            panel.answer = next((line for line in result.lines if line), "done")
+            shown = step.expect[0] if step.expect else ""
+            panel.answer = next((line.strip() for line in result.lines if line and shown in line), "done")
         else:
             held = f"  held by {'; '.join(result.holders)}" if result.holders else ""
             errno = f"{result.errno}: " if result.errno else ""
             panel.answer = f"{errno}{result.error}{held}"
         panel.ok = result.ok
-        if step.expect_errno != (None if result.ok else result.errno):
+        said = (*result.lines, result.error, *result.holders)
+        missing = [text for text in step.expect if not any(text in line for line in said)]
+        if step.expect_errno != (None if result.ok else result.errno) or missing:
             panel.ok, panel.answer = False, f"not as planned: {panel.answer}"
         self._wait()
 

@@ -235,7 +235,8 @@ class PerfEvent:
         elif self.parent is not None:
             number = f" event {self.parent.owner.fd}'s child"
         else:
-            number = f" event {self.owner.fd}" if self.owner.fd is not None else ""
+            whose = f" of {self.owner.comm} {self.owner.pid}" if self.owner.pid is not None else ""
+            number = f" event {self.owner.fd}{whose}" if self.owner.fd is not None else ""
         where = f"task {self.tid}" if self.target is not None else ""
         if self.cpu >= 0:
             where += f"{' on ' if where else ''}CPU {self.cpu}"

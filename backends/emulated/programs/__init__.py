@@ -61,6 +61,11 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
                 *("target/8", "source/8:rw", "checksum"),
             ),
             _program(
+                "signals",
+                "a program that watches itself through perf_event_open, and is signalled at each hit",
+                *("act:x",),
+            ),
+            _program(
                 "selfdebug",
                 "a program at privilege level 0 that arms DR0 to DR3 itself and takes each #DB by its own IDT",
                 bare=True,

@@ -9,7 +9,7 @@ from tui.session.commands.table import Command, answer
 from tui.session.commands.words import count, ended, none
 from tui.session.escape import escape
 from tui.session.goal import Goal
-from tui.session.result import Answer
+from tui.session.result import Answer, UsageError
 
 if TYPE_CHECKING:
     from tui.session.session import Session
@@ -131,6 +131,24 @@ def _wait(session: Session, text: str) -> Answer:
     return state_answer(session)
 
 
+def _expect(session: Session, text: str) -> Answer:
+    if not text:
+        raise UsageError("expect what?", "expect TEXT: the answer to the command before must have TEXT in it")
+    before = next((row for row in reversed(session.journal) if row[1].command != "expect"), None)
+    if before is None:
+        raise HwbpError("there is no command before this one", errno="EINVAL")
+    line, result = before
+    said = (*result.lines, result.error, *result.holders)
+    found = next((row for row in said if text in row), None)
+    if found is None:
+        raise HwbpError(
+            f"'{escape(text)}' is not in the answer to `{escape(line)}`",
+            errno="EINVAL",
+            remedy=f"it was: {'; '.join(row.strip() for row in said[:3] if row)}",
+        )
+    return answer(found.strip(), found=found.strip())
+
+
 COMMANDS = (
     Command(
         "continue",
@@ -201,5 +219,14 @@ COMMANDS = (
         "or SECONDS have passed, and changes nothing. A wait for hits also ends when the machine stands still.\n"
         "Example: wait 3 hits",
         _wait,
+    ),
+    Command(
+        "expect",
+        "running",
+        "expect TEXT",
+        "in a script: what the last answer must have in it",
+        "Fails, and so ends a script, unless the answer to the command before has TEXT in one of its lines. More than one\n"
+        "may follow a command. Example: expect 3 hits",
+        _expect,
     ),
 )
