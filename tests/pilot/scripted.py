@@ -190,6 +190,7 @@ class Machine(Backend):
             mappings=(Mapping(TEXT, TEXT + 0x4000, "rwxp", 0, PROGRAM),),
             comms=(comm,),
         )
+        self.totals: dict[tuple[int, int], Any] = {}
         self._next = 1
         self._publish()
 
@@ -242,6 +243,9 @@ class Machine(Backend):
             *(ACCESS_CODES.index(bp.type), exact, exact, 0),
         )
         self.memory.words[HEADER["head"]] = head + 1
+        count, first = self.totals.get((bp.id, insn_ip), (0, fields[1]))[:2]
+        known = (None, None) if bp.type == "x" else (value, old)
+        self.totals[bp.id, insn_ip] = (count + 1, first, fields[1], *known, stack)
         self.state = replace(
             self.state,
             hits=head + 1,
@@ -399,9 +403,8 @@ class Machine(Backend):
         return tuple(self.stack_list[first:])
 
     def sites(self) -> tuple[Site, ...]:
-        return tuple(
-            Site(b.id, ADD[0], b.hits, 0, 0, None, None, 1) for b in self.state.breakpoints if b.hits
-        )
+        sites = (Site(*key, *facts) for key, facts in self.totals.items())
+        return tuple(sorted(sites, key=lambda site: -site.count))
 
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         return ()

@@ -213,8 +213,8 @@ def test_groups_count_every_hit_once_also_when_it_was_overwritten(writer: Writer
     rows = [r for r in rows if key(r) is not None]  # type: ignore[no-untyped-call]
     expected = Counter(key(r) for r in rows)  # type: ignore[no-untyped-call]
     assert groups.missed == 0
-    assert groups.counted == len(rows)
-    found = groups.top("count", 10_000)
+    assert groups.tally.counted == len(rows)
+    found = groups.tally.top("count", 10_000)
     assert {group.key: group.hits for group in found} == expected
     assert [group.hits for group in found] == sorted(expected.values(), reverse=True)
     for group in found:
@@ -230,8 +230,8 @@ def test_groups_beyond_the_bound_are_counted_together(
     groups = GroupCounter("value", None, SceneTexts(writer.scene))
     assert groups.work(writer.reader, 10.0)
     assert len(groups) == 5
-    assert groups.others > 0
-    assert sum(g.hits for g in groups.top("count", 10)) + groups.others == groups.counted
+    assert groups.tally.others > 0
+    assert sum(g.hits for g in groups.tally.top("count", 10)) + groups.tally.others == groups.tally.counted
 
 
 def test_a_frozen_list_keeps_what_is_being_read(writer: Writer) -> None:

@@ -179,6 +179,13 @@ class Actions(Viewing, inherit_bindings=False):
         if isinstance(panel := self.main_panel, HistoryPanel):
             self.say(getattr(panel, what)(*arguments) or "")
 
+    def action_other_order(self) -> None:
+        """Sort the sites otherwise."""
+        from tui.app.widgets.writers import WritersPanel
+
+        if isinstance(panel := self.main_panel, WritersPanel):
+            panel.sort_otherwise()
+
     def action_columns(self) -> None:
         """Choose the columns of the list."""
         from tui.app.screens.columns import ColumnChooser
@@ -341,6 +348,7 @@ _MAIN_ONLY = frozenset(
         "line",
         "on_list",
         "columns",
+        "other_order",
         "view",
     }
 )

@@ -130,7 +130,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self._opening = opening
         self._reopen = reopen
         self._startup = tuple(startup)
-        self._clock = clock
+        self.clock = clock
         self._samples = 0
         self.failure: BaseException | None = None
         self.slots = SlotsPanel("slots")
@@ -293,7 +293,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self._samples += 1
         if self._samples % _CHECK_EVERY == 0:
             self.machine.check()
-        moved = self.scene.sample(self._clock())
+        moved = self.scene.sample(self.clock())
         for panel in self.shown_panels:
             panel.sampled()
         if moved:
@@ -321,7 +321,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         for panel in self.shown_panels:
             panel.redraw()
 
-    @on(HitsPanel.Moved)
+    @on(Panel.Moved)
     def show_detail(self) -> None:
         """Show what is known about the selected hit, where the view has room for it."""
         if not self.detail.shown:

@@ -10,11 +10,13 @@ import numpy as np
 from tui.app.hit_index import places_of
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from backends.ring_reader import RingReader
     from tui.app.hit_filter import Filter
     from tui.app.hit_index import SceneTexts
 
-__all__ = ["GROUPS", "MOST", "Group", "GroupCounter"]
+__all__ = ["GROUPS", "MOST", "Group", "GroupCounter", "Tally"]
 
 GROUPS: Final = {
     "site": ("insn_ip", "ip"),
@@ -40,6 +42,59 @@ class Group(NamedTuple):
     last: int
 
 
+class Tally:
+    """How often each key came, with the numbers of its first and last hit; at most `MOST` keys."""
+
+    def __init__(self) -> None:
+        self._keys: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._counts: npt.NDArray[np.int64] = np.empty((0, 3), np.int64)
+        self.counted = 0
+        self.others = 0
+        """Hits of keys beyond the bound."""
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, keys: npt.NDArray[np.uint64], numbers: npt.NDArray[np.int64]) -> None:
+        """The keys of hits, and the hits' numbers, ascending."""
+        if not len(keys):
+            return
+        self.counted += len(keys)
+        found, firsts, counts = np.unique(keys, return_index=True, return_counts=True)
+        lasts = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+        new = np.column_stack([counts, numbers[firsts], numbers[lasts]]).astype(np.int64)
+        at = np.searchsorted(self._keys, found)
+        known = np.zeros(len(found), np.bool_)
+        if len(self._keys):
+            known = self._keys[np.minimum(at, len(self._keys) - 1)] == found
+        self._counts[at[known], 0] += new[known, 0]
+        self._counts[at[known], 2] = new[known, 2]
+        strange = np.flatnonzero(~known)
+        room = MOST - len(self._keys)
+        self.others += int(new[strange[room:], 0].sum())
+        strange = strange[:room]
+        if len(strange):
+            self._keys = np.insert(self._keys, at[strange], found[strange])
+            self._counts = np.insert(self._counts, at[strange], new[strange], axis=0)
+
+    def top(self, order: str, count: int, first: int = 0) -> list[Group]:
+        """Groups in order of "count", "key" or "last": most hits, smallest key, latest hit first."""
+        if order == "key":
+            chosen = np.arange(len(self._keys))
+        else:
+            chosen = np.argsort(-self._counts[:, 0 if order == "count" else 2], kind="stable")
+        return self._groups(chosen[first : first + count])
+
+    def between(self, low: int, high: int) -> list[Group]:
+        """Groups whose keys lie from `low` up to, not including, `high`; most hits first."""
+        start, end = (int(at) for at in np.searchsorted(self._keys, np.array([low, high], np.uint64)))
+        chosen = start + np.argsort(-self._counts[start:end, 0], kind="stable")
+        return self._groups(chosen)
+
+    def _groups(self, chosen: npt.NDArray[np.int64]) -> list[Group]:
+        return [Group(int(self._keys[at]), *map(int, self._counts[at])) for at in chosen]
+
+
 class GroupCounter:
     """Counts from the oldest hit that the ring had when it began; what is overwritten later stays counted."""
 
@@ -51,13 +106,13 @@ class GroupCounter:
 
     def restart(self) -> None:
         """Count anew."""
-        self._keys = np.empty(0, np.uint64)
-        self._counts = np.empty((0, 3), np.int64)
+        self.tally = Tally()
         self.since = self._to = -1
-        self.counted = self.others = self.missed = 0
+        self.missed = 0
+        """Hits that were overwritten before they were counted."""
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.tally)
 
     def work(self, ring: RingReader, seconds: float) -> bool:
         """Count further, for about so long. Whether nothing is left."""
@@ -75,16 +130,6 @@ class GroupCounter:
                 return self._to >= head
         return True
 
-    def top(self, order: str, count: int, first: int = 0) -> list[Group]:
-        """Groups in order of "count", "key" or "last", the largest, the smallest, the latest first."""
-        if order == "key":
-            chosen = np.arange(len(self._keys))
-        else:
-            chosen = np.argsort(-self._counts[:, 0 if order == "count" else 2], kind="stable")
-        return [
-            Group(int(self._keys[at]), *map(int, self._counts[at])) for at in chosen[first : first + count]
-        ]
-
     def _count(self, ring: RingReader, first: int, count: int) -> None:
         names = {*GROUPS[self.by], *(self.filter.columns if self.filter else ())}
         start, columns = ring.columns(first, count, names)
@@ -95,29 +140,4 @@ class GroupCounter:
         if self.by == "value":
             mask &= columns["value_from"] != 0
         chosen = np.flatnonzero(mask)
-        if not len(chosen):
-            return
-        self.counted += len(chosen)
-        found, firsts, counts = np.unique(keys[chosen], return_index=True, return_counts=True)
-        lasts = len(chosen) - 1 - np.unique(keys[chosen][::-1], return_index=True)[1]
-        new = np.column_stack([counts, chosen[firsts] + start, chosen[lasts] + start]).astype(np.int64)
-        self._merge(found, new)
-
-    def _merge(
-        self,
-        keys: np.ndarray[tuple[int], np.dtype[np.uint64]],
-        new: np.ndarray[tuple[int, int], np.dtype[np.int64]],
-    ) -> None:
-        at = np.searchsorted(self._keys, keys)
-        known = np.zeros(len(keys), np.bool_)
-        if len(self._keys):
-            known = self._keys[np.minimum(at, len(self._keys) - 1)] == keys
-        self._counts[at[known], 0] += new[known, 0]
-        self._counts[at[known], 2] = new[known, 2]
-        strange = np.flatnonzero(~known)
-        room = MOST - len(self._keys)
-        self.others += int(new[strange[room:], 0].sum())
-        strange = strange[:room]
-        if len(strange):
-            self._keys = np.insert(self._keys, at[strange], keys[strange])
-            self._counts = np.insert(self._counts, at[strange], new[strange], axis=0)
+        self.tally.add(keys[chosen], chosen + start)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyEntry", "Where", "bindings", "entries", "key_name", "needs_argument"]
 
-Where = Literal["app", "hits", "slots", "bits", "command", "demo", "tasks", "timeline", "history"]
+Where = Literal["app", "hits", "slots", "bits", "command", "demo", "tasks", "timeline", "history", "writers"]
 
 
 class KeyEntry(NamedTuple):
@@ -84,7 +84,11 @@ _APP: Final = (
     KeyEntry(("m",), "on_list('mark')", "mark", "mark this hit, or take its mark away", "history", 3),
     KeyEntry(("apostrophe",), "on_list('next_mark')", "", "the next marked hit", "history"),
     KeyEntry(("c",), "columns", "columns", "choose the columns", "history", 4),
+    KeyEntry(("enter",), "open", "its hits", "the hits of this site", "writers", 1),
+    KeyEntry(("slash",), "line('filter')", "filter", "show only sites with these words", "writers", 2),
+    KeyEntry(("o",), "other_order", "sort", "another order", "writers", 2),
     KeyEntry(("enter",), "open", "look at it", "look at this task: registers, stack", "tasks", 2),
+    KeyEntry(("enter",), "open", "these hits", "the hits of the time that is shown", "timeline", 4),
     KeyEntry(("plus", "equals_sign"), "zoom(-1)", "zoom", "finer", "timeline", 1),
     KeyEntry(("minus",), "zoom(1)", "", "coarser", "timeline"),
     KeyEntry(("z",), "zoom(0)", "all", "the whole time", "timeline", 2),

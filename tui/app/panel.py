@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from rich.style import Style
 from textual.binding import BindingType
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -33,6 +34,10 @@ class Panel(Widget, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = []
     help: ClassVar[str] = ""
     title: ClassVar[str] = ""
+
+    class Moved(Message):
+        """It stands on another hit."""
+
     where: ClassVar[Where] = "app"
     """The panel's name in the key table."""
     shown = True

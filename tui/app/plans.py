@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from textual.geometry import Region
 
-__all__ = ["Wants", "hits", "machine", "stacked", "timeline"]
+__all__ = ["Wants", "hits", "machine", "sites", "stacked", "timeline"]
 
 _LEAST_HITS: Final = 4
 """The rule, the heading and two rows."""
@@ -88,11 +88,38 @@ def hits(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
     return places
 
 
+def sites(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
+    """The writers, the stacks of the one under the cursor, and its last hit where there is room."""
+    stacks = 8 if area.height >= 22 else 6 if area.height >= 16 else 0
+    detail = 9 if area.height >= 40 else 6 if area.height >= 28 else 0
+    return stacked(area, ("writers", area.height - stacks - detail), ("stacks", stacks), ("detail", detail))
+
+
 def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:
-    """CPUs, tasks, and below them the registers over time, five lines a CPU."""
+    """CPUs and tasks, side by side where the width allows; hits over time; and the registers, five lines a CPU.
+
+    What gives way first: the tasks and CPUs, then the hits over time. The registers of one CPU never go.
+    """
     room = area.height
-    matrix = 2 + min(wants.cpus, 10 if roomy else 4)
-    few = min(2 + wants.tasks, 6)
-    least = 1 + 5 * max(1, min(wants.cpus, 4 if roomy else 2, (room - matrix - few - 1) // 5))
-    tasks = max(3, min(2 + wants.tasks, room - matrix - least))
-    return stacked(area, ("matrix", matrix), ("tasks", tasks), ("timeline", room - matrix - tasks))
+    if room < 16:
+        over = room - 6 if room >= 9 else 0
+        return stacked(area, ("over-time", over), ("timeline", room - over))
+    matrix = 2 + min(wants.cpus, 10 if roomy else 3)
+    least_over = 8 if room >= 32 else 6 if room >= 26 else 4
+    lanes = 1 + 5 * wants.cpus
+    if area.width >= 160:
+        upper = max(matrix, min(2 + wants.tasks, room // 3))
+        left = area.width * 45 // 100
+        places = {
+            "matrix": Region(area.x, area.y, left, upper),
+            "tasks": Region(area.x + left + 1, area.y, area.width - left - 1, upper),
+        }
+    else:
+        fewest = 1 + 5 * min(wants.cpus, 2 if roomy else 1)
+        tasks = max(3, min(2 + wants.tasks, room - matrix - least_over - fewest))
+        upper = matrix + tasks
+        places = stacked(area, ("matrix", matrix), ("tasks", tasks))
+    lower = Region(area.x, area.y + upper, area.width, room - upper)
+    over = max(least_over, min(16, lower.height - lanes))
+    return places | stacked(lower, ("over-time", over), ("timeline", lower.height - over))
+

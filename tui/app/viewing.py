@@ -153,6 +153,18 @@ class Viewing(Keyboard, inherit_bindings=False):
         """A view by its number."""
         await self.show_view(next(view for view in VIEWS if view.key == key))
 
+    async def show_hits(self, text: str) -> None:
+        """The view of hits, with a filter."""
+        from tui.app.widgets.history import HistoryPanel
+
+        await self.action_view("2")
+        if isinstance(panel := self.main_panel, HistoryPanel):
+            panel.filter(text)
+
+    def show_hits_later(self, text: str) -> None:
+        """The same, once the key that asked for it is done with."""
+        self.call_later(self.show_hits, text)
+
     async def leave_view(self) -> bool:
         """Back to the view before; False where there is none."""
         if self.open_view is MACHINE:

@@ -57,12 +57,21 @@ def _hits() -> tuple[Panel, ...]:
     return (HistoryPanel("history"),)
 
 
+def _sites() -> tuple[Panel, ...]:
+    from tui.app.widgets.writers import StacksPanel, WritersPanel
+
+    writers = WritersPanel("writers")
+    return writers, StacksPanel("stacks", writers)
+
+
 def _timeline() -> tuple[Panel, ...]:
     from tui.app.widgets.cpus import CpusPanel
+    from tui.app.widgets.hits_over_time import HitsOverTimePanel
     from tui.app.widgets.tasks import TasksPanel
     from tui.app.widgets.timeline import TimelinePanel
 
-    return CpusPanel("matrix"), TasksPanel("tasks"), TimelinePanel("timeline")
+    timeline = TimelinePanel("timeline")
+    return CpusPanel("matrix"), TasksPanel("tasks"), HitsOverTimePanel("over-time", timeline), timeline
 
 
 MACHINE: Final = View(
@@ -86,6 +95,16 @@ VIEWS: Final = (
         jumps={"h": "history"},
         make=_hits,
         plan=plans.hits,
+        least=(8, 8),
+    ),
+    View(
+        key="3",
+        name="sites",
+        label="Sites",
+        focus="writers",
+        jumps={"w": "writers"},
+        make=_sites,
+        plan=plans.sites,
         least=(8, 8),
     ),
     View(

@@ -21,6 +21,7 @@ class ViewName(NamedTuple):
 VIEWS: Final = (
     ViewName("1", "machine", "slots, DR7, DR6, owners and the newest hits"),
     ViewName("2", "hits", "every hit that is kept: filter, find, group, sort, marks, columns"),
+    ViewName("3", "sites", "who writes this: each instruction once, with totals, rate, tasks, stacks"),
     ViewName("5", "timeline", "all CPUs, all tasks, and who sat in which register when"),
 )
 

@@ -70,7 +70,7 @@ class GroupTable:
 
     def chosen(self) -> Group | None:
         """The group under the cursor."""
-        return next(iter(self._counter.top(self.order, 1, self.cursor)), None)
+        return next(iter(self._counter.tally.top(self.order, 1, self.cursor)), None)
 
     def narrower(self) -> str | None:
         """The group under the cursor as a word of a filter."""
@@ -91,11 +91,11 @@ class GroupTable:
     def lines(self, panel: Panel, width: int, height: int) -> list[Strip]:
         """Heading, rows, and what did not get a group of its own."""
         ink, counter = panel.ink, self._counter
-        others = counter.others > 0
+        others = counter.tally.others > 0
         self._rows = room = max(1, height - 1 - others)
         self.top = max(0, min(self.top, len(counter) - room))
-        shown = counter.top(self.order, room, self.top)
-        most = max((group.hits for group in counter.top("count", 1)), default=1)
+        shown = counter.tally.top(self.order, room, self.top)
+        most = max((group.hits for group in counter.tally.top("count", 1)), default=1)
         head = (
             panel.line(width)
             .add(" ")
@@ -105,14 +105,14 @@ class GroupTable:
         head.add(" " * (_BAR + 3))
         for title in ("first #", "last #")[width < _WIDE :]:
             head.add(title, ink.muted, 13, right=True)
-        what = (
-            f"  {self.by}, of {numbers.count(counter.counted)} hits since {numbers.count(counter.since + 1)}"
-        )
+        what = f"  {self.by}, of {numbers.count(counter.tally.counted)} hits since {numbers.count(counter.since + 1)}"
         out = [head.add(what, ink.muted).strip()]
         for number, group in enumerate(shown, self.top):
             out.append(self._row(panel, width, group, number == self.cursor, most))
         if others:
-            line = panel.line(width).add(" ").add(numbers.count(counter.others), ink.muted, 13, right=True)
+            line = (
+                panel.line(width).add(" ").add(numbers.count(counter.tally.others), ink.muted, 13, right=True)
+            )
             out.append(line.add(f"  hits beyond the first {MOST:,} groups", ink.muted).strip())
         if not shown:
             out.append(panel.line(width).add("  nothing to count yet", ink.muted).strip())
@@ -122,9 +122,9 @@ class GroupTable:
         ink, glyphs = panel.ink, panel.glyphs
         line = panel.line(width).add(glyphs.cursor if here else " ", ink.rule_focus)
         line.add(numbers.count(group.hits), ink.strong, 13, right=True)
-        line.add(f"{100 * group.hits / max(1, self._counter.counted):.1f} %", ink.base, 8, right=True).add(
-            "  "
-        )
+        line.add(
+            f"{100 * group.hits / max(1, self._counter.tally.counted):.1f} %", ink.base, 8, right=True
+        ).add("  ")
         bar = max(1, round(group.hits / most * _BAR))
         line.add(glyphs.bars[-1] * bar, ink.accent, _BAR).add(" ")
         if width >= _WIDE:

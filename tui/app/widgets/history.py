@@ -21,7 +21,6 @@ from tui.app.keymap import bindings
 from tui.app.panel import Panel
 from tui.app.records import Record
 from tui.app.widgets.groups import GroupTable
-from tui.app.widgets.hits import HitsPanel
 from tui.session.escape import one_line
 
 __all__ = ["HistoryPanel"]
@@ -166,7 +165,7 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
             self.desk_app.open_hit(self.selected_hit())
         elif (narrower := self.groups.narrower()) is not None:
             self.groups = None
-            self._filter(" ".join(filter(None, (self._wanted.text if self._wanted else "", narrower))))
+            self.filter(" ".join(filter(None, (self._wanted.text if self._wanted else "", narrower))))
         return True
 
     def leave(self) -> bool:
@@ -174,7 +173,7 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         if self.groups is not None:
             self.groups = None
         elif self._wanted is not None:
-            self._filter("")
+            self.filter("")
         else:
             return False
         self.redraw()
@@ -235,7 +234,7 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
 
     def _moved(self) -> None:
         self.redraw()
-        self.post_message(HitsPanel.Moved())
+        self.post_message(self.Moved())
 
     # Filtering and finding
 
@@ -261,7 +260,7 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         """Enter, or (None) Escape: then the filter that was there before is there again."""
         if text is None:
             if purpose == "filter":
-                self._filter(self._before)
+                self.filter(self._before)
             return ""
         try:
             wanted = parse(text) if text.strip() else None
@@ -290,7 +289,9 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         lead = (start + " " if start else "") + word[: len(word) - len(begun)]
         return [lead + name for name in FIELDS if name.startswith(begun)] if begun else []
 
-    def _filter(self, text: str) -> None:
+    def filter(self, text: str) -> None:
+        """Another filter, known to be one; empty for none."""
+        self.groups = None
         self._before = text
         self._take(parse(text) if text else None)
 

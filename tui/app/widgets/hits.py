@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.events import Click
-from textual.message import Message
 from textual.strip import Strip
 
 from tui.app import numbers, records
@@ -40,9 +39,6 @@ source      file and line, from DWARF
 
 Walking away from the newest hit stays there: nothing moves until f or G follows again.
 "lost" counts hits that never reached the ring; overwritten ones are older than the ring keeps."""
-
-    class Moved(Message):
-        """The cursor is on another hit."""
 
     following = True
     _head = 0

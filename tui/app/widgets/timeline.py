@@ -8,16 +8,14 @@ from textual.binding import BindingType
 from textual.strip import Strip
 
 from backends.model import Journal, Mark
-from tui.app import numbers
 from tui.app.keymap import bindings
 from tui.app.panel import Panel
+from tui.app.time_span import TimeSpan, span_text
 from tui.session.letters import owner_letter
 
 __all__ = ["TimelinePanel"]
 
 _LEFT: Final = 10
-_FINEST: Final = 1
-_COARSEST: Final = 1 << 40
 _MARKS: Final = {
     "nmi": "N", "kgdb stop": "K", "guest entry": "V", "fork": "f", "exec": "e", "exit": "x",
 }  # fmt: skip
@@ -25,26 +23,59 @@ _MARKS: Final = {
 
 
 class TimelinePanel(Panel, can_focus=True, inherit_bindings=False):
-    """Columns are spans of the machine's time; `scale` is how long one is, `end` where the right edge lies."""
+    """Columns are spans of the machine's time; `scale` is how long one is."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("timeline")
     title = "TIMELINE"
     where = "timeline"
-    help: ClassVar[str] = "Which breakpoint sat in which register from when to when."
-    following = True
-    scale = 1000
-    end = 0
-    journal: Journal | None = None
-    top = 0
-    _asking = False
-    _fitted = False
+    help: ClassVar[
+        str
+    ] = """Which breakpoint sat in which register from when to when, and how many hits came when.
+
+Letters are owners, N an NMI, K a stop by kgdb, V an entry into a guest, f fork, e exec, x exit; the upper line of a CPU
+says who ran. Left and Right go through time, + and - zoom, z shows all of it, f follows the newest moment, Up and Down
+show other CPUs, Enter the hits of the time that is shown."""
+    left = _LEFT
+    """Cells before the first column."""
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self.time = TimeSpan()
+        self.journal: Journal | None = None
+        self.top = 0
+        self.above: Panel | None = None
+        """What shares the columns."""
+        self._asking = False
+
+    @property
+    def columns(self) -> int:
+        """Columns of time."""
+        return max(1, self.size.width - _LEFT)
+
+    @property
+    def scale(self) -> int:
+        """Ticks a column."""
+        return self.time.scale
+
+    @property
+    def following(self) -> bool:
+        """The right edge is the newest moment."""
+        return self.time.following
+
+    @property
+    def now(self) -> int:
+        """The newest moment that is known."""
+        return self.scene.view.time_ns if self.scene.view else 0
+
+    def span(self) -> tuple[int, int]:
+        """The time that is shown, as (start, end)."""
+        return self.time.of(self.columns, self.now)
 
     def sampled(self) -> None:
         """Ask for the rows of the time that is shown, one question at a time."""
-        view = self.scene.view
-        if self._asking or view is None or not self.size.width:
+        if self._asking or self.scene.view is None or not self.size.width:
             return
-        if not self._fitted and view.time_ns:
+        if not self.time.fitted and self.now:
             self.fit()
         self._asking = self.desk_app.machine.journal(*self.span(), self._take)
 
@@ -54,81 +85,78 @@ class TimelinePanel(Panel, can_focus=True, inherit_bindings=False):
             self.journal = journal
             self.redraw()
 
+    def _moved(self) -> bool:
+        self.sampled()
+        self.redraw()
+        if self.above is not None:
+            self.above.sampled()
+        return True
+
     def arrow(self, right: int, down: int) -> bool:
         """Earlier or later; up and down show other CPUs."""
-        if down:
-            self.down(down)
+        self.top = max(0, self.top + down)
         if right:
-            self._fitted = True
-            self.scroll(right)
-            self.sampled()
-        return True
+            self.time.scroll(right, self.columns, self.now)
+        return self._moved()
 
     def newest(self) -> bool:
         """The newest moment, and follow it."""
-        self.following = True
-        self.redraw()
-        return True
+        self.time.following = True
+        return self._moved()
 
     def toggle_follow(self) -> bool:
         """Follow the newest moment, or stay."""
-        _, end = self.span()
-        self.following, self.end = not self.following, end
-        self.redraw()
-        return True
-
-    def span(self) -> tuple[int, int]:
-        """The time that is shown, as (start, end)."""
-        columns = max(1, self.size.width - _LEFT)
-        view = self.scene.view
-        end = view.time_ns if self.following and view else self.end
-        end = max(end, columns * self.scale)
-        return end - columns * self.scale, end
-
-    def scroll(self, by: int) -> None:
-        """Half a window to earlier or later; at the newest moment it follows again."""
-        start, end = self.span()
-        view = self.scene.view
-        now = view.time_ns if view else end
-        self.end = max(end - start, min(now, end + by * (end - start) // 2))
-        self.following = self.end >= now
-        self.redraw()
+        _, self.time.end = self.span()
+        self.time.following = not self.time.following
+        return self._moved()
 
     def zoom(self, by: int) -> bool:
         """Finer (negative) or coarser, around the right edge; 0: the whole time."""
-        self._fitted = True
-        if not by:
+        if by:
+            self.time.zoom(by, self.columns, self.now)
+        else:
             self.fit()
-            return True
-        _, end = self.span()
-        self.end = end
-        self.scale = max(_FINEST, min(_COARSEST, self.scale >> 1 if by < 0 else self.scale << 1))
-        self.sampled()
-        self.redraw()
-        return True
+        return self._moved()
 
     def fit(self) -> None:
-        """The whole time of the machine in one window."""
-        now = self.scene.view.time_ns if self.scene.view else 0
-        self._fitted = now > 0
-        self.scale = max(_FINEST, -(-now // max(1, self.size.width - _LEFT)))
-        self.following = True
-        self.redraw()
+        """All that is known in one window: from the first row of the journal, or the first hit where there is none."""
+        self.time.fit(self.columns, self._first(), self.now)
 
-    def down(self, by: int) -> None:
-        """Other CPUs."""
-        self.top = max(0, self.top + by)
-        self.redraw()
+    def _first(self) -> int:
+        if self.scene.view is None or self.scene.view.clock == "instructions":
+            return 0
+        from tui.app.hit_times import first_time
+
+        ring = self.scene.ring
+        return first_time(ring) if ring is not None and ring.head else 0
+
+    def open(self) -> bool:
+        """The hits of this time."""
+        start, end = self.span()
+        self.desk_app.show_hits_later(f"time>={start} time<{end}")
+        return True
+
+    def on_mouse_scroll_up(self) -> None:
+        """Finer."""
+        self.zoom(-1)
+
+    def on_mouse_scroll_down(self) -> None:
+        """Coarser."""
+        self.zoom(1)
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """The rule, then five lines for each CPU that fits: its tasks, and its four registers."""
         view = self.scene.view
         start, end = self.span()
-        what = f"{numbers.count(self.scale)} ns a column"
+        clock = view.clock if view else "instructions"
+        what = f"{span_text(self.scale, clock)} a column"
         if self.journal is not None and (kinds := sorted({row.owner for row in self.journal.occupancies})):
             what += "  " + " ".join(f"{owner_letter(kind)} {kind}" for kind in kinds)
-        edge = "now" if self.following else f"{end:,} ns"
-        out = [self.rule(width, self.title, after=what, right=f"{start:,} to {edge}")]
+        right = f"{start:,} to {'now' if self.following else f'{end:,}'}"
+        if start and clock != "instructions":  # a clock that began long before us
+            edge = "now" if self.following else f"{span_text(self.now - end, clock)} ago"
+            right = f"{span_text(end - start, clock)} until {edge}"
+        out = [self.rule(width, self.title, after=what, right=right)]
         cpus = view.cpus if view else ()
         fit = max(1, (height - 1) // 5)
         self.top = min(self.top, max(0, len(cpus) - fit))
