@@ -134,6 +134,29 @@ async def test_keys_zoom_and_scroll(app: HwbpApp) -> None:
         assert timeline.span()[0] == 0
 
 
+async def test_hits_over_time_share_the_columns_and_lead_to_the_hits(app: HwbpApp) -> None:
+    async with app.run_test(size=(110, 40)) as pilot:
+        timeline = await opened(pilot)
+        app.sample()
+        await settle(pilot)
+        text = screen_text(app)
+        assert "HITS OVER TIME 79 hits" in text
+        assert " lock" in text
+        region = app.places["over-time"]
+        bars = screen_text(app).splitlines()[region.y + 1 : region.bottom - 3]
+        assert any("█" in line for line in bars)
+        await pilot.press("plus", "plus", "plus")
+        app.sample()
+        await settle(pilot)
+        assert "HITS OVER TIME 0 hits" in screen_text(app), "the newest eighth of 100,000 ns has none"
+        await pilot.press("z")
+        start, end = timeline.span()
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.open_view.name == "hits"
+        assert f"79 of 79  / time>={start} time<{end}" in screen_text(app)
+
+
 async def test_a_letter_jumps_to_a_panel_and_enter_looks_at_its_task(app: HwbpApp) -> None:
     async with app.run_test(size=(110, 30)) as pilot:
         await opened(pilot)

@@ -122,4 +122,3 @@ def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:
     lower = Region(area.x, area.y + upper, area.width, room - upper)
     over = max(least_over, min(16, lower.height - lanes))
     return places | stacked(lower, ("over-time", over), ("timeline", lower.height - over))
-

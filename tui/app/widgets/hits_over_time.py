@@ -31,6 +31,8 @@ class HitsOverTimePanel(Panel):
         self._by_watch: dict[int, list[int]] = {}
         self._every = 1
         self._looked: tuple[int, ...] = ()
+        self._until = 0
+        """The first column that lies in the future."""
 
     def sampled(self) -> None:
         """Count anew, if the span or the ring moved."""
@@ -68,6 +70,8 @@ class HitsOverTimePanel(Panel):
         """The rule, bars, and as many watches as fit."""
         ink, timeline = self.ink, self._timeline
         left, columns = timeline.left, timeline.columns
+        start, _ = timeline.span()
+        self._until = min(columns, max(0, timeline.now - start) // timeline.scale + 1)
         known = [count for count in self._counts if count >= 0]
         most = max(known, default=0)
         clock = self.scene.view.clock if self.scene.view else "instructions"
@@ -103,6 +107,9 @@ class HitsOverTimePanel(Panel):
         line = self.line(width).add(f" {self.scene.label(bp)}", ink.symbol, left - 1).add(" ")
         for column in range(columns):
             count = found[column] if column < len(found) else 0
+            if not count and column >= self._until:
+                line.add(" ")
+                continue
             level = max(1, round(count / most * levels)) if count else 0
             line.add(
                 self.glyphs.bars[level] if level else self.glyphs.dot,
