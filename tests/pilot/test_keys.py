@@ -135,7 +135,7 @@ async def test_a_long_answer_opens_as_a_page_and_escape_closes_it() -> None:
         await settle(pilot)
         app.run_line("help")
         await settle(pilot)
-        assert "watch EXPR[/LEN][:w|rw|x] [stop]" in screen_text(app)
+        assert "watch EXPR[/LEN][:w|rw|x]" in screen_text(app)
         await pilot.press("s", "escape")
         await settle(pilot)
         assert "SLOTS" in screen_text(app)
