@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs kills fuzz lint format bench screenshots programs wheel clean FORCE
+.PHONY: help demo test test-quick random-kernel fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs kills fuzz lint format bench screenshots programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,9 @@ test: $(VENV)/dev.stamp ## every test that this machine allows; skips say why
 
 test-quick: $(VENV)/dev.stamp ## the tests that take less than a second each
 	@$(BIN)/python -m pytest -rfEs -q -m "not slow"
+
+random-kernel: $(VENV)/dev.stamp ## random sequences with every owner of the emulated kernel for SECONDS (60): what always holds, after each step
+	@$(BIN)/python -m tests.machine.kernel_random --seconds $(or $(SECONDS),60)
 
 fidelity-kernel: $(VENV)/dev.stamp ## this kernel against the model of it: random requests for SECONDS (60), as root also unprivileged and CPU-wide
 	@$(BIN)/python -m tests.live.fidelity --seconds $(or $(SECONDS),60)

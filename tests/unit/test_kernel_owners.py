@@ -591,12 +591,47 @@ class TestKvm:
     def test_host_breakpoints_are_silent_in_the_guest_and_back_after_it(self, bench: Bench) -> None:
         bench.open(2, pid=-1, cpu=0)
         registers, kvm = bench.kernel.cpus[0], bench.kernel.kvm
+        bench.kernel.switch(0, bench.task)
         before = registers.unit.dr7
         vcpu = kvm.create("vcpu0")
         assert kvm.enter(vcpu, 0) == 1
         assert bench.access(DATA, 8, "w") is None
         assert kvm.leave(vcpu) == 6
         assert registers.unit.dr7 == before
+
+    def test_an_ipi_a_switch_and_an_nmi_take_a_cpu_out_of_its_guest(self, bench: Bench) -> None:
+        """What the kernel's own code on that CPU writes must not be the guest's register."""
+        kernel, kvm = bench.kernel, bench.kernel.kvm
+        vcpu = kvm.create("vcpu0")
+        kvm.guest_access(vcpu, 0, 0x1234)
+        kvm.guest_access(vcpu, 7, 0x402)
+        for act in (
+            lambda: bench.open(2, pid=-1, cpu=0),
+            lambda: kernel.switch(0, bench.task),
+            lambda: kernel.enter(0, "nmi"),
+        ):
+            kvm.enter(vcpu, 0)
+            assert kernel.cpus[0].unit.dr7 == 0x402
+            act()
+            assert vcpu.cpu is None
+        assert kernel.cpus[0].unit.dr7 == 0x400  # in the NMI
+        kernel.leave(0)
+        assert kernel.cpus[0].unit.dr7 == 0x90602
+
+    def test_what_a_running_guest_writes_reaches_the_hardware_at_its_entry(self, bench: Bench) -> None:
+        kvm, unit = bench.kernel.kvm, bench.kernel.cpus[0].unit
+        vcpu = kvm.create("vcpu0")
+        kvm.set_guest_debug(vcpu, ("enable", "singlestep"))
+        kvm.enter(vcpu, 0)
+        kvm.guest_access(vcpu, 1, 0x4000)
+        kvm.guest_access(vcpu, 7, 0x404)
+        assert (unit.dr[1], unit.dr7) == (0x4000, 0x404)
+        kvm.set_guest_debug(vcpu, ())
+        assert vcpu.cpu is None, "the ioctl waits for the exit"
+        kvm.enter(vcpu, 0)
+        kvm.guest_access(vcpu, 1, 0x5000)
+        assert vcpu.lazy
+        assert unit.dr[1] == 0x5000, "the guest has the real registers"
 
     def test_nothing_is_written_where_neither_side_uses_them(self, bench: Bench) -> None:
         kvm, vcpu = bench.kernel.kvm, bench.kernel.kvm.create("vcpu0")

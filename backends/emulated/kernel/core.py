@@ -93,6 +93,8 @@ class Kernel:
         self.ptrace = Ptrace(self)
         self.kgdb = Kgdb(self)
         self.kvm = Kvm(self)
+        for registers in self.cpus:
+            registers.leave_guest = self.kvm.kick
         self.settle: Callable[[], None] = lambda: None
         self.user_state: Callable[[int], UserState | None] = lambda cpu: None
         self.symbols: dict[str, int] = dict(KERNEL_SYMBOLS)
@@ -246,6 +248,8 @@ class Kernel:
             or (following.pinned and cpu not in following.pinned)
         ):
             raise HwbpError(f"task {following.tid} cannot run on CPU {cpu} now", errno="EINVAL")
+        if following is not self.current(cpu):
+            self.kvm.kick(cpu)  # a vCPU's thread is scheduled out
         registers = self.cpus[cpu]
         before = registers.writes
         cause, registers.cause = registers.cause, "switch"

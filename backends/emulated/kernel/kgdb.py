@@ -155,6 +155,7 @@ class Kgdb:
 
     def _disable(self, registers: CpuRegisters) -> None:
         """kgdb_disable_hw_debug. Uninstalling one writes DR7 from the kernel's copy, so others' bits come back on."""
+        registers.leave_guest(registers.cpu)
         registers.write(7, dr.DR7_BASE, "kgdb")
         with registers.because("kgdb"):
             for info in self.breakinfo:

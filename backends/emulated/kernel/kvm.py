@@ -107,7 +107,8 @@ class Kvm:
     def set_guest_debug(self, vcpu: Vcpu, words: Sequence[GuestDebug], debugreg: Sequence[int] = ()) -> None:
         """KVM_SET_GUEST_DEBUG: `words` make the control, `debugreg` are DR0-DR3 and then DR7 (EBUSY, EINVAL).
 
-        Nothing is asked of the host's users, and no host slot is taken. Without "enable" everything is off.
+        Nothing is asked of the host's users, and no host slot is taken. Without "enable" everything is off. The ioctl waits
+        until the virtual CPU is out of the guest.
         """
         unknown = [word for word in words if word not in _CONTROL]
         if unknown or len(debugreg) not in (0, 5):
@@ -122,6 +123,8 @@ class Kvm:
             if vcpu.pending:
                 raise HwbpError("an exception waits to be injected already", errno="EBUSY")
             vcpu.pending = True
+        if vcpu.cpu is not None:
+            self.leave(vcpu)
         vcpu.guest_debug = control if control & _CONTROL["enable"] else 0
         registers = tuple(debugreg) or (0, 0, 0, 0, 0)
         if vcpu.host_debugs:
@@ -137,6 +140,8 @@ class Kvm:
     ) -> int | DebugExit:
         """handle_dr: MOV to (`value`) or from DR `register` in the guest: the value, or an exit to user space.
 
+        Any other access of a running guest is an exit, and what it changed is loaded at the entry that follows.
+
         In the guest it raises #UD (DR4, DR5 with CR4.DE), #GP(0) (CPL above 0; upper half of DR6 or DR7), or #DB (DR7.GD).
         Where nobody debugs it, the first access makes the guest own the real registers until its next exit.
         """
@@ -150,17 +155,27 @@ class Kvm:
                 return DebugExit(1, 0, dr.DR6_BASE | dr.DR6_BD, vcpu.dr7)
             vcpu.dr6 |= dr.DR6_BD
             vcpu.dr7 &= ~dr.DR7_GD
+            self._enter_with_dr7(vcpu)
             raise GuestDebugException("#DB")
         if not vcpu.lazy:
             vcpu.db_exits += 1
             if not vcpu.guest_debug and vcpu.cpu is not None:
                 vcpu.lazy = True
                 self._load(vcpu, self._kernel.cpus[vcpu.cpu])
+                self._enter_with_dr7(vcpu)
         if value is None:
             return vcpu.db[register] if register < 4 else (vcpu.dr6 if register == 6 else vcpu.dr7)
         if register >= 6 and value >> 32:
             raise GuestDebugException("#GP(0)")
+        cpu = vcpu.cpu
+        if cpu is not None and not vcpu.lazy:
+            self.leave(vcpu)
+            self._set(vcpu, register, value)
+            self.enter(vcpu, cpu)
+            return value
         self._set(vcpu, register, value)
+        if cpu is not None:  # its own MOV, on the real register
+            self._kernel.cpus[cpu].unit.write(register, value & _LOW32 if register > 3 else value)
         return value
 
     def _set(self, vcpu: Vcpu, register: int, value: int) -> None:
@@ -180,6 +195,7 @@ class Kvm:
             return DebugExit(1, pc, dr6 | dr.DR6_BASE, vcpu.effective_dr7)
         vcpu.dr6 = vcpu.dr6 & ~0xF | dr6 & ~dr.DR6_BASE | dr.DR6_BASE
         vcpu.dr7 &= ~dr.DR7_GD
+        self._enter_with_dr7(vcpu)
         return None
 
     # -- entering and leaving
@@ -190,6 +206,13 @@ class Kvm:
             registers.write(slot, address, "guest", "kvm")
         if vcpu.lazy:
             registers.write(6, vcpu.dr6, "guest", "kvm")
+
+    def _enter_with_dr7(self, vcpu: Vcpu) -> None:
+        """The entry itself loads DR7 from the VMCS: no MOV, so nothing is counted."""
+        if vcpu.cpu is not None:
+            registers = self._kernel.cpus[vcpu.cpu]
+            registers.unit.dr7 = dr.dr7_written(vcpu.effective_dr7 & _LOW32)
+            registers.on_change(registers)
 
     def enter(self, vcpu: Vcpu, cpu: int) -> int:
         """vcpu_enter_guest up to the entry. Returns the register writes that it took (EBUSY).
@@ -206,8 +229,7 @@ class Kvm:
         elif registers.active:
             registers.write(7, dr.DR7_BASE, "guest", "kvm")
         vcpu.cpu = cpu
-        registers.unit.dr7 = dr.dr7_written(vcpu.effective_dr7 & _LOW32)
-        registers.on_change(registers)
+        self._enter_with_dr7(vcpu)
         vcpu.entry_writes = registers.writes - before
         self._kernel.journal.mark(cpu, "guest entry")
         return vcpu.entry_writes
@@ -232,6 +254,12 @@ class Kvm:
         vcpu.cpu = None
         vcpu.exit_writes = registers.writes - before
         return vcpu.exit_writes
+
+    def kick(self, cpu: int) -> None:
+        """An IPI, an NMI or a context switch takes a CPU out of its guest; `enter` goes back."""
+        vcpu = self.guest_on(cpu)
+        if vcpu is not None:
+            self.leave(vcpu)
 
     def guest_on(self, cpu: int) -> Vcpu | None:
         """The virtual CPU that runs on a CPU now."""

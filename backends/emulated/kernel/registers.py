@@ -61,7 +61,7 @@ class CpuRegisters:
 
     `changed_dr7` are the bits that the last write to DR7 changed, `changed_by` who made it. `writes` counts all writes.
     `on_change` is called after the hardware or its owners changed. `cause` is what writes are counted under, set by
-    `because`. While `dark` counts above 0, DR7 is off in hardware: an NMI, the kernel's own #DB handler, kgdb, a guest.
+    `because`. `leave_guest` is called before the kernel's code on this CPU touches them: an IPI or NMI takes it out of a guest.
     """
 
     def __init__(self, cpu: int, unit: DebugRegisters, journal: Journal) -> None:
@@ -76,6 +76,7 @@ class CpuRegisters:
         self.writes = 0
         self.cause: Cause = "install"
         self.on_change: Callable[[CpuRegisters], None] = lambda registers: None
+        self.leave_guest: Callable[[int], object] = lambda cpu: None
 
     def slot_of(self, event: PerfEvent) -> int | None:
         """The register the event sits in on this CPU."""
@@ -120,6 +121,7 @@ class CpuRegisters:
         """
         if None not in self.bp_per_reg:
             return False
+        self.leave_guest(self.cpu)
         slot = self.bp_per_reg.index(None)
         self.bp_per_reg[slot] = event
         self.write(slot, event.hardware.address)
@@ -135,6 +137,7 @@ class CpuRegisters:
         slot = self.slot_of(event)
         if slot is None:
             return
+        self.leave_guest(self.cpu)
         self.bp_per_reg[slot] = None
         dr7 = self.cpu_dr7 & ~(0xF << 16 + 4 * slot | 2 << 2 * slot)
         cause: Cause = "uninstall" if self.cause == "install" else self.cause
@@ -149,6 +152,7 @@ class CpuRegisters:
         Under a hypervisor the register is left alone where the kernel's copy enables nothing: reading it would
         leave the guest.
         """
+        self.leave_guest(self.cpu)
         if hypervisor and not self.active:
             return 0
         saved = self.unit.dr7 & ~dr.DR7_BASE

@@ -63,6 +63,15 @@ class TaskWords(Reading):
         if not hits:
             yield "no register of this CPU watches that"
             return
+        vcpu = kernel.kvm.guest_on(cpu)
+        if vcpu is not None:
+            left = kernel.kvm.debug_exception(vcpu, dr.DR6_BASE | hits, address)
+            if left is None:
+                yield f"#DB in the guest {vcpu.name}: its own, DR6 {vcpu.dr6:#x}"
+            else:
+                yield f"KVM_EXIT_DEBUG exception {left.exception}, pc {left.pc:#x}, dr6 {left.dr6:#x}, dr7 {left.dr7:#x}"
+                kernel.kvm.leave(vcpu)
+            return
         result = kernel.debug_exception(cpu, dr.DR6_BASE | hits, address, user=user)
         for fired in result.fired:
             yield f"DR{fired.slot} hit: {fired.event.described()}, count {fired.event.total}"
