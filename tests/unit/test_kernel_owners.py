@@ -163,6 +163,14 @@ class TestPerf:
         assert bench.read(fd) == 3
         assert bench.kernel.cpus[0].unit.dr7 == 0x600
 
+    def test_a_period_for_an_event_whose_task_has_ended_is_accepted_and_forgotten(self, bench: Bench) -> None:
+        """As on Linux 6.18: a modification that names the old period is no change of it."""
+        fd = bench.open(2)
+        attr = bench.kernel.perf.event(bench.root, fd).attr
+        bench.kernel.exit(bench.task)
+        bench.kernel.perf.period(bench.root, fd, 3)
+        bench.kernel.perf.modify(bench.root, fd, attr)
+
     def test_permission_comes_after_space(self) -> None:
         bench = Bench()
         stranger = bench.kernel.spawn("stranger", uid=2)

@@ -75,6 +75,8 @@ class EventControl:
         limit = self._kernel.config.max_sample_rate if event.attr.flag("freq") else TOP_BIT - 1
         if not event.attr.sampling or not 0 < value <= limit:
             raise HwbpError(f"period {value}: the event does not sample, or it is no period", errno="EINVAL")
+        if event.target is not None and event.target.exiting:
+            return  # event_function_call finds nobody to call: it succeeds, and nothing changes
         event.attr = event.attr.changed(sample_period=value)
         if not event.attr.flag("freq"):
             event.period = value
