@@ -319,7 +319,7 @@ def test_the_journal_remembers_lines_and_answers_but_not_blank_ones_or_comments(
     session = session_with()
     for line in ("", "  # nothing", "watch counter", "nosuch"):
         session.execute(line)
-    assert [(line, result.ok) for line, result in session.journal] == [
+    assert [(entry.line, entry.result.ok) for entry in session.journal] == [
         ("watch counter", True),
         ("nosuch", False),
     ]

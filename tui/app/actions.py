@@ -8,9 +8,9 @@ from textual import on
 from textual.widgets import Input
 
 from backends import dr
+from tui.app.here import Here
 from tui.app.palette import Palette
 from tui.app.themes import PALETTES
-from tui.app.viewing import Viewing
 from tui.app.widgets.command_line import CommandLine
 from tui.app.widgets.message import Note
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Actions"]
 
 
-class Actions(Viewing, inherit_bindings=False):
+class Actions(Here, inherit_bindings=False):
     """The half of the app that keys reach; `HwbpApp` is the other."""
 
     machine: Machine
@@ -350,5 +350,9 @@ _MAIN_ONLY = frozenset(
         "columns",
         "other_order",
         "view",
+        "from_here",
+        "go_to",
+        "ask",
+        "watch_here",
     }
 )

@@ -341,7 +341,7 @@ class HwbpApp(Actions, inherit_bindings=False):
             if result.data.get("quit"):
                 self.exit(0)
             elif result.ok and (key := result.data.get("view")):
-                self.do(f"view('{key}')")
+                self.call_later(self.show_view_at, key, result.data.get("address"))
             elif not (quiet and result.ok):
                 self._answer(line, result)
 

@@ -20,7 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyEntry", "Where", "bindings", "entries", "key_name", "needs_argument"]
 
-Where = Literal["app", "hits", "slots", "bits", "command", "demo", "tasks", "timeline", "history", "writers"]
+Where = Literal[
+    "app",
+    "hits",
+    "slots",
+    "bits",
+    "command",
+    "demo",
+    "tasks",
+    "timeline",
+    "code",
+    "memory",
+    "object",
+    "standing",
+    "log",
+    "history",
+    "writers",
+]
 
 
 class KeyEntry(NamedTuple):
@@ -102,6 +118,38 @@ _APP: Final = (
     KeyEntry(("escape",), "dismiss_message", "", "close the message, leave the demo"),
 )
 
+_READING: Final = (
+    KeyEntry(
+        ("full_stop",), "from_here", "from here", "what can be done with what is under the cursor", "app", 5
+    ),
+    KeyEntry(("o",), "go_to", "go to", "go to an address or name: its code, or its memory", "app", 11),
+    KeyEntry(("backspace",), "ask('back')", "", "back to where it was", "code"),
+    KeyEntry(("enter",), "open", "from here", "what can be done with this instruction", "code", 2),
+    KeyEntry(("left_square_bracket",), "ask('neighbour', -1)", "", "the function before", "code"),
+    KeyEntry(("right_square_bracket",), "ask('neighbour', 1)", "", "the function after", "code"),
+    KeyEntry(("enter",), "open", "from here", "what can be done with these bytes", "memory", 2),
+    KeyEntry(("w",), "watch_here", "watch", "watch what is under the cursor", "memory", 3),
+    KeyEntry(("backspace",), "ask('back')", "", "back to where it was", "memory"),
+    KeyEntry(("v",), "ask('other')", "numbers", "hexadecimal, signed, floating point", "memory", 6),
+    KeyEntry(("plus", "equals_sign"), "zoom(-1)", "units", "larger units", "memory", 7),
+    KeyEntry(("minus",), "zoom(1)", "", "smaller units", "memory"),
+    KeyEntry(("enter",), "open", "from here", "what can be done with this member", "object", 2),
+    KeyEntry(("w",), "watch_here", "watch", "watch what is under the cursor", "object", 3),
+    KeyEntry(
+        ("enter",),
+        "open",
+        "from here",
+        "what it points to, what can be done with it; of a frame its code",
+        "standing",
+        2,
+    ),
+    KeyEntry(("w",), "watch_here", "watch", "watch what is under the cursor", "standing", 3),
+    KeyEntry(("w",), "watch_here", "watch", "watch the execution of this instruction", "code", 3),
+    KeyEntry(("enter",), "open", "again", "put this command into the command line", "log", 2),
+    KeyEntry(("slash",), "line('filter')", "search", "only the commands that hold what is typed", "log", 3),
+    KeyEntry(("v",), "ask('other')", "source", "with source, without it, with bytes", "code", 6),
+)
+
 _DEMO: Final = (
     KeyEntry(("right", "enter"), "demo_next", "next step", "the next step of the demo", "demo", 0),
     KeyEntry(("r",), "demo_replay", "replay", "start the demo again on a fresh machine", "demo", 1),
@@ -119,7 +167,7 @@ def bindings(where: Where) -> list[BindingType]:
     """The bindings of the panel that `where` names: these win over the app's own while it has the focus."""
     return [
         Binding(",".join(entry.keys), f"app.{entry.action}", entry.summary, show=False)
-        for entry in (*_APP, *_DEMO)
+        for entry in (*_APP, *_READING, *_DEMO)
         if entry.where == where
     ]
 
@@ -129,7 +177,7 @@ def entries() -> tuple[KeyEntry, ...]:
     """The app's own keys and those of the command table; what the app needs for itself comes first."""
     from tui.session.commands import COMMANDS
 
-    return (*_APP, *_from_commands(COMMANDS), *_DEMO)
+    return (*_APP, *_from_commands(COMMANDS), *_READING, *_DEMO)
 
 
 def _from_commands(commands: Iterable[Command]) -> Iterable[KeyEntry]:
@@ -166,6 +214,8 @@ _NAMES: Final = {
     "end": "End",
     "f1": "F1",
     "slash": "/",
+    "full_stop": ".",
+    "backspace": "Backspace",
     "semicolon": ";",
     "apostrophe": "'",
     "plus": "+",

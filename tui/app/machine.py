@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tui.app.desk import Deliver, Desk
 from tui.app.inspection import Inspection, Key, inspect, key_of, look_up, preview
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tui.session.session import Session
 
 __all__ = ["Machine"]
+
+T = TypeVar("T")
 
 Picture = tuple["MachineView", dict[int, str], dict[int, int]]
 """A view with the labels of its breakpoints and the numbers of their watches."""
@@ -42,6 +44,8 @@ class Machine:
         self.desk = Desk(deliver)
         self.broken = False
         self.pictures = 0
+        self.executed = 0
+        """Commands that were run: whatever was read before one may be stale after it."""
         self._deliver = deliver
         self._changed = changed
         self._trouble = trouble
@@ -140,6 +144,16 @@ class Machine:
 
         self.desk.ask(session.backend.sites, take, lambda _error: None)
 
+    def ask(
+        self, job: Callable[[Session], T], then: Callable[[T], None], fail: Callable[[Exception], None]
+    ) -> bool:
+        """Look something up at the desk. False, and neither is called, where there is nobody to ask."""
+        session = self.scene.session
+        if session is None or self.broken:
+            return False
+        self.desk.ask(lambda: job(session), then, fail)
+        return True
+
     def journal(self, start_ns: int, end_ns: int, then: Callable[[Journal | None], None]) -> bool:
         """Ask what happened to the registers in a span of time; None where that cannot be told. False: nobody to ask."""
         session = self.scene.session
@@ -181,6 +195,7 @@ class Machine:
 
         def take(answer: tuple[Result, Picture]) -> None:
             result, picture = answer
+            self.executed += 1
             self._show(picture)
             then(result)
 

@@ -18,6 +18,7 @@ from tui.app.themes import DARK, Ink, ink
 if TYPE_CHECKING:
     from tui.app.app import HwbpApp
     from tui.app.keymap import Where
+    from tui.app.places import Spot
     from tui.app.records import Record
     from tui.app.scene import Scene
 
@@ -120,6 +121,10 @@ class Panel(Widget, inherit_bindings=False):
 
     def selected_hit(self) -> Record | None:
         """The hit under the cursor, where the panel stands on one."""
+        return None
+
+    def spot(self) -> Spot | None:
+        """What the cursor is on, where that has an address: what *from here* starts from."""
         return None
 
     # What time brings, while it is shown

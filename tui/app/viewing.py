@@ -80,18 +80,19 @@ class Viewing(Keyboard, inherit_bindings=False):
 
     def selected_hit(self) -> Record | None:
         """The hit that the focused panel stands on, else the view's main panel."""
-        for panel in self._hearers():
+        for panel in self.hearers():
             if (record := panel.selected_hit()) is not None:
                 return record
         return None
 
     def ask_panels(self, name: str, *arguments: int) -> None:
         """Let the focused panel do what a key says; what it does not know is for the main panel."""
-        for panel in self._hearers():
+        for panel in self.hearers():
             if getattr(panel, name)(*arguments):
                 return
 
-    def _hearers(self) -> list[Panel]:
+    def hearers(self) -> list[Panel]:
+        """Who is asked what a key means, in this order."""
         focused, main = self.focused, self.main_panel
         if isinstance(focused, Panel) and focused is not main and focused.shown:
             return [focused, main]
@@ -135,7 +136,8 @@ class Viewing(Keyboard, inherit_bindings=False):
             self.pop_screen()
         if view.name not in self._made:
             self._made.add(view.name)
-            new = view.make()
+            known = {panel.id for panel in self.panels}
+            new = tuple(panel for panel in view.make() if panel.id not in known)
             for panel in new:
                 panel.shown = False
             self.panels += new

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from textual.geometry import Region
 
-from tui.app import plans
+from tui.app import plans, reading_plans
 from tui.session.views import VIEWS as NAMES
 
 if TYPE_CHECKING:
@@ -74,6 +74,47 @@ def _timeline() -> tuple[Panel, ...]:
     return CpusPanel("matrix"), TasksPanel("tasks"), HitsOverTimePanel("over-time", timeline), timeline
 
 
+def _code() -> tuple[Panel, ...]:
+    from tui.app.widgets.code import CodePanel
+
+    return (CodePanel("code"),)
+
+
+def _memory() -> tuple[Panel, ...]:
+    from tui.app.widgets.memory import MemoryPanel, ObjectPanel
+
+    memory = MemoryPanel("memory")
+    memory.beside = ObjectPanel("object", memory)
+    return memory, memory.beside
+
+
+def _registers() -> tuple[Panel, ...]:
+    from tui.app.standing_feed import StandingFeed
+    from tui.app.widgets.standing import FramesPanel, LocalsPanel, RegistersPanel, WordsPanel
+
+    feed = StandingFeed()
+    feed.panels = (
+        RegistersPanel("registers", feed),
+        FramesPanel("frames", feed),
+        LocalsPanel("locals", feed),
+        WordsPanel("words", feed),
+    )
+    return feed.panels
+
+
+def _tasks() -> tuple[Panel, ...]:
+    from tui.app.widgets.task import TaskPanel
+    from tui.app.widgets.tasks import TasksPanel
+
+    return TasksPanel("tasks"), TaskPanel("task")
+
+
+def _log() -> tuple[Panel, ...]:
+    from tui.app.widgets.log import LogPanel
+
+    return (LogPanel("log"),)
+
+
 MACHINE: Final = View(
     key="1",
     name="machine",
@@ -117,5 +158,56 @@ VIEWS: Final = (
         plan=plans.timeline,
         least=(12, 14),
         lists=True,
+    ),
+    View(
+        key="6",
+        name="code",
+        label="Code",
+        focus="code",
+        jumps={"c": "code"},
+        make=_code,
+        plan=reading_plans.code,
+        least=(6, 10),
+    ),
+    View(
+        key="7",
+        name="memory",
+        label="Memory",
+        focus="memory",
+        jumps={"m": "memory", "b": "object"},
+        make=_memory,
+        plan=reading_plans.memory,
+        least=(8, 12),
+    ),
+    View(
+        key="8",
+        name="registers",
+        label="Regs",
+        focus="registers",
+        jumps={"r": "registers", "c": "frames", "v": "locals", "s": "words"},
+        make=_registers,
+        plan=reading_plans.registers,
+        least=(12, 16),
+    ),
+    View(
+        key="9",
+        name="tasks",
+        label="Tasks",
+        focus="tasks",
+        jumps={"t": "tasks"},
+        make=_tasks,
+        plan=reading_plans.tasks,
+        least=(9, 12),
+        lists=True,
+    ),
+    View(
+        key="0",
+        name="log",
+        label="Log",
+        focus="log",
+        jumps={},
+        make=_log,
+        plan=reading_plans.log,
+        least=(4, 6),
     ),
 )

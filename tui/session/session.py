@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from backends.base import Backend, HwbpError
 from backends.model import Frame, MachineView, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from symbols.scope import Context
     from tui.session.hits import HitView
 
-__all__ = ["Session"]
+__all__ = ["Entry", "Session"]
 
 _JOURNAL: Final = 1000
 _LOOK_EVERY: Final = 0.25
@@ -38,6 +38,14 @@ _MOMENT: Final = 0.25
 _STACK: Final = 8 << 20  # bytes: a stack pointer farther away is on another stack
 _STEPS_AT_ONCE: Final = 10_000
 """Steps that one call asks for: it is not answered before they are done."""
+
+
+class Entry(NamedTuple):
+    """A command that was run, what it answered, and when (seconds since 1970)."""
+
+    line: str
+    result: Result
+    at: float
 
 
 class Session:
@@ -61,7 +69,7 @@ class Session:
         self.cpu = 0
         self.watches = WatchBook()
         self.changes = Changes()
-        self.journal: deque[tuple[str, Result]] = deque(maxlen=_JOURNAL)
+        self.journal: deque[Entry] = deque(maxlen=_JOURNAL)
         self._stacks: list[tuple[Frame, ...]] = []
         self._nowhere: set[int] = set()
         self._goal: Goal | None = None
@@ -151,7 +159,7 @@ class Session:
             self._take(self.backend.view())
         for watch in dead:
             text = f"watch {watch.index} is gone: the function of {watch.label} has returned"
-            self.journal.append((f"delete {watch.index}", Result(True, "delete", (text,))))
+            self._note(f"delete {watch.index}", Result(True, "delete", (text,)))
 
     # Commands
 
@@ -182,8 +190,11 @@ class Session:
             )
         else:
             result = Result(True, word, answer.lines, answer.data)
-        self.journal.append((line, result))
+        self._note(line, result)
         return result
+
+    def _note(self, line: str, result: Result) -> None:
+        self.journal.append(Entry(line, result, time.time()))
 
     def complete(self, line: str) -> list[str]:
         """What the last word of a line may become, as whole lines."""

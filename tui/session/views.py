@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from backends.base import HwbpError
 from tui.session.escape import one_line
 
-__all__ = ["VIEWS", "ViewName", "find_view"]
+__all__ = ["PLACED", "VIEWS", "ViewName", "find_view"]
 
 
 class ViewName(NamedTuple):
@@ -23,7 +23,15 @@ VIEWS: Final = (
     ViewName("2", "hits", "every hit that is kept: filter, find, group, sort, marks, columns"),
     ViewName("3", "sites", "who writes this: each instruction once, with totals, rate, tasks, stacks"),
     ViewName("5", "timeline", "all CPUs, all tasks, and who sat in which register when"),
+    ViewName("6", "code", "instructions and source together, with what hit in the margin"),
+    ViewName("7", "memory", "memory in hexadecimal and by its types, armed and changed bytes marked"),
+    ViewName("8", "registers", "registers, call stack, stack and locals of the stopped task"),
+    ViewName("9", "tasks", "every task: where it runs, what it waits for, which breakpoints follow it"),
+    ViewName("0", "log", "each command and its answer"),
 )
+
+PLACED: Final = ("code", "memory")
+"""Views that can be opened at a place."""
 
 
 def find_view(text: str) -> ViewName:

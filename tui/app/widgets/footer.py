@@ -39,6 +39,8 @@ class KeyFooter(Panel):
         for entry in sorted(
             entries(), key=lambda each: each.where == "app"
         ):  # what has the focus comes first
+            if entry.action == "follow" and not hasattr(app.main_panel, "following"):
+                continue
             if entry.where in ("app", where) and entry.rank is not None and entry.keys[0] not in taken:
                 taken.update(entry.keys)
                 chosen.append(entry)
@@ -49,5 +51,5 @@ class KeyFooter(Panel):
         if entry.action == "run_or_stop":
             return "stop" if self.scene.running else "run"
         if entry.action == "follow":
-            return "stay" if self.desk_app.hits.following else "follow"
+            return "stay" if getattr(self.desk_app.main_panel, "following", False) else "follow"
         return entry.label

@@ -12,6 +12,7 @@ from backends.model import TaskView
 from tui.app import numbers
 from tui.app.keymap import bindings
 from tui.app.panel import Panel
+from tui.app.places import Spot
 from tui.app.shown import shown
 
 __all__ = ["TasksPanel"]
@@ -50,6 +51,17 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
         tasks = self.scene.view.tasks if self.scene.view else ()
         self.cursor = max(0, min(self.cursor + by, len(tasks) - 1))
         self.redraw()
+        for panel in self.desk_app.shown_panels:
+            if panel.id == "task":
+                panel.redraw()
+
+    def spot(self) -> Spot | None:
+        """The task under the cursor, and where it stands."""
+        task = self.chosen
+        if task is None:
+            return None
+        pc = None if self.scene.running else task.pc
+        return Spot(f"task {task.tid} {shown(task.comm)}", code=pc, tid=task.tid)
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """The rule, a heading, and as many as fit around the cursor."""
@@ -77,7 +89,10 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
             held = sum(1 for bp in view.breakpoints if bp.tid == task.tid) if view else 0
             line.add(str(held) if held else self.glyphs.dot, ink.strong if held else ink.muted, 6, right=True)
             line.add("" if task.switches is None else numbers.count(task.switches), ink.base, 7, right=True)
-            line.add("" if task.ran_ns is None else numbers.count(task.ran_ns), ink.base, 10, right=True)
+            ran = "" if task.ran_ns is None else numbers.count(task.ran_ns)
+            if len(ran) > 10:
+                ran = numbers.rate(task.ran_ns)
+            line.add(ran, ink.base, 10, right=True)
             out.append(line.strip(ink.cursor if here else None))
         if not tasks:
             out.append(self.line(width).add("   no task is left", ink.muted).strip())

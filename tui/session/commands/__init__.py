@@ -5,13 +5,15 @@ A word may be shortened as long as it stays unambiguous, as in gdb; aliases win.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 from tui.session.commands import changing, info, kernel, looking, owners, places, running, tasks, watching
 from tui.session.commands.table import Command, Group, answer
+from tui.session.commands.words import symbols
 from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
-from tui.session.views import VIEWS, find_view
+from tui.session.views import PLACED, VIEWS, find_view
 
 if TYPE_CHECKING:
     from tui.session.session import Session
@@ -49,13 +51,20 @@ def _help_words(_session: Session, _text: str) -> list[str]:
     return [command.word for command in COMMANDS]
 
 
-def _view(_session: Session, text: str) -> Answer:
-    view = find_view(text)
-    return answer(f"{view.name} is a view of the app: there is no screen here", view=view.key)
+def _view(session: Session, text: str) -> Answer:
+    word, _, rest = text.strip().partition(" ")
+    view = find_view(word)
+    place: dict[str, Any] = {}
+    if rest.strip() and view.name in PLACED:
+        place["address"] = session.names.resolve(rest.strip()).address
+    elif rest.strip():
+        raise UsageError(f"the view {view.name} has no places", f"those that have: {', '.join(PLACED)}")
+    return answer(f"{view.name} is a view of the app: there is no screen here", view=view.key, **place)
 
 
-def _view_words(_session: Session, _text: str) -> list[str]:
-    return [view.name for view in VIEWS]
+def _view_words(session: Session, text: str) -> Iterable[str]:
+    word, blank, rest = text.partition(" ")
+    return symbols(session, rest) if blank and word in PLACED else [view.name for view in VIEWS]
 
 
 def _quit(_session: Session, _text: str) -> Answer:
@@ -86,10 +95,11 @@ COMMANDS: Final = (
     Command(
         "view",
         "session",
-        "view NAME|NUMBER",
+        "view NAME|NUMBER [EXPR]",
         "open one of the app's views",
+        "`view code EXPR` and `view memory EXPR` go to a place.\n"
         f"Views: {', '.join(f'{view.key} {view.name}' for view in VIEWS)}. Scripts have no screen, and say so."
-        "\nExample: view timeline",
+        "\nExample: view timeline   view code add_limit",
         _view,
         complete=_view_words,
     ),

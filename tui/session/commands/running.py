@@ -134,10 +134,10 @@ def _wait(session: Session, text: str) -> Answer:
 def _expect(session: Session, text: str) -> Answer:
     if not text:
         raise UsageError("expect what?", "expect TEXT: the answer to the command before must have TEXT in it")
-    before = next((row for row in reversed(session.journal) if row[1].command != "expect"), None)
+    before = next((row for row in reversed(session.journal) if row.result.command != "expect"), None)
     if before is None:
         raise HwbpError("there is no command before this one", errno="EINVAL")
-    line, result = before
+    line, result = before.line, before.result
     said = (*result.lines, result.error, *result.holders)
     found = next((row for row in said if text in row), None)
     if found is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backends.base import HwbpError
 from backends.condition import Condition
 from backends.model import OwnerKind, WatchType
-from tui.session.arming import Planned, arm, event_number, free_slots, held_against, plan, wanted_text
+from tui.session.arming import arm, event_number, held_against, plan, wanted_text
 from tui.session.commands.table import Command, answer
 from tui.session.commands.words import count, symbols, watch_numbers, watch_of
 from tui.session.escape import escape
@@ -143,59 +143,6 @@ def _delete(session: Session, text: str) -> Answer:
     )
 
 
-def _move(session: Session, text: str) -> Answer:
-    grammar = "move N EXPR[/LEN][:w|rw|x] [stop]"
-    first, _, rest = text.strip().partition(" ")
-    old = watch_of(session, first, grammar)
-    rest, stop = _stop_word(rest)
-    if not rest:
-        raise UsageError(f"where should watch {old.index} go?", f"usage: {grammar}")
-    if old.owner != "perf":
-        raise HwbpError(
-            f"watch {old.index} belongs to {old.owner}, and only {old.owner} can move it",
-            errno="EPERM",
-            remedy=f"arm another one: watch {escape(rest)}",
-        )
-    watch = Watch.parse(rest)
-    planned = plan(session, watch)
-    if watch.type is None and planned.type == "w" and old.type == "rw":
-        planned = plan(session, watch, "rw")
-    stop = stop or old.stop
-    if len(planned.windows) <= free_slots(session.view):
-        (armed,) = arm(session, (planned,), stop=stop)  # before the old one goes: nothing is missed between
-        _drop(session, old)
-    else:
-        _drop(session, old)
-        try:
-            (armed,) = arm(session, (planned,), stop=stop)
-        except HwbpError as error:
-            raise _put_back(session, old, error) from error
-    return armed_answer(session, armed, f"watch {old.index}: {old.label} is gone")
-
-
-def _drop(session: Session, watch: ArmedWatch) -> None:
-    session.backend.disarm(watch.breakpoints)
-    session.watches.remove(watch.index)
-    session.look()
-
-
-def _put_back(session: Session, old: ArmedWatch, error: HwbpError) -> HwbpError:
-    """Arm again what had to make room for a request that was refused; the refusal says what became of it."""
-    planned = Planned(
-        *(old.watch, old.label, old.type, old.address, old.length, old.windows, old.frame),
-        old.condition,
-    )
-    try:
-        (armed,) = arm(session, (planned,), stop=old.stop)
-    except HwbpError as lost:
-        fate = f"watch {old.index}: {old.label} is gone, somebody took its slot ({lost.message})"
-    else:
-        fate = f"watch {armed.index}: {old.label} is armed again"
-    return HwbpError(
-        f"{error.message}; {fate}", errno=error.errno, holders=error.holders, remedy=error.remedy
-    )
-
-
 def _condition(session: Session, text: str) -> Answer:
     number, _, wanted = text.strip().partition(" ")
     armed = watch_of(session, number, "condition N [CONDITION]")
@@ -296,19 +243,6 @@ COMMANDS = (
         aliases=("hb",),
         complete=symbols,
         undoable=True,
-    ),
-    Command(
-        "move",
-        "watches",
-        "move N EXPR[/LEN][:w|rw|x] [stop]",
-        "watch something else in the place of a watch",
-        "The new watch takes the old one's slots where no others are free; refused, the old one is armed again. It keeps\n"
-        "rw and `stop`, and has a number of its own: the hits of the old one stay the old one's.\n"
-        "Example: move 0 cfg.limits[2]",
-        _move,
-        complete=lambda session, text: (
-            symbols(session, text) if " " in text else watch_numbers(session, text)
-        ),
     ),
     Command(
         "delete",
