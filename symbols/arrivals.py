@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbols.code import Code
-from symbols.facts import facts
+from symbols.facts import Analysis
 from symbols.paths import way_to
 from symbols.region import Region, region_of, stub
 from symbols.verdict import Hits
@@ -65,6 +65,7 @@ class Arrivals:
         self._regions: dict[int, Region | None] = {}
         self._returns: dict[int, tuple[Arrival, ...]] = {}
         self._facts: dict[tuple[int, int], tuple[Arrival, ...]] = {}
+        self._analysis = Analysis(self._code, self.region)
 
     def calls(self, top: int, ip: int) -> tuple[Arrival, ...]:
         """The call that returns to `top`, or the jump of the stub it calls, that can have led to `ip`."""
@@ -90,12 +91,9 @@ class Arrivals:
         found = self._returns.get(entry)
         if found is None:
             self._bound()
-            region = self._region(entry)
+            region = self.region(entry)
             found = self._returns[entry] = self._arrivals(
-                {
-                    at: way_to(self._code, region, at) if len(region.returns) > 1 else None
-                    for at in region.returns
-                }
+                {at: way_to(region, at) if len(region.returns) > 1 else None for at in region.returns}
                 if region is not None
                 else {}
             )
@@ -106,8 +104,7 @@ class Arrivals:
         found = self._facts.get((entry, ip))
         if found is None:
             self._bound()
-            region = self._region(entry)
-            told = facts(self._code, region, self.before(ip)) if region is not None else {}
+            told = self._analysis.facts(entry, self.before(ip))
             ways = self.returns_of(entry)
             found = tuple(
                 Arrival(way.number, Both(way.against, fact))
@@ -120,11 +117,13 @@ class Arrivals:
         if len(self._returns) + len(self._facts) + len(self._regions) >= _KEPT:
             self.forget()
 
-    def _region(self, entry: int) -> Region | None:
+    def region(self, entry: int) -> Region | None:
+        """The code that a call of `entry` can run; None where not all of it is known. Raises Unsettled."""
         if entry not in self._regions:
-            self._regions[entry] = region_of(self._code, entry)
-        region = self._regions[entry]
-        return region if region is not None and len(region.returns) <= _MOST_RETURNS else None
+            region = region_of(self._code, entry)
+            few = region is not None and len(region.returns) <= _MOST_RETURNS
+            self._regions[entry] = region if few else None
+        return self._regions[entry]
 
     def _arrivals(self, found: Mapping[int, Against | None]) -> tuple[Arrival, ...]:
         arrivals = tuple(Arrival(self._code.number(at), against) for at, against in found.items())

@@ -13,14 +13,22 @@ from symbols.accesses import OPERAND, compile_operands
 from symbols.boundaries import FUNCTION_LIMIT, LONGEST
 from symbols.sweep import Sweep, instruction_at, sweep, vote
 
-__all__ = ["Code", "FunctionAt", "Read"]
+__all__ = ["SOME_RETURN", "Code", "FunctionAt", "Read", "Unsettled"]
 
 Read = Callable[[int, int], bytes]
 FunctionAt = Callable[[int], tuple[int, int] | None]
 
 _KEPT_STARTS: Final = 1 << 22
 _KEPT_INSTRUCTIONS: Final = 1 << 18
+SOME_RETURN: Final = 0
+"""The number of a `ret` of which nobody knows where it is: its address is 0."""
+_RETURN: Final = ic.Instruction.create(ic.Code.RETNQ)
+_KEPT_WORDS: Final = 256
 _PAGE: Final = 4096
+
+
+class Unsettled(Exception):
+    """A pointer was read for the first time: it says nothing yet of hits that are over."""
 
 
 class Code:
@@ -39,10 +47,12 @@ class Code:
         """The mappings changed."""
         self._sweeps: dict[int, Sweep | None] = {}
         self._numbers: dict[int, int] = {}
+        self._words: dict[int, tuple[int, bool]] = {}  # pointers, and whether each was read before this batch
         self._starts = 0
-        self._used = 0
+        self._used = 1
         self._rows = np.zeros((256, 2), OPERAND)
         self._addresses = np.zeros(256, np.uint64)
+        compile_operands(_RETURN, self._rows[SOME_RETURN])
 
     @property
     def full(self) -> bool:
@@ -71,10 +81,47 @@ class Code:
                     continue
         return b""
 
-    def word(self, address: int) -> int | None:
-        """Eight bytes of memory as they are now."""
+    def word(self, address: int, *, at_once: bool = False) -> int | None:
+        """The pointer at an address, None where there is none.
+
+        Hits are older than the reading. So a pointer counts if it was the same at the batch before, or, `at_once`, if it is one
+        that is written before it is used. Raises Unsettled where it was not read before.
+        """
+        known = self._words.get(address)
+        if known is None:
+            value = self._word(address)
+            if value is None or len(self._words) == _KEPT_WORDS:
+                return None
+            known = self._words[address] = value, False
+        if not known[1] and not at_once:
+            raise Unsettled
+        return known[0]
+
+    def _word(self, address: int) -> int | None:
         data = self.bytes(address, 8)
         return int.from_bytes(data, "little") if len(data) == 8 else None
+
+    def same_pointers(self) -> bool:
+        """Begin a batch: read the pointers again; whether all are what they were."""
+        same = True
+        for address, (value, _) in list(self._words.items()):
+            now = self._word(address)
+            same &= now == value
+            if now is None:
+                del self._words[address]
+            else:
+                self._words[address] = now, now == value
+        return same
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a pointer was read for the first time in this batch."""
+        return any(not settled for _, settled in self._words.values())
+
+    def end(self, address: int) -> int | None:
+        """Where the function that holds an address ends, None where that is not known."""
+        found = self._find(address)
+        return found[0] + found[1] if found is not None and address < found[0] + found[1] else None
 
     def start(self, address: int) -> int | None:
         """Where the function that holds an address begins."""

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from symbols.accesses import COLUMNS
 from symbols.arrivals import Arrival, Arrivals
-from symbols.code import Code, FunctionAt, Read
+from symbols.code import SOME_RETURN, Code, FunctionAt, Read, Unsettled
 from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
 __all__ = ["EXECUTE", "READ_WRITE", "REGISTERS", "WRITE", "Culprits", "Found"]
@@ -112,6 +112,9 @@ class Culprits:
         hits = Hits(ip, address, length, kind, registers)
         if self._code.full or len(self._led) > _KEPT_ARRIVALS:
             self.forget()
+        elif not self._code.same_pointers():
+            self._arrivals.forget()
+            self._led.clear()
         chosen = np.full(hits.count, -1, np.intp)
         out = Verdict.none(hits.count)
         data = hidden = np.flatnonzero(hits.kind != EXECUTE)
@@ -121,7 +124,7 @@ class Culprits:
                 tops[:] = np.where(np.asarray(top_known, bool), np.asarray(top, np.uint64), 0)
             self._choose(hits, data, tops, chosen, out)
             site = self._sites_of(hits.ip[data])
-            lost = data[site["returned"] & (chosen[data] < 0) & (hits.kind[data] == READ_WRITE)]
+            lost = data[site["returned"] & (chosen[data] <= SOME_RETURN) & (hits.kind[data] == READ_WRITE)]
             if len(lost):
                 threads = np.broadcast_to(np.asarray(thread, np.uint64), hits.count)
                 self._returned(hits, lost, threads, chosen, out)
@@ -274,28 +277,39 @@ class Culprits:
             (ip, entry) if self._arrivals.before(ip) == call else (0, 0)
             for ip, entry, call in unique.T.tolist()
         ]
-        lists = [self._arrivals.returns_of(entry) if ip else () for ip, entry in ways]
-        _, many = self._pick(hits, rows, lists, place, chosen, out)
-        some = np.flatnonzero(many)
-        if len(some):
-            picked, place = np.unique(place[some], return_inverse=True)
-            lists = [self._arrivals.surer(ways[each][1], ways[each][0]) for each in picked.tolist()]
-            self._drop(rows[some], chosen, out)
-            _, many[some] = self._pick(hits, rows[some], lists, place, chosen, out)
-        self._drop(rows[many], chosen, out)
+        try:
+            lists = [self._arrivals.returns_of(entry) if ip else () for ip, entry in ways]
+            _, many = self._pick(hits, rows, lists, place, chosen, out)
+            some = np.flatnonzero(many)
+            if len(some):
+                self._drop(rows[some], chosen, out)
+                picked, place = np.unique(place[some], return_inverse=True)
+                lists = [self._arrivals.surer(ways[each][1], ways[each][0]) for each in picked.tolist()]
+                _, many[some] = self._pick(hits, rows[some], lists, place, chosen, out)
+            self._drop(rows[many], chosen, out)
+        except Unsettled:
+            self._drop(rows, chosen, out)
 
     def _candidates(
         self, ip: int, top: int, entry: bool, returned: bool, *, surely: bool = False
     ) -> tuple[Arrival, ...]:
         found = self._led.get((ip, top, surely))
         if found is None:
-            where = self._arrivals
+            where, settled = self._arrivals, True
             found = where.calls(top, ip) if top else ()
-            if returned and (called := where.called(ip)) is not None:
-                found += where.surer(called, ip) if surely else where.returns_of(called)
+            if returned:
+                ways: tuple[Arrival, ...] = ()
+                try:
+                    if (called := where.called(ip)) is not None:
+                        ways = where.surer(called, ip) if surely else where.returns_of(called)
+                except Unsettled:
+                    settled = False
+                found += ways or (Arrival(SOME_RETURN),)
             if not entry:
                 found += where.jumps(ip)
-            found = self._led[ip, top, surely] = tuple({each.number: each for each in found}.values())
+            found = tuple({each.number: each for each in found}.values())
+            if settled:
+                self._led[ip, top, surely] = found
         return found
 
     def _sites_of(self, ips: NDArray[np.uint64]) -> NDArray[np.void]:

@@ -9,7 +9,7 @@ instruction's definition (SDM 2). What nothing contradicts may still not have be
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import iced_x86 as ic
@@ -21,7 +21,7 @@ from symbols.code import Code
 from symbols.region import Region
 from symbols.verdict import Hits, condition
 
-__all__ = ["Facts", "facts"]
+__all__ = ["Analysis", "Facts"]
 
 Words = NDArray[np.uint64]
 Bools = NDArray[np.bool_]
@@ -35,6 +35,14 @@ _MOST_STEPS: Final = 1 << 15
 _MOST_PASSED: Final = 24
 _LEAD: Final = 24
 """Instructions before the call that may have set its arguments."""
+_DEEPEST: Final = 4
+"""Calls within calls."""
+_KEPT: Final = 1 << 14
+_NARROW: Final = (1 << 32) - 1
+_COUNTS: Final = frozenset({_M.TZCNT, _M.LZCNT, _M.POPCNT})
+_WHOLES: Final = frozenset(range(ic.Register.RAX, ic.Register.R15 + 1))
+_HALVES: Final = frozenset(range(ic.Register.EAX, ic.Register.R15D + 1))
+_EQUAL, _UNEQUAL = 4, 5
 _RAX, _RCX, _R11 = 0, 1, 11
 _MASK: Final = (1 << 64) - 1
 _CONSTANT: Final = -1
@@ -49,11 +57,17 @@ _FACTORY = ic.InstructionInfoFactory()
 
 
 class Sum(NamedTuple):
-    """(base + offset) modulo 2 ** bits. A base is a register before the call, _CONSTANT, or what an instruction put there."""
+    """base + offset + other, of which the bits in `keep` are left. A base is a register before the call, _CONSTANT, or what an
+    instruction put there; `other` is one, too, _CONSTANT for none."""
 
     base: int
     offset: int
-    bits: int = 64
+    keep: int = _MASK
+    other: int = _CONSTANT
+
+    def of(self, low: int, high: int) -> bool:
+        """Whether one of its bases is among low to high."""
+        return low <= self.base < high or low <= self.other < high
 
 
 class Passed(NamedTuple):
@@ -68,19 +82,23 @@ class Passed(NamedTuple):
 
 
 class _State:
-    """Registers, pushed words by their distance from rsp before the call, the comparison that set the flags, jumps passed."""
+    """Registers, those that are not 0, pushed words by their distance from rsp before the call, the comparison that set the flags,
+    jumps passed."""
 
-    __slots__ = ("flags", "passed", "pushed", "registers")
+    __slots__ = ("bounds", "flags", "nonzero", "passed", "pushed", "registers")
 
     def __init__(self, registers: list[Sum | None]) -> None:
         self.registers = registers
+        self.bounds: dict[int, int] = {}  # of bases, shared by all states of an analysis: bits
         self.pushed: dict[int, Sum | None] = {}
         self.flags: tuple[bool, Sum, Sum, int] | None = None
         self.passed: frozenset[Passed] = frozenset()
+        self.nonzero: frozenset[int] = frozenset()
 
     def copy(self) -> _State:
         new = _State(self.registers.copy())
         new.pushed, new.flags, new.passed = self.pushed.copy(), self.flags, self.passed
+        new.bounds, new.nonzero = self.bounds, self.nonzero
         return new
 
     def meet(self, other: _State) -> bool:
@@ -98,31 +116,41 @@ class _State:
         both = self.passed & other.passed
         changed |= len(both) != len(self.passed)
         self.passed = both
+        sure = self.nonzero & other.nonzero
+        changed |= len(sure) != len(self.nonzero)
+        self.nonzero = sure
         return changed
+
+    def learn(self, passed: Passed) -> None:
+        """A conditional jump was passed."""
+        if len(self.passed) < _MOST_PASSED:
+            self.passed |= {passed}
+        against_zero = passed.left == passed.right if passed.tests else passed.right == Sum(_CONSTANT, 0)
+        if against_zero and passed.code in (_EQUAL, _UNEQUAL) and (passed.code == _UNEQUAL) == passed.taken:
+            self.nonzero |= {column for column, value in enumerate(self.registers) if value == passed.left}
 
     def forget(self, low: int, high: int) -> None:
         """The instruction whose results are bases low to high runs again: what it left the last time means them no more."""
         for column, value in enumerate(self.registers):
-            if value is not None and low <= value.base < high:
+            if value is not None and value.of(low, high):
                 self.registers[column] = None
-        self.pushed = {
-            at: word for at, word in self.pushed.items() if word is None or not low <= word.base < high
-        }
-        if self.flags is not None and any(low <= each.base < high for each in self.flags[1:3]):
+        self.pushed = {at: word for at, word in self.pushed.items() if word is None or not word.of(low, high)}
+        if self.flags is not None and (self.flags[1].of(low, high) or self.flags[2].of(low, high)):
             self.flags = None
-        if any(low <= each.left.base < high or low <= each.right.base < high for each in self.passed):
+        if any(each.left.of(low, high) or each.right.of(low, high) for each in self.passed):
             self.passed = frozenset(
-                each
-                for each in self.passed
-                if not (low <= each.left.base < high or low <= each.right.base < high)
+                each for each in self.passed if not (each.left.of(low, high) or each.right.of(low, high))
             )
 
 
 class Facts(NamedTuple):
-    """At one return: the registers as sums, and the jumps passed. None for `registers`: it cannot be reached."""
+    """At one return: the registers as sums, and the jumps passed. None for `registers`: it cannot be reached. `bounds` says of bases
+    that have few bits how many."""
 
     registers: tuple[Sum | None, ...] | None
     passed: tuple[Passed, ...]
+    bounds: Mapping[int, int]
+    nonzero: frozenset[int]
 
     def contradicted(self, hits: Hits, rows: Rows) -> Bools:
         """Where the registers behind the return say that it was not this one."""
@@ -132,26 +160,62 @@ class Facts(NamedTuple):
         if not hits.have[: FLAGS + 1].all():
             return out
         known: dict[int, tuple[Words | np.uint64, int]] = {_CONSTANT: (np.uint64(0), 64)}
+        # What says most of its base comes first; what adds two bases, last.
         order = sorted(
-            (-value.bits, column) for column, value in enumerate(self.registers) if value is not None
+            (value.other != _CONSTANT, -_low(value.keep), column)
+            for column, value in enumerate(self.registers)
+            if value is not None
         )
-        for _, column in order:
+        for _, _, column in order:
             value = self.registers[column]
             assert value is not None
             have = hits.matrix[column][rows]
             if column == RSP:
                 have = have - np.uint64(8)  # as the return found it
-            offset, mask = np.uint64(value.offset & _MASK), _mask(value.bits)
-            out |= have & ~mask != 0
+            out |= have & ~np.uint64(value.keep) != 0
+            if value.other != _CONSTANT:
+                out |= self._added(value, have, known)
+                continue
+            out |= self._beyond(value.base, value, have)
             if value.base in known:
-                out |= have != (known[value.base][0] + offset & mask)
-            else:
-                known[value.base] = have - offset & mask, value.bits
+                base, width = known[value.base]
+                sure = np.uint64(value.keep & (1 << width) - 1)
+                out |= (have ^ (base + np.uint64(value.offset))) & sure != 0
+            elif bits := _low(value.keep):
+                known[value.base] = have - np.uint64(value.offset) & _mask(bits), bits
+        for column in self.nonzero:
+            out |= hits.matrix[column][rows] == 0
         for each in self.passed:
             left, right = _evaluated(each.left, known, each.bits), _evaluated(each.right, known, each.bits)
             if left is not None and right is not None:
                 out |= _met(left, right, each, len(rows)) != each.taken
         return out
+
+    def _beyond(self, base: int, value: Sum, have: Any) -> Any:
+        """Where a base that has few bits would have more."""
+        bits = self.bounds.get(base)
+        if bits is None or value.keep != _MASK:
+            return False
+        return have - np.uint64(value.offset) >> np.uint64(bits) != 0
+
+    def _added(self, value: Sum, have: Any, known: dict[int, tuple[Words | np.uint64, int]]) -> Any:
+        """Where a sum of two bases is not one: both are known, or one, and the other has few bits."""
+        if value.keep != _MASK:
+            return False
+        for one, other in ((value.base, value.other), (value.other, value.base)):
+            if one not in known or known[one][1] != 64:
+                continue
+            rest = have - known[one][0] - np.uint64(value.offset)
+            if other in known and known[other][1] == 64:
+                return rest != known[other][0]
+            if other in self.bounds:
+                return rest >> np.uint64(self.bounds[other]) != 0
+        return False
+
+
+def _low(keep: int) -> int:
+    """How many low bits are kept without a gap."""
+    return (~keep & keep + 1).bit_length() - 1 if keep != _MASK else 64
 
 
 def _mask(bits: int) -> np.uint64:
@@ -162,12 +226,13 @@ def _evaluated(
     value: Sum, known: dict[int, tuple[Words | np.uint64, int]], bits: int
 ) -> Words | np.uint64 | None:
     """The low bits of a sum; None where they are not known."""
-    if value.base not in known:
+    if value.base not in known or value.other not in known:
         return None
-    base, width = known[value.base]
-    if width < min(bits, value.bits):
+    keep = value.keep & (1 << bits) - 1
+    (base, width), (other, also) = known[value.base], known[value.other]
+    if keep >> min(width, also):
         return None
-    found: Words | np.uint64 = base + np.uint64(value.offset & _MASK) & _mask(value.bits) & _mask(bits)
+    found: Words | np.uint64 = base + other + np.uint64(value.offset) & np.uint64(keep)
     return found
 
 
@@ -188,63 +253,112 @@ def _met(left: Any, right: Any, passed: Passed, count: int) -> Bools:
     return met
 
 
-def facts(code: Code, region: Region, call: int | None) -> dict[int, Facts]:
-    """The facts at every return of `region`, called by the instruction at `call` where that is known; {} if it is too much."""
-    state = _State([Sum(column, 0) for column in range(16)])
-    if call is not None:
-        for instruction in _lead(code, call):
-            _run(state, instruction)
-        state.registers[RSP] = _plus(state.registers[RSP], -8)
-    met: dict[int, _State] = {region.entry: state}
-    ends: dict[int, _State] = {}
-    pending = deque([region.entry])
-    decoded: dict[int, Any] = {}
-    steps = 0
-    while pending:
-        address = pending.popleft()
-        state = met[address].copy()
-        _name(state, address)
-        while True:
-            steps += 1
-            if not region.holds(address):
-                break  # behind a call that does not come back
-            instruction = decoded.get(address)
-            if instruction is None:
-                instruction = decoded[address] = code.decode(address)
-            if instruction is None or steps > _MOST_STEPS:
-                return {}
-            flow = instruction.flow_control
-            if flow == _FLOW.RETURN:
-                if address not in ends:
-                    ends[address] = state.copy()
-                else:
-                    ends[address].meet(state)
-                break
-            following = list(_following(region, instruction, state))
-            if flow in _CALLS and instruction.mnemonic != _M.SYSCALL:
-                _called(state, instruction.ip << 8)
-            elif flow in (_FLOW.NEXT, _FLOW.INTERRUPT, _FLOW.CALL):
+class Analysis:
+    """Facts of calls, and which registers their functions leave alone, each worked out once."""
+
+    def __init__(self, code: Code, region: Callable[[int], Region | None]) -> None:
+        self._code = code
+        self._region = region
+        self._preserved: dict[int, frozenset[int]] = {}
+        self._within: set[int] = set()
+        self._steps = 0
+
+    def facts(self, entry: int, call: int | None) -> dict[int, Facts]:
+        """The facts at every return of the function at `entry`, called by the instruction at `call` where that is known.
+
+        {} where its code is not known, or too much. Raises Unsettled (`symbols.code`).
+        """
+        region = self._region(entry)
+        if region is None:
+            return {}
+        self._steps = _MOST_STEPS
+        state = _State([Sum(column, 0) for column in range(16)])
+        if call is not None:
+            for instruction in _lead(self._code, call):
                 _run(state, instruction)
-            if not following:
+            state.registers[RSP] = _plus(state.registers[RSP], -8)
+        ends = self._run(region, state, 0)
+        if ends is None:
+            return {}
+        return {
+            at: Facts(
+                tuple(ends[at].registers), tuple(sorted(ends[at].passed)), state.bounds, ends[at].nonzero
+            )
+            if at in ends
+            else Facts(None, (), {}, frozenset())
+            for at in region.returns
+        }
+
+    def preserved(self, entry: int, depth: int) -> frozenset[int]:
+        """The registers that are the same behind a call of `entry` as before, whichever way it returns."""
+        found = self._preserved.get(entry)
+        if found is None:
+            if depth == _DEEPEST or entry in self._within:
+                return frozenset()
+            self._within.add(entry)
+            try:
+                region = self._region(entry)
+                state = _State([Sum(column, 0) for column in range(16)])
+                ends = self._run(region, state, depth + 1) if region is not None else None
+            finally:
+                self._within.discard(entry)
+            found = frozenset(
+                column
+                for column in range(16)
+                if ends and all(state.registers[column] == Sum(column, 0) for state in ends.values())
+            )
+            if len(self._preserved) > _KEPT:
+                self._preserved.clear()
+            if self._steps > 0:
+                self._preserved[entry] = found
+        return found
+
+    def _run(self, region: Region, state: _State, depth: int) -> dict[int, _State] | None:
+        """The states at the returns that can be reached from a state at the entry; None where it is too much."""
+        met: dict[int, _State] = {region.entry: state}
+        ends: dict[int, _State] = {}
+        pending = deque([region.entry])
+        while pending:
+            address = pending.popleft()
+            state = met[address].copy()
+            _name(state, address)
+            while True:
+                self._steps -= 1
+                if self._steps < 0:
+                    return None
+                instruction = region.code[address]
+                flow = instruction.flow_control
+                if flow == _FLOW.RETURN:
+                    if address not in ends:
+                        ends[address] = state.copy()
+                    else:
+                        ends[address].meet(state)
+                    break
+                following = list(_following(region, instruction, state))
+                if flow in _CALLS and instruction.mnemonic != _M.SYSCALL:
+                    direct = flow == _FLOW.CALL and instruction.op0_kind == ic.OpKind.NEAR_BRANCH64
+                    kept = self.preserved(instruction.near_branch_target, depth) if direct else frozenset()
+                    _called(state, instruction.ip << 8, kept)
+                elif flow in (_FLOW.NEXT, _FLOW.INTERRUPT, _FLOW.CALL):
+                    _run(state, instruction)
+                if len(following) == 1 and following[0] == (instruction.next_ip, None):
+                    if instruction.next_ip not in region.code:
+                        break  # behind a call that does not come back
+                    address = instruction.next_ip
+                    if address not in region.leaders:
+                        continue
+                for target, passed in following:
+                    new = state
+                    if passed is not None:
+                        new = state.copy()
+                        new.learn(passed)
+                    if target not in met:
+                        met[target] = new.copy()
+                    elif not met[target].meet(new):
+                        continue
+                    pending.append(target)
                 break
-            if len(following) == 1 and following[0] == (instruction.next_ip, None):
-                address = instruction.next_ip
-                if address not in region.leaders:
-                    continue
-                following = [(address, None)]
-            for target, passed in following:
-                new = state
-                if passed is not None and passed not in state.passed and len(state.passed) < _MOST_PASSED:
-                    new = state.copy()
-                    new.passed |= {passed}
-                if target not in met:
-                    met[target] = new.copy()
-                elif not met[target].meet(new):
-                    continue
-                pending.append(target)
-            break
-    found = {address: Facts(tuple(s.registers), tuple(sorted(s.passed))) for address, s in ends.items()}
-    return {address: found.get(address, Facts(None, ())) for address in region.returns}
+        return ends
 
 
 def _lead(code: Code, call: int) -> list[Any]:
@@ -272,8 +386,7 @@ def _following(region: Region, instruction: Any, state: _State) -> Iterator[tupl
     """Where an instruction goes on, and what that says."""
     flow = instruction.flow_control
     if flow in (_FLOW.UNCONDITIONAL_BRANCH, _FLOW.INDIRECT_BRANCH):
-        target = region.stubs.get(instruction.ip) or instruction.near_branch_target
-        yield target, None
+        yield region.jumps.get(instruction.ip) or instruction.near_branch_target, None
     elif flow == _FLOW.CONDITIONAL_BRANCH:
         code = instruction.condition_code
         for target, taken in ((instruction.near_branch_target, True), (instruction.next_ip, False)):
@@ -295,14 +408,16 @@ def _name(state: _State, leader: int) -> None:
             state.registers[column] = Sum(low + column, 0)
 
 
-def _called(state: _State, low: int) -> None:
+def _called(state: _State, low: int, kept: frozenset[int]) -> None:
     """Behind a call: rsp is as it was, and what lies above it that was pushed."""
     state.forget(low, low + 32)
     stack = state.registers[RSP]
-    state.registers = [Sum(low + column, 0) for column in range(16)]
-    state.registers[RSP] = stack
+    state.nonzero &= kept
+    for column in range(16):
+        if column != RSP and column not in kept:
+            state.registers[column] = Sum(low + column, 0)
     state.flags = None
-    if stack is None or stack.base != RSP:
+    if stack is None or not _on_stack(stack):
         state.pushed = {}
     else:
         state.pushed = {
@@ -311,9 +426,9 @@ def _called(state: _State, low: int) -> None:
 
 
 def _plus(value: Sum | None, amount: int) -> Sum | None:
-    if value is None or value.bits != 64:
+    if value is None or value.keep != _MASK:
         return None
-    return Sum(value.base, value.offset + amount & _MASK)
+    return value._replace(offset=value.offset + amount & _MASK)
 
 
 def _run(state: _State, instruction: Any) -> None:
@@ -329,13 +444,23 @@ def _run(state: _State, instruction: Any) -> None:
     written: dict[int, bool] = {}
     for used in info.used_registers():
         if used.access in _WRITES and (column := general(used.register)) is not None:
-            whole = used.access == ic.OpAccess.WRITE and ic.RegisterExt.size(used.register) >= 4
-            written[column] = whole and ic.RegisterExt.size(used.register) == 4
+            written[column] = (
+                instruction.op0_register in _HALVES and general(instruction.op0_register) == column
+            )
     state.forget(low, low + 32)
+    source = (
+        general(instruction.op1_register)
+        if mnemonic == _M.MOV and instruction.op1_kind == ic.OpKind.REGISTER
+        else None
+    )
+    copied = source in state.nonzero and instruction.op1_register in _WHOLES
+    state.nonzero -= frozenset(written)
+    if copied:
+        state.nonzero |= frozenset(written)
     if moves in (8, -8):
-        at = stack.offset if stack is not None and stack.base == RSP else None
+        at = stack.offset if stack is not None and _on_stack(stack) else None
         for column, narrow in written.items():
-            registers[column] = Sum(low + column, 0, 32 if narrow else 64)
+            registers[column] = Sum(low + column, 0, _NARROW if narrow else _MASK)
         registers[RSP] = _plus(stack, moves)
         if mnemonic == _M.PUSH:
             if at is not None:
@@ -349,8 +474,8 @@ def _run(state: _State, instruction: Any) -> None:
                 registers[RSP] = None
         return
     for column, narrow in written.items():
-        registers[column] = results.get(column) or Sum(low + column, 0, 32 if narrow else 64)
-    if mnemonic == _M.LEAVE and frame is not None and frame.base == RSP and frame.bits == 64:
+        registers[column] = results.get(column) or Sum(low + column, 0, _NARROW if narrow else _MASK)
+    if mnemonic == _M.LEAVE and frame is not None and _on_stack(frame):
         registers[RSP], word = _plus(frame, 8), state.pushed.get(frame.offset)
         registers[RBP] = word if word is not None else Sum(low + RBP, 0)
     if mnemonic == _M.SYSCALL:
@@ -369,7 +494,7 @@ def _stored(state: _State, instruction: Any, stack: Sum | None) -> None:
     """A store by rsp may be to what was pushed; one by another register is to something else."""
     if instruction.memory_base != ic.Register.RSP or not state.pushed:
         return
-    if stack is None or instruction.memory_index != ic.Register.NONE:
+    if stack is None or not _on_stack(stack) or instruction.memory_index != ic.Register.NONE:
         state.pushed = {}
         return
     at = stack.offset + instruction.memory_displacement & _MASK
@@ -398,45 +523,48 @@ def _result(state: _State, instruction: Any) -> dict[int, Sum]:
     mnemonic = instruction.mnemonic
     if instruction.op_count == 1 and mnemonic == _M.PUSH:
         pushed = _value(state, instruction, 0)
-        return {RSP: pushed[0]} if pushed is not None and pushed[0].bits == 64 else {}
+        return {RSP: pushed[0]} if pushed is not None else {}
     if not instruction.op_count or instruction.op0_kind != ic.OpKind.REGISTER:
         return {}
     column, size = general(instruction.op0_register), ic.RegisterExt.size(instruction.op0_register)
     if column is None or size < 4:
         return {}
-    bits = size * 8
+    bits, all_bits = size * 8, (1 << size * 8) - 1
     found: Sum | None = None
     own = (instruction.ip << 8) + column
+    value = state.registers[column]
+    whole = (
+        value if value is not None and value.keep & all_bits == all_bits else None
+    )  # what sums can be made of
     if mnemonic in (_M.MOV, _M.MOVZX):
         source = _value(state, instruction, 1)
         if source is not None:
-            found = _narrow(source[0], min(source[1], bits))
+            found = _kept(source[0], all_bits & (1 << source[1]) - 1)
         elif mnemonic == _M.MOVZX and instruction.op1_kind == ic.OpKind.MEMORY:
-            found = Sum(own, 0, ic.MemorySizeExt.size(instruction.memory_size) * 8)
-    elif mnemonic == _M.POPCNT:
-        found = Sum(own, 0, bits.bit_length())  # 0 to the number of bits
+            found = Sum(own, 0, (1 << ic.MemorySizeExt.size(instruction.memory_size) * 8) - 1)
+    elif mnemonic in _COUNTS:
+        found = Sum(
+            own, 0
+        )  # 0 to the number of bits; for 0 on a processor without them the source language says nothing
+        state.bounds[own] = bits.bit_length()
     elif mnemonic == _M.AND and instruction.op1_kind in _IMMEDIATES:
-        most = instruction.immediate(1) & (1 << bits) - 1
-        found = Sum(own, 0, min(max(most.bit_length(), 1), bits))
+        found = _kept(value or Sum(own, 0), all_bits & instruction.immediate(1))
     elif mnemonic == _M.SHR and instruction.op1_kind in _IMMEDIATES:
-        found = Sum(own, 0, bits - (instruction.immediate(1) & bits - 1))
-    elif mnemonic == _M.PMOVMSKB or mnemonic == _M.VPMOVMSKB:
-        found = Sum(own, 0, ic.RegisterExt.size(instruction.op1_register))
-    elif mnemonic == _M.LEA and instruction.memory_index == ic.Register.NONE:
-        base = instruction.memory_base
-        if base in (ic.Register.RIP, ic.Register.NONE):
-            found = _narrow(Sum(_CONSTANT, instruction.memory_displacement & _MASK), bits)
-        elif ic.RegisterExt.size(base) == 8 and (number := general(base)) is not None:
-            found = _narrow(_plus(state.registers[number], instruction.memory_displacement), bits)
+        found = Sum(own, 0, (1 << bits - (instruction.immediate(1) & bits - 1)) - 1)
+    elif mnemonic in (_M.PMOVMSKB, _M.VPMOVMSKB):
+        found = Sum(own, 0, (1 << ic.RegisterExt.size(instruction.op1_register)) - 1)
+    elif mnemonic == _M.LEA:
+        found = _kept(_lea(state, instruction), all_bits)
     elif mnemonic in (_M.ADD, _M.SUB, _M.INC, _M.DEC):
         amount: int | None = 1
         if instruction.op_count == 2:
-            immediate = instruction.op1_kind in _IMMEDIATES
-            amount = instruction.immediate(1) if immediate else None
-        value = state.registers[column]
-        if amount is not None and value is not None and value.bits >= bits:
+            amount = instruction.immediate(1) if instruction.op1_kind in _IMMEDIATES else None
+        if amount is not None and whole is not None:
             sign = -1 if mnemonic in (_M.SUB, _M.DEC) else 1
-            found = Sum(value.base, value.offset + sign * amount & _MASK, bits)
+            found = _kept(whole._replace(offset=whole.offset + sign * amount & _MASK), all_bits)
+        elif mnemonic == _M.ADD and size == 8:
+            source = _value(state, instruction, 1)
+            found = _added(whole, source[0]) if source is not None else None
     if (
         mnemonic in (_M.XOR, _M.SUB)
         and instruction.op_count == 2
@@ -447,12 +575,46 @@ def _result(state: _State, instruction: Any) -> dict[int, Sum]:
     return {column: found} if found is not None else {}
 
 
-def _narrow(value: Sum | None, bits: int) -> Sum | None:
+def _lea(state: _State, instruction: Any) -> Sum | None:
+    """The address of a memory operand."""
+    base, index = instruction.memory_base, instruction.memory_index
+    displacement = Sum(_CONSTANT, instruction.memory_displacement & _MASK)
+    if base in (ic.Register.RIP, ic.Register.NONE):
+        return displacement if index == ic.Register.NONE else None
+    number = general(base)
+    if number is None or ic.RegisterExt.size(base) != 8:
+        return None
+    found = _plus(state.registers[number], displacement.offset)
+    if index == ic.Register.NONE:
+        return found
+    number = general(index)
+    if number is None or ic.RegisterExt.size(index) != 8 or instruction.memory_index_scale != 1:
+        return None
+    return _added(found, state.registers[number])
+
+
+def _added(one: Sum | None, other: Sum | None) -> Sum | None:
+    """The sum of two sums; None where that is none."""
+    if one is None or other is None or one.keep != _MASK or other.keep != _MASK:
+        return None
+    bases = [base for base in (one.base, one.other, other.base, other.other) if base != _CONSTANT]
+    if len(bases) > 2:
+        return None
+    bases += [_CONSTANT] * (2 - len(bases))
+    return Sum(bases[0], one.offset + other.offset & _MASK, other=bases[1])
+
+
+def _on_stack(value: Sum | None) -> bool:
+    return value is not None and value.base == RSP and value.keep == _MASK and value.other == _CONSTANT
+
+
+def _kept(value: Sum | None, keep: int) -> Sum | None:
+    """A sum of which fewer bits are left."""
     if value is None:
         return None
-    if value.base == _CONSTANT:
-        return Sum(_CONSTANT, value.offset & (1 << min(bits, value.bits)) - 1)
-    return Sum(value.base, value.offset, min(bits, value.bits))
+    if value.base == value.other == _CONSTANT:
+        return Sum(_CONSTANT, value.offset & value.keep & keep)
+    return value._replace(keep=value.keep & keep)
 
 
 def _comparison(state: _State, instruction: Any) -> tuple[bool, Sum, Sum, int] | None:

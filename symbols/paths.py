@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbols.accesses import FLAGS, general
-from symbols.code import Code
 from symbols.region import Region
 from symbols.verdict import Hits, condition
 
@@ -28,9 +27,6 @@ Check = Callable[[Hits, NDArray[np.intp]], Bools]
 
 _M = ic.Mnemonic
 _FLOW = ic.FlowControl
-_ENDS: Final = frozenset({
-    _FLOW.UNCONDITIONAL_BRANCH, _FLOW.INDIRECT_BRANCH, _FLOW.RETURN, _FLOW.EXCEPTION, _FLOW.INTERRUPT,
-})  # fmt: skip
 _LONGEST_WAY: Final = 32
 _MERGES: Final = 3
 _MOST_FROMS: Final = 6
@@ -83,9 +79,9 @@ class Way(NamedTuple):
         return out
 
 
-def way_to(code: Code, region: Region, end: int) -> Way:
+def way_to(region: Region, end: int) -> Way:
     """Everything on the last instructions to the one at `end`."""
-    return _way(code, region, _Place(end, False, frozenset(), False, ()), _MERGES)
+    return _way(region, _Place(end, False, frozenset(), False, ()), _MERGES)
 
 
 class _Place(NamedTuple):
@@ -98,13 +94,11 @@ class _Place(NamedTuple):
     branches: tuple[tuple[int, bool], ...]  # (condition, taken)
 
 
-def _way(code: Code, region: Region, place: _Place, merges: int) -> Way:
+def _way(region: Region, place: _Place, merges: int) -> Way:
     made: list[Check] = []
     address, taken, late, flags_late, branches = place
     for step in range(_LONGEST_WAY):
-        instruction = code.decode(address)
-        if instruction is None:
-            break
+        instruction = region.code[address]
         flow = instruction.flow_control
         if flow == _FLOW.CONDITIONAL_BRANCH:
             if instruction.condition_code == ic.ConditionCode.NONE:
@@ -127,20 +121,13 @@ def _way(code: Code, region: Region, place: _Place, merges: int) -> Way:
         flags_late |= instruction.rflags_modified != 0
         if address == region.entry:
             break  # entered here
-        froms = [(source, True) for source in region.came.get(address, ())]
-        for before in region.before(address):
-            fell = code.decode(before)
-            if fell is not None and fell.flow_control not in _ENDS:
-                froms.append((before, False))
+        froms = region.came.get(address, ())
         if len(froms) == 1:
             (address, taken), *_ = froms
         elif froms and merges and len(froms) <= _MOST_FROMS:
             return Way(
                 tuple(made),
-                tuple(
-                    _way(code, region, _Place(*each, late, flags_late, branches), merges - 1)
-                    for each in froms
-                ),
+                tuple(_way(region, _Place(*each, late, flags_late, branches), merges - 1) for each in froms),
             )
         else:
             break

@@ -135,6 +135,9 @@ class Made:
             body = b"".join(self._plain() for _ in range(chance.randrange(5)))
             if chance.random() < 0.15:
                 body += b"\xe8CALL"
+            if chance.random() < 0.4:  # test one, one; cmp one, 0
+                one, wide = chance.choice(self.registers), chance.random() < 0.5
+                body += _two(b"\x85", wide, one, one) if wide else _two(b"\x83", True, 7, one) + b"\0"
             kind = chance.randrange(5)
             if number == blocks - 1 or kind == 0:
                 parts.append((body + after + b"\xc3", None, b""))

@@ -32,7 +32,7 @@ from symbols.space import AddressSpace
 from tests.live.silicon import Unavailable
 from tests.live.tracee import USER_REGS, Tracee, WatchHit, watch
 
-__all__ = ["CPLUSPLUS", "PROGRAMS", "RUST", "Tally", "find", "measure", "programs"]
+__all__ = ["CPLUSPLUS", "PROGRAMS", "RUST", "Finder", "Tally", "measure", "programs"]
 
 Slots = list[tuple[int, int, str]]
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}
@@ -155,28 +155,56 @@ def _by_frames(space: AddressSpace, address: int) -> tuple[int, int] | None:
     return None if bounds is None else (bounds[0] + module.bias, bounds[1] - bounds[0])
 
 
-def find(
-    tracee: Tracee, space: AddressSpace, slots: Slots, hits: list[WatchHit], way: str = "symbols"
-) -> Found:
-    """The culprits of hits, with the memory of a process that stands still."""
-    space.update(tracee.mappings())
-    functions: dict[str, Callable[[int], tuple[int, int] | None]] = {
-        "symbols": partial(function_at, space),
-        "stripped": partial(_by_frames, space),
-        "bare": lambda address: None,
-    }
-    slot = np.array([hit.slot for hit in hits], np.intp)
-    sampled = np.array([hit.registers for hit in hits], np.uint64).reshape(-1, len(USER_REGS))
-    registers = {name: sampled[:, column] for column, name in enumerate(USER_REGS) if name != "fs_base"}
-    return Culprits(tracee.read, functions[way]).find(
-        np.array([hit.ip for hit in hits], np.uint64),
-        np.array([address for address, _, _ in slots], np.uint64)[slot],
-        np.array([length for _, length, _ in slots])[slot],
-        np.array([WRITE if kind == "w" else READ_WRITE for _, _, kind in slots])[slot],
-        registers,
-        np.array([hit.top or 0 for hit in hits], np.uint64),
-        np.array([hit.top is not None for hit in hits]),
-    )
+class Finder:
+    """The culprits of one run's hits, batch by batch, with the memory of a process that stands still meanwhile."""
+
+    def __init__(self, tracee: Tracee, space: AddressSpace, slots: Slots, way: str = "symbols") -> None:
+        functions: dict[str, Callable[[int], tuple[int, int] | None]] = {
+            "symbols": partial(function_at, space),
+            "stripped": partial(_by_frames, space),
+            "bare": lambda address: None,
+        }
+        self._tracee, self._space, self._slots = tracee, space, slots
+        self._culprits = Culprits(tracee.read, functions[way])
+        self._code: set[tuple[int, int, str, int, str]] = set()
+        self.hits: list[WatchHit] = []
+        self.found: list[Found] = []
+
+    def add(self, hits: list[WatchHit]) -> None:
+        """Look at the next hits."""
+        if not hits:
+            return
+        rows = self._tracee.mappings()
+        code = {row for row in rows if "x" in row[2]}
+        if code != self._code:
+            self._code = code
+            self._space.update(rows)
+            self._culprits.forget()
+        slot = np.array([hit.slot for hit in hits], np.intp)
+        sampled = np.array([hit.registers for hit in hits], np.uint64).reshape(-1, len(USER_REGS))
+        registers = {name: sampled[:, column] for column, name in enumerate(USER_REGS) if name != "fs_base"}
+        self.hits += hits
+        self.found.append(
+            self._culprits.find(
+                np.array([hit.ip for hit in hits], np.uint64),
+                np.array([address for address, _, _ in self._slots], np.uint64)[slot],
+                np.array([length for _, length, _ in self._slots])[slot],
+                np.array([WRITE if kind == "w" else READ_WRITE for _, _, kind in self._slots])[slot],
+                registers,
+                np.array([hit.top or 0 for hit in hits], np.uint64),
+                np.array([hit.top is not None for hit in hits]),
+            )
+        )
+
+    @property
+    def total(self) -> Found:
+        """Of all hits."""
+        return Found(*(np.concatenate(column) for column in zip(*self.found, strict=True)))
+
+    @property
+    def insn_ips(self) -> set[int]:
+        """The instructions that were found."""
+        return {ip for found in self.found for ip in found.insn_ip.tolist()} - {0}
 
 
 class Tally:
@@ -209,13 +237,16 @@ def _count(
     tracee: Tracee,
     space: AddressSpace,
     slots: Slots,
-    hits: list[WatchHit],
+    finder: Finder,
     accused: set[int],
-    way: str,
     tally: Tally,
 ) -> None:
-    found = find(tracee, space, slots, hits, way)
-    rows = zip(hits, found.insn_ip.tolist(), found.value.tolist(), found.value_known.tolist(), strict=True)
+    if not finder.found:
+        return
+    insn_ips, _, values, told, _, _ = (
+        np.concatenate(column).tolist() for column in zip(*finder.found, strict=True)
+    )
+    rows = zip(finder.hits, insn_ips, values, told, strict=True)
     sizes: dict[int, int] = {}
     for hit, insn_ip, value, known in rows:
         _, length, kind = slots[hit.slot]
@@ -267,6 +298,11 @@ def _areas(argv: list[str]) -> dict[str, list[tuple[int, int]]]:
     return {name: spans for name, spans in areas.items() if spans}
 
 
+def _add(finders: list[Finder], hits: list[WatchHit]) -> None:
+    for finder in finders:
+        finder.add(hits)
+
+
 def measure(
     argv: list[str], groups: int, limit: int, seed: int, ways: tuple[str, ...] = WAYS
 ) -> dict[str, Tally]:
@@ -287,14 +323,15 @@ def measure(
                     (chance.randrange(start, end) & -length, length, chance.choice(["w", "w", "rw"]))
                 )
             with Tracee(argv, ENVIRONMENT) as tracee:
-                first = watch(tracee, slots, limit)
-                if not first:
+                finders = [Finder(tracee, space, slots, way) for way in ways]
+                if not watch(tracee, slots, limit, each=partial(_add, finders)):
                     continue
-                accused = set(find(tracee, space, slots, first).insn_ip.tolist()) - {0}
+                accused = {ip for finder in finders for ip in finder.insn_ips}
             with Tracee(argv, ENVIRONMENT) as tracee:
-                hits = watch(tracee, slots, limit, accused)
-                for way in ways:
-                    _count(tracee, space, slots, hits, accused, way, tallies[way])
+                finders = [Finder(tracee, space, slots, way) for way in ways]
+                watch(tracee, slots, limit, accused, partial(_add, finders))
+                for way, finder in zip(ways, finders, strict=True):
+                    _count(tracee, space, slots, finder, accused, tallies[way])
             good += 1
     return tallies
 

@@ -13,7 +13,7 @@ from symbols.culprit import Found
 from symbols.elf import ElfImage
 from symbols.space import AddressSpace
 from symbols.table import SymbolTable
-from tests.live.culprit_programs import find, measure, programs
+from tests.live.culprit_programs import Finder, measure, programs
 from tests.live.silicon import Unavailable
 from tests.live.tracee import Tracee, WatchHit, watch
 
@@ -27,10 +27,12 @@ def accuse(argv: list[str], slots: Slots, limit: int = 20_000) -> tuple[list[Wat
     space = AddressSpace([], argv[0])
     try:
         with Tracee(argv, {}) as tracee:
-            accused = set(find(tracee, space, slots, watch(tracee, slots, limit)).insn_ip.tolist())
+            first = Finder(tracee, space, slots)
+            watch(tracee, slots, limit, each=first.add)
         with Tracee(argv, {}) as tracee:
-            hits = watch(tracee, slots, limit, accused - {0})
-            return hits, find(tracee, space, slots, hits)
+            second = Finder(tracee, space, slots)
+            watch(tracee, slots, limit, first.insn_ips, second.add)
+            return second.hits, second.total
     except Unavailable as error:
         pytest.skip(str(error))
 

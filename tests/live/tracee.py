@@ -10,14 +10,14 @@ import ctypes
 import os
 import signal
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from backends import dr
 from tests.live.silicon import Unavailable
 
-__all__ = ["USER_REGS", "Tracee", "WatchHit", "watch"]
+__all__ = ["BATCH", "USER_REGS", "Tracee", "WatchHit", "watch"]
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.ptrace.restype = ctypes.c_long
@@ -29,6 +29,8 @@ _U_DEBUGREG = 848
 _RIP = 16 * 8
 _ADDR_NO_RANDOMIZE = 0x0040000
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
+BATCH = 32
+"""Hits that are looked at together, as a recorder does while the program runs."""
 _STEPS = 60_000  # a suspect may be a hot instruction that rarely hits
 _PLANTING = 400  # system calls at the beginning, in which libraries are mapped, piece over piece
 
@@ -181,14 +183,25 @@ class Tracee:
 
 
 def watch(
-    tracee: Tracee, slots: list[tuple[int, int, str]], limit: int, suspects: Iterable[int] = ()
+    tracee: Tracee,
+    slots: list[tuple[int, int, str]],
+    limit: int,
+    suspects: Iterable[int] = (),
+    each: Callable[[list[WatchHit]], None] = lambda hits: None,
 ) -> list[WatchHit]:
-    """Run to the end or to `limit` hits with slots armed; hits of `suspects` come with their instruction."""
+    """Run to the end or to `limit` hits with slots armed; hits of `suspects` come with their instruction.
+
+    `each` is called with every BATCH hits, and with the rest, while the program stands still.
+    """
     tracee.arm(slots)
     hits: list[WatchHit] = []
+    told = 0
     suspects = set(suspects)
     calls = steps = pending = 0
     while len(hits) < limit and steps < _STEPS:
+        if len(hits) >= told + BATCH:
+            each(hits[told:])
+            told = len(hits)
         if suspects and calls < _PLANTING:
             for address in suspects:
                 tracee.plant(address)
@@ -215,6 +228,7 @@ def watch(
             tracee.lift(at)
             stop = tracee.go(_STEP)
             if stop is None:
+                each(hits[told:])
                 return hits
             tracee.plant(at)
             if found := tracee.hits():
@@ -222,6 +236,7 @@ def watch(
             if stop != signal.SIGTRAP:
                 pending = stop
             at = tracee.registers()[16]
+    each(hits[told:])
     return hits
 
 
