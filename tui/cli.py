@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backends.root.start import RootProcess
     from backends.spawn import Spawned
     from tui.session.session import Session
+    from tui.session.settings import Settings
     from tui.session.watch import Watch
 
 __all__ = ["main"]
@@ -120,6 +121,7 @@ def _commands() -> dict[str, Callable[[SimpleNamespace, list[str] | None], int]]
         "script": _script,
         "slots": _slots,
         "doctor": _doctor,
+        "settings": _show_settings,
         "serve": _serve,
     }
 
@@ -356,11 +358,21 @@ def _demo(options: SimpleNamespace, program: list[str] | None) -> int:
 
 
 def _app(open_session: Callable[[], Session], options: SimpleNamespace, **more: Any) -> int:
+    settings, problems = _settings(options)
     from tui.app.main import run_app
 
-    return run_app(
-        open_session, ascii=getattr(options, "ascii", False), fps=getattr(options, "fps", 15), **more
-    )
+    return run_app(open_session, settings=settings, problems=problems, **more)
+
+
+def _settings(options: SimpleNamespace) -> tuple[Settings, tuple[str, ...]]:
+    """The user's settings, with the options of the command line over them."""
+    from dataclasses import replace
+
+    from tui.session.settings import load_settings
+
+    settings, problems = load_settings(getattr(options, "config", None))
+    names = ("theme", "keymap", "fps", "ascii")
+    return replace(settings, **{n: getattr(options, n) for n in names if hasattr(options, n)}), problems
 
 
 def _attach(options: SimpleNamespace, program: list[str] | None) -> int:
@@ -448,6 +460,17 @@ def _doctor(options: SimpleNamespace, program: list[str] | None) -> int:
     from tui.text.doctor import doctor
 
     return doctor(json=options.json)
+
+
+def _show_settings(options: SimpleNamespace, program: list[str] | None) -> int:
+    _no_program(program, "settings")
+    from tui.session.settings import Settings, as_toml
+    from tui.text.output import print_lines
+
+    settings, problems = (Settings(), ()) if options.default else _settings(options)
+    for problem in problems:
+        _complain(problem)
+    return print_lines(as_toml(settings)) or (1 if problems else 0)
 
 
 def _serve(_options: SimpleNamespace, program: list[str] | None) -> int:

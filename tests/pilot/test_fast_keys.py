@@ -64,7 +64,7 @@ async def test_several_commands_in_one_burst_are_run_one_by_one() -> None:
         await settle(pilot)
         await settle(pilot)
     assert [call.partition("(")[0] for call in machine.calls] == ["write_dr", "arm"]
-    assert app.command_line.history == ["info slots", "info dr", "dr7 toggle G0", "watch lock:rw"]
+    assert app.command_line.past.lines == ["info slots", "info dr", "dr7 toggle G0", "watch lock:rw"]
 
 
 async def test_an_answer_of_many_lines_waits_until_what_is_being_typed_is_done() -> None:

@@ -5,31 +5,128 @@ from __future__ import annotations
 import pytest
 
 from tests.pilot.scripted import app_on, busy_machine, screen_text, settle
-from tui.app.keymap import entries, key_name, needs_argument
+from tui.app.keymap import key_name, key_of, needs_argument
+from tui.app.keymaps import KEYMAPS, Keymap
 from tui.session.commands import COMMANDS
+from tui.session.settings import Settings
 
 MULTIPLEXERS = {"ctrl+a", "ctrl+b", "ctrl+h", "ctrl+j", "ctrl+k", "ctrl+l"}
 
 
-async def test_every_key_of_the_command_table_is_bound_and_no_multiplexers_key_is() -> None:
-    app = app_on(busy_machine())
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(pilot)
-        bound = {key for key, _ in app._bindings}
-    for command in COMMANDS:
-        if command.key is not None:
-            assert command.key in bound or command.key == "f1", command.word
+@pytest.mark.parametrize("name", KEYMAPS)
+def test_every_key_of_the_command_table_is_bound_and_no_multiplexers_key_is(name: str) -> None:
+    keymap = Keymap(name)
+    bound = {key for entry in keymap.entries for key in entry.keys}
+    if name == "default":
+        for command in COMMANDS:
+            assert command.key is None or command.key in bound, command.word
     assert not bound & MULTIPLEXERS
-    for widget in (app.hits, app.slots, app.dr7, app.dr6, app.command_line, app.narration):
-        assert not {key for key, _ in widget._bindings} & MULTIPLEXERS
+    assert not {key for key, _ in app_on(busy_machine()).command_line._bindings} & MULTIPLEXERS
 
 
-def test_no_two_entries_of_one_place_share_a_key() -> None:
+@pytest.mark.parametrize("name", KEYMAPS)
+def test_no_two_entries_of_one_place_share_a_key_under_any_keymap(name: str) -> None:
     seen: set[tuple[str, str]] = set()
-    for entry in entries():
+    for entry in Keymap(name).entries:
         for key in entry.keys:
             assert (entry.where, key) not in seen, (entry.where, key)
             seen.add((entry.where, key))
+
+
+@pytest.mark.parametrize("name", KEYMAPS)
+def test_every_action_that_a_keymap_names_exists_and_its_keys_win(name: str) -> None:
+    keymap = Keymap(name)
+    for action, keys in KEYMAPS[name].items():
+        entry = next(entry for entry in keymap.entries if entry.name == action)
+        assert entry.keys == keys
+        for key in keys:
+            assert keymap.find(key, None, entry.where) == entry
+    assert keymap.problems == []
+
+
+def test_a_users_keys_win_and_what_is_wrong_is_told() -> None:
+    keymap = Keymap(
+        "vim",
+        [
+            ("follow", ("Ctrl+G", "F5")),
+            ("finish", ("o",)),
+            ("watch", ()),
+            ("stepi", ("f",)),
+            ("flolow", ("x",)),
+            ("undo", ("o",)),
+        ],
+    )
+    assert keymap.problems == [
+        "keys: there is no action 'flolow': did you mean 'follow'?",
+        "keys: o is given to finish and to undo",
+    ]
+    names = {
+        key: entry.name for key in ("ctrl+g", "f5", "o", "f") if (entry := keymap.find(key, None, "app"))
+    }
+    assert names == {"ctrl+g": "follow", "f5": "follow", "o": "undo", "f": "stepi"}
+    assert keymap.find("w", None, "app") is None
+    assert keymap.find("ctrl+d", None, "app") is not None, "the keymap below still holds"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (":", "colon"),
+        ("?", "question_mark"),
+        ("+", "plus"),
+        ("G", "G"),
+        ("Ctrl+X", "ctrl+x"),
+        ("^x", "ctrl+x"),
+        ("ctrl++", "ctrl+plus"),
+        ("F5", "f5"),
+        ("Space", "space"),
+        ("Alt+w", "alt+w"),
+        ("PgUp", "pageup"),
+        ("Esc", "escape"),
+    ],
+)
+def test_keys_are_written_as_people_write_them(text: str, key: str) -> None:
+    assert key_of(text) == key
+
+
+async def test_the_gdb_keymap_runs_what_its_letters_mean_in_gdb() -> None:
+    machine = busy_machine()
+    app = app_on(machine, settings=Settings(keymap="gdb"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        for key in ("i", "o", "c", "c"):
+            await pilot.press(key)
+            await settle(pilot)
+        assert machine.calls == ["step(1, False)", "step(1, True)", "resume()", "stop()"]
+        await pilot.press("u")
+        await settle(pilot)
+        assert not app.hits.following, "u goes up"
+        assert "F follow" in screen_text(app).split("\n")[-1], "the footer knows the keys that hold"
+
+
+async def test_a_key_that_was_taken_away_does_nothing_anywhere() -> None:
+    machine = busy_machine()
+    app = app_on(machine, settings=Settings(keys=(("toggle-bit", ("x",)), ("run-or-stop", ()))))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.dr7.focus()
+        await pilot.press("space")
+        await settle(pilot)
+        assert machine.calls == []
+        await pilot.press("x")
+        await settle(pilot)
+        assert [call.partition("(")[0] for call in machine.calls] == ["write_dr"]
+
+
+async def test_what_is_wrong_in_the_settings_is_told_on_the_first_screen() -> None:
+    app = app_on(
+        busy_machine(), settings=Settings(keys=(("nonsense", ("x",)),)), problems=("config.toml: no",)
+    )
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        text = screen_text(app)
+        assert "config.toml: no" in text
+        assert "there is no action 'nonsense'" in text
 
 
 @pytest.mark.parametrize(
@@ -84,7 +181,7 @@ async def test_a_command_is_typed_completed_previewed_and_run() -> None:
         assert app.command_line.value == "watch "
         await pilot.press(*"lock:rw")
         await settle(pilot)
-        assert "rw 4 bytes, 1 slot, 1 free" in screen_text(app)
+        assert "rw 4 bytes at 0x404100" in screen_text(app)
         await pilot.press("enter")
         await settle(pilot)
         assert machine.calls == ["arm(lock:rw)"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from rich.color import Color, ColorType
+from textual.command import CommandPalette
 
 from tests.pilot.scripted import app_on, busy_machine, screen_text, settle
+from tui.app import themes
+from tui.app.app import HwbpApp
 from tui.app.glyphs import ASCII, UNICODE
 from tui.app.keymap import entries
 from tui.app.themes import PALETTES, Palette, ink
+from tui.session.settings import THEMES, Settings
 
 
 def _luminance(colour: str) -> float:
@@ -84,6 +89,56 @@ async def test_ascii_mode_sends_nothing_but_ascii(keys: tuple[str, ...]) -> None
         assert {
             len(line) for line in (strip.text for strip in app.screen._compositor.render_strips(app.size))
         } == {120}
+
+
+def _colours(app: HwbpApp) -> set[Color]:
+    strips = app.screen._compositor.render_strips(app.size)
+    segments = [segment for strip in strips for segment in strip if segment.style]
+    found = {colour for s in segments if s.style for colour in (s.style.color, s.style.bgcolor)}
+    return {colour for colour in found if colour is not None}
+
+
+@pytest.mark.parametrize("keys", [(), ("f1",), ("colon", "w"), ("w", *"lock"), ("ctrl+p",)])
+async def test_the_ansi_theme_sends_the_terminals_own_colours_on_its_own_ground(
+    keys: tuple[str, ...],
+) -> None:
+    app = app_on(busy_machine(), settings=Settings(theme="ansi"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press(*keys)
+        await settle(pilot)
+        strips = app.screen._compositor.render_strips(app.size)
+        for strip in strips:
+            for segment in strip:
+                if segment.style is None:
+                    continue
+                fore = segment.style.color if segment.text.strip() else None  # of a blank nobody sees it
+                for colour in (fore, segment.style.bgcolor):
+                    assert colour is None or colour.type in (ColorType.DEFAULT, ColorType.STANDARD), segment
+                named = [each for each in (fore, segment.style.bgcolor) if each and not each.is_default]
+                ours = not isinstance(app.screen, CommandPalette)  # its scrollbar and cursor are Textual's
+                assert len(named) < 2 or not ours, f"they may be the same on that terminal: {segment}"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+async def test_every_theme_of_the_settings_draws_and_no_color_wins_over_all(
+    theme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = app_on(busy_machine(), settings=Settings(theme=theme))
+    async with plain.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert _colours(plain)
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = app_on(busy_machine(), settings=Settings(theme=theme))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert all(colour.is_default for colour in _colours(app))
+        assert "SLOTS" in screen_text(app)
+
+
+def test_the_settings_name_the_themes_that_there_are() -> None:
+    assert tuple(themes.THEMES) == THEMES
+    assert set(themes.THEMES.values()) == set(PALETTES)
 
 
 def test_both_sets_of_signs_say_the_same_things() -> None:

@@ -158,3 +158,14 @@ def test_a_limit_of_zero_keeps_nothing_on_disk(tmp_path: Path) -> None:
     history.add("watch a")
     assert history.lines == ["watch a"]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_document_has_every_setting_with_its_default_and_every_keymap_and_theme() -> None:
+    from tui.session.settings import KEYMAPS, THEMES, _toml
+
+    text = (Path(__file__).resolve().parents[2] / "docs/app.md").read_text()
+    for field in dataclasses.fields(Settings):
+        if field.name != "keys":
+            assert f"| `{field.name}` | `{_toml(getattr(Settings(), field.name))}` |" in text
+    for name in (*KEYMAPS, *THEMES):
+        assert f"`{name}`" in text

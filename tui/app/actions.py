@@ -4,50 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual import on
-from textual.widgets import Input
-
 from backends import dr
-from tui.app.here import Here
+from tui.app.conversation import Conversation
 from tui.app.palette import Palette
+from tui.app.shown import shown
 from tui.app.themes import PALETTES
-from tui.app.widgets.command_line import CommandLine
 from tui.app.widgets.message import Note
 
 if TYPE_CHECKING:
     from backends.model import Breakpoint
     from tui.app.demo import DemoPlayer
     from tui.app.glyphs import Glyphs
-    from tui.app.machine import Machine
     from tui.app.records import Record
     from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
-    from tui.app.widgets.prompt import Preview
     from tui.app.widgets.slots import SlotsPanel
 
 __all__ = ["Actions"]
 
 
-class Actions(Here, inherit_bindings=False):
+class Actions(Conversation, inherit_bindings=False):
     """The half of the app that keys reach; `HwbpApp` is the other."""
 
-    machine: Machine
     glyphs: Glyphs
     player: DemoPlayer | None
     slots: SlotsPanel
     dr7: Dr7Panel
     dr6: Dr6Panel
-    preview: Preview
-
-    def run_line(self, line: str, quiet: bool = False) -> None:
-        """Do what a line says and show the answer."""
-        raise NotImplementedError
 
     def tell(self, note: Note) -> None:
         """Put something on the message line."""
-        raise NotImplementedError
-
-    def show_late_answers(self) -> None:
-        """Show the answers that would have taken the keyboard from somebody who was typing."""
         raise NotImplementedError
 
     def replay(self) -> None:
@@ -158,8 +143,27 @@ class Actions(Here, inherit_bindings=False):
                 Note("refusal", f"DR{self.slots.selected} belongs to {kind}, and only {kind} can {word} it")
             )
 
+    def action_edit_slot(self) -> None:
+        """Change the selected slot's watch: a command line with what it is now."""
+        if (found := self._target()) is None:
+            return
+        watch = self.scene.watches.get(found.id)
+        if watch is None or found.owner.kind != "perf":
+            self.tell(
+                Note("refusal", f"DR{self.slots.selected} is no watch of this session: it cannot be edited")
+            )
+        else:
+            self.open_command_line(f"edit {watch} {shown(found.text)}")
+
+    def action_ask_bit(self) -> None:
+        """Enter on a bit: the request that would turn it, ready to be looked at and made."""
+        if self.focused is self.dr7:
+            self.run_line(f"dr7 ask {self.dr7.toggles}")
+        else:
+            self.tell(Note("answer", "DR6 is written by the CPU at a #DB; nobody is asked for it"))
+
     def action_toggle_bit(self) -> None:
-        """Space on a bit: the emulated CPU obeys, whatever the books say."""
+        """Space on a bit: the emulated CPU obeys, whatever the books say; live it becomes a request."""
         if self.focused is self.dr7:
             self.run_line(f"dr7 toggle {self.dr7.toggles}")
         elif self.focused is self.dr6 and self.scene.cpu is not None:
@@ -199,71 +203,6 @@ class Actions(Here, inherit_bindings=False):
         if text:
             self.tell(Note("refusal" if refused else "answer", text))
 
-    # The command line
-
-    def open_command_line(self, text: str = "", purpose: str = "command") -> None:
-        """Open it with a text in it, on the main screen. The next key goes there already."""
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
-        self.command_line.open(text, purpose)
-        self.command_bar.display = True
-        self.command_line.can_focus = True
-        self.screen.set_focus(self.command_line)
-
-    def action_command_line(self) -> None:
-        """The colon; a page that is open makes room."""
-        self.open_command_line()
-
-    def action_submit_command_line(self) -> None:
-        """Enter: run what stands there."""
-        line, purpose = self.command_line.value.strip(), self.command_line.purpose
-        if line:
-            self.command_line.remember(line)
-        self._close_command_line()
-        if purpose != "command":
-            self.say(self.main_panel.line_done(purpose, line), refused=True)
-        elif line:
-            self.run_line(line)
-
-    def action_close_command_line(self) -> None:
-        """Escape."""
-        if (purpose := self.command_line.purpose) != "command":
-            self.main_panel.line_done(purpose, None)
-        self._close_command_line()
-
-    def _close_command_line(self) -> None:
-        """Pages that came while something was typed open now."""
-        self.command_line.open()
-        self.preview.show("")
-        self.command_line.screen.set_focus(self.narration if self.demo_active else self.main_panel)
-        self.command_line.can_focus = False
-        self.arrange()
-        self.show_late_answers()
-
-    @on(CommandLine.Completing)
-    def _completing(self, event: CommandLine.Completing) -> None:
-        def offer(candidates: list[str]) -> None:
-            open_still = self.command_line.offer(event.text, candidates)
-            start = event.text.rpartition(" ")[0]
-            words = [text[len(start) :].strip() for text in open_still]
-            self.preview.show("  ".join(words) if words else "" if candidates else "nothing completes this")
-
-        if self.command_line.purpose == "command":
-            self.machine.complete(event.text, offer)
-        else:
-            offer(self.main_panel.complete(event.text))
-
-    @on(Input.Changed)
-    def _typing(self, event: Input.Changed) -> None:
-        text = event.value
-        self.preview.show("")
-        if self.command_line.purpose != "command":
-            self.preview.show(self.main_panel.line_typed(self.command_line.purpose, text))
-            return
-        self.machine.preview(
-            text, lambda said: self.preview.show(said) if self.command_line.value == text else None
-        )
-
     # Around
 
     def action_command_palette(self) -> None:
@@ -286,12 +225,16 @@ class Actions(Here, inherit_bindings=False):
         from tui.app.helping import help_text
         from tui.app.screens.reader import Reader
 
+        if self.keys is None:
+            return
         focused = self.focused
         view = self.scene.view
         about = getattr(focused, "help", "")
         title = getattr(focused, "title", "") or "HELP"
         clock = view.clock if view else "instructions"
-        self.push_screen(Reader(f"{title}: help", help_text(about, self.where, clock, self.glyphs)))
+        self.push_screen(
+            Reader(f"{title}: help", help_text(about, self.where, clock, self.glyphs, self.keys))
+        )
 
     def action_switch_theme(self) -> None:
         """The next theme: dark, light, high contrast, the terminal's own colours."""

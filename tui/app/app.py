@@ -13,18 +13,15 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.driver import Driver
 from textual.events import DescendantBlur, DescendantFocus, Resize
-from textual.filter import LineFilter, NoColor
 from textual.layout import Layout
 from textual.theme import Theme
 from textual.widget import Widget
 
 from backends.base import HwbpError
-from tui.app import glyphs, themes
 from tui.app.actions import Actions
 from tui.app.arrangement import Arrangement
-from tui.app.keymap import entries
+from tui.app.command_history import CommandHistory
 from tui.app.machine import Machine
 from tui.app.palette import TableCommands
 from tui.app.panel import Panel
@@ -39,12 +36,14 @@ from tui.app.widgets.message import MessagePanel, Note, note_of
 from tui.app.widgets.narration import NarrationPanel
 from tui.app.widgets.owners import OwnersPanel
 from tui.app.widgets.prompt import Preview, Prompt
+from tui.app.widgets.proposal import ProposalPanel
 from tui.app.widgets.sites import SitesPanel
 from tui.app.widgets.slots import SlotsPanel
 from tui.app.widgets.small import TooSmall
 from tui.app.widgets.tabs import TabStrip
 from tui.app.widgets.title import TitleBar
 from tui.session.escape import one_line
+from tui.session.settings import Settings
 
 if TYPE_CHECKING:
     from tui.app.demo import DemoPlayer
@@ -56,6 +55,7 @@ __all__ = ["HwbpApp"]
 
 Open = Callable[[], "Future[Session]"]
 
+_DEFAULTS = Settings()
 _SAMPLES_PER_SECOND = 4
 _CHECK_EVERY = 8
 _PATIENCE = 0.5
@@ -78,7 +78,8 @@ class Stage(Widget):
 
 
 class HwbpApp(Actions, inherit_bindings=False):
-    """`opening` is the session that is being opened; `reopen` opens a fresh one for a demo's replay.
+    """`opening` is the session that is being opened; `reopen` opens a fresh one for a demo's replay. `ascii` and
+    `fps` win over the settings; `problems` are what is wrong in their file.
 
     With `fps` 0 nothing happens by itself: tests and pictures call `tick` and `sample`.
     """
@@ -92,12 +93,16 @@ class HwbpApp(Actions, inherit_bindings=False):
     CommandPalette > Vertical { max-width: 110; min-width: 24; }
     CommandPalette CommandList, CommandPalette CommandInput { min-width: 20; }
     CommandPalette SearchIcon { display: none; }
+    CommandPalette:ansi #--container { background: ansi_default; }
+    CommandPalette:ansi #--input { border: none; }
+    CommandPalette:ansi CommandList, CommandPalette:ansi #--results { border: none; background: ansi_default; }
     CommandList:nocolor > .option-list--option-highlighted { text-style: reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
     COMMANDS = {TableCommands}  # noqa: RUF012 - Textual's own declaration
-    ENABLE_COMMAND_PALETTE = True
-    COMMAND_PALETTE_BINDING = "ctrl+p"
+    ENABLE_COMMAND_PALETTE = (
+        False  # Textual would bind its key past our table; `action_command_palette` opens it
+    )
     TITLE = "hwbp-tui"
 
     def __init__(
@@ -108,24 +113,22 @@ class HwbpApp(Actions, inherit_bindings=False):
         startup: Sequence[str] = (),
         demo: Demo | None = None,
         ascii: bool = False,  # noqa: A002 - the option's name
-        fps: int = 15,
+        fps: int | None = None,
+        settings: Settings = _DEFAULTS,
+        problems: Sequence[str] = (),
+        history: CommandHistory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__()
-        for palette in themes.PALETTES.values():
-            self.register_theme(themes.textual_theme(palette))
-        self.set_reactive(HwbpApp.theme, themes.DARK.name)  # before anything is styled: the CSS is read once
-        self.stylesheet.set_variables(self.get_css_variables())
-        self.glyphs = glyphs.ASCII if ascii else glyphs.UNICODE
-        self.ascii = ascii
+        super().__init__(settings, ascii)
+        self._problems = list(problems)
         self.scene = Scene()
         self.scene.still = self.animation_level == "none"
+        fps = settings.fps if fps is None else fps
         self._ticking = fps > 0
         self.scene.fps = (min(fps, 2) if self.scene.still else fps) or 15
         self.arrangement = Arrangement()
         self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble)
         self.player = self._player(demo) if demo is not None else None
-        self.keyed = False
         self._late: list[tuple[str, Result]] = []
         self._opening = opening
         self._reopen = reopen
@@ -141,7 +144,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.stack_panel = StackPanel("stack")
         self.message = MessagePanel("message")
         self.narration = NarrationPanel("narration")
-        self.command_line = CommandLine("line")
+        self.command_line = CommandLine("line", history or CommandHistory())
+        self.proposal = ProposalPanel("proposal")
         self.preview = Preview("preview")
         self.prompt = Prompt("prompt")
         self.command_bar = Horizontal(self.prompt, self.command_line, self.preview, id="command")
@@ -159,6 +163,7 @@ class HwbpApp(Actions, inherit_bindings=False):
             SitesPanel("sites"),
             self.narration,
             self.message,
+            self.proposal,
             self.footer,
             TooSmall("small"),
         )
@@ -169,23 +174,6 @@ class HwbpApp(Actions, inherit_bindings=False):
         return DemoPlayer(self, demo)
 
     # What it looks like
-
-    @property
-    def ink(self) -> themes.Ink:
-        """The styles of the theme."""
-        return themes.ink(self.theme, not self.no_color)
-
-    def get_driver_class(self) -> type[Driver]:
-        """Ours in the place of the usual one; a test or a browser has another."""
-        from tui.app.driver import OutputDriver
-
-        chosen = super().get_driver_class()
-        return OutputDriver if issubclass(OutputDriver, chosen) else chosen
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        """Without colour none at all leaves (attributes do its work); in ASCII mode nothing else does."""
-        filters: list[LineFilter] = [NoColor()] if self.no_color else list(super().get_line_filters())
-        return [*filters, glyphs.AsciiOnly()] if self.ascii else filters
 
     def compose(self) -> ComposeResult:
         """What can be needed is always there; the arrangement decides what is shown."""
@@ -237,14 +225,17 @@ class HwbpApp(Actions, inherit_bindings=False):
     # The machine
 
     async def _bind_keys(self) -> None:
-        """The command table is imported behind the first picture."""
-        if self.keyed:
+        """The command table is imported behind the first picture; what is wrong in the settings is told then."""
+        if self.keys is not None:
             return
-        self.keyed = True
-        for entry in entries():
-            if entry.where == "app":
-                self.bind(",".join(entry.keys), f"app.{entry.action}", description=entry.summary, show=False)
+        from tui.app.keymaps import Keymap
+
+        self.keys = Keymap(self.settings.keymap, self.settings.keys)
         self.footer.redraw()
+        if problems := [*self._problems, *self.keys.problems]:
+            self.tell(
+                Note("refusal", problems[0], tuple(problems[1:3]), "its default holds", len(problems[3:]))
+            )
         await self.take_early_keys()
 
     def _opened(self) -> None:
@@ -342,6 +333,8 @@ class HwbpApp(Actions, inherit_bindings=False):
                 self.exit(0)
             elif result.ok and (key := result.data.get("view")):
                 self.call_later(self.show_view_at, key, result.data.get("address"))
+            elif result.ok and result.command == "dr7 ask":
+                self.open_command_line(result.data["line"])
             elif not (quiet and result.ok):
                 self._answer(line, result)
 
@@ -373,9 +366,11 @@ class HwbpApp(Actions, inherit_bindings=False):
 
     def action_command(self, word: str) -> None:
         """A key of the command table."""
+        from tui.app.keymap import needs_argument
         from tui.session.commands import find
 
-        if find(word)[0].asks:
+        command = find(word)[0]
+        if command.asks or needs_argument(command):
             self.open_command_line(f"{word} ")
         else:
             self.run_line(word)

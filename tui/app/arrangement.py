@@ -41,11 +41,13 @@ def plan(width: int, height: int, wants: Wants = _PLAIN) -> dict[str, Region]:
         top += 1
     command = 1 if wants.command or roomy else 0
     room = height - top - 1 - command - wants.narration
-    message = min(wants.message, 5, max(1, room - view.least[roomy]))
+    proposal = min(wants.proposal, max(0, room - view.least[roomy] - 1))
+    message = min(wants.message, 5, max(1, room - view.least[roomy] - proposal))
     bottom = height
     for name, lines in (
         ("footer", 1),
         ("command", command),
+        ("proposal", proposal),
         ("message", message),
         ("narration", wants.narration),
     ):

@@ -12,7 +12,7 @@ from tui.app.shown import shown
 if TYPE_CHECKING:
     from tui.session.session import Session
 
-__all__ = ["CodeLine", "FrameLine", "Inspection", "inspect", "key_of", "look_up", "preview"]
+__all__ = ["CodeLine", "FrameLine", "Inspection", "inspect", "key_of", "look_up"]
 
 Key = tuple[int, int, int]
 
@@ -79,21 +79,3 @@ def inspect(session: Session, record: Record) -> Inspection:
 def look_up(session: Session, addresses: tuple[int, ...]) -> dict[int, Name]:
     """Names for a batch of addresses (at the desk)."""
     return {a: Name(session.describe(a).replace("\x7f", "\\x7f"), session.source(a) or "") for a in addresses}
-
-
-def preview(session: Session, word: str, text: str) -> str:
-    """What a watch that is being typed would take (at the desk); empty while it means nothing yet."""
-    from tui.session.arming import free_slots, plan
-    from tui.session.watch import Watch
-
-    words = text.split()
-    if len(words) > 1 and words[-1] == "stop":
-        text = text.strip().removesuffix("stop")
-    try:
-        planned = plan(session, Watch.parse(text.strip()), {"awatch": "rw", "hbreak": "x"}.get(word))  # type: ignore[arg-type]
-    except HwbpError as error:
-        return "too big for four slots" if error.errno == "ENOSPC" else ""
-    needed, free = len(planned.windows), free_slots(session.view)
-    size = f"{planned.length} byte{'s' * (planned.length != 1)}, " if planned.type != "x" else ""
-    fits = "" if needed <= free else "  DOES NOT FIT"
-    return f"{planned.type} {size}{needed} slot{'s' * (needed != 1)}, {free} free{fits}"

@@ -10,27 +10,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual import events
-from textual.app import App
 from textual.command import CommandPalette
 
+from tui.app.looks import Looks
+from tui.session.settings import Settings
+
 if TYPE_CHECKING:
+    from tui.app.keymaps import Keymap
     from tui.app.widgets.command_line import CommandLine
 
 __all__ = ["Keyboard"]
 
 
-class Keyboard(App[int], inherit_bindings=False):
+class Keyboard(Looks, inherit_bindings=False):
     """The part of the app that takes keys and pastes."""
 
     command_line: CommandLine
-    keyed: bool
-    """Whether the keys are bound; until then they are kept."""
+    keys: Keymap | None = None
+    """What they do; until that is known they are kept."""
     jumping = False
     """Letters are on the panels, and the next key may be one."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, settings: Settings, ascii: bool) -> None:  # noqa: A002 - the option's name
+        super().__init__(settings, ascii)
         self._early: list[events.Key | events.Paste] = []
+
+    @property
+    def where(self) -> str:
+        """What has the focus, in the key table's words."""
+        raise NotImplementedError
 
     def open_command_line(self, text: str = "", purpose: str = "command") -> None:
         """Open it with a text in it."""
@@ -44,7 +52,7 @@ class Keyboard(App[int], inherit_bindings=False):
         """Keys and pastes are ours, but for those of the palette, which has an input of its own."""
         if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
             await super().on_event(event)
-        elif not self.keyed:
+        elif self.keys is None:
             self._early.append(event)
         elif isinstance(self.screen, CommandPalette):
             await super().on_event(event)
@@ -65,9 +73,21 @@ class Keyboard(App[int], inherit_bindings=False):
             return
         if await self._check_bindings(event.key, priority=True):
             return
-        if self.focused is self.command_line and event.is_printable and event.character is not None:
+        typing = self.focused is self.command_line
+        if typing and event.is_printable and event.character is not None:
             self.command_line.take(event.character)
-        else:
+        elif len(self.screen_stack) > 1:
+            await self._check_bindings(event.key)
+        elif not typing or not await self._check_bindings(event.key):
+            await self._look_up(event)
+
+    async def _look_up(self, event: events.Key) -> None:
+        """Do what the key table says. What it leaves to Textual (Tab) is Textual's."""
+        assert self.keys is not None
+        entry = self.keys.find(event.key, event.character, self.where)
+        if entry is not None:
+            await self.run_action(entry.action)
+        elif self.keys.free(event.key):
             await self._check_bindings(event.key)
 
     def _paste(self, text: str) -> None:

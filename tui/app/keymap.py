@@ -18,7 +18,7 @@ from tui.session.views import VIEWS
 if TYPE_CHECKING:
     from tui.session.commands.table import Command
 
-__all__ = ["KeyEntry", "Where", "bindings", "entries", "key_name", "needs_argument"]
+__all__ = ["KeyEntry", "Where", "bindings", "entries", "key_name", "key_of", "needs_argument"]
 
 Where = Literal[
     "app",
@@ -53,11 +53,53 @@ class KeyEntry(NamedTuple):
     where: Where = "app"
     rank: int | None = None
 
+    @property
+    def name(self) -> str:
+        """What settings call it: `follow`, `switch-slot`, `view 5`, or a command's own word."""
+        if self.action in _ACTION_NAMES:
+            return _ACTION_NAMES[self.action]
+        word, _, arguments = self.action.rstrip(")").partition("(")
+        said = arguments.replace("'", "").strip()
+        if word == "command":
+            return said
+        return f"{word.replace('_', '-')} {said}".strip()
+
+
+_ACTION_NAMES: Final = {
+    "move(-1, 0)": "left",
+    "move(1, 0)": "right",
+    "move(0, -1)": "up",
+    "move(0, 1)": "down",
+    "page(-1)": "page-up",
+    "page(1)": "page-down",
+    "zoom(-1)": "zoom-in",
+    "zoom(1)": "zoom-out",
+    "zoom(0)": "zoom-all",
+    "delete_slot": "delete",
+    "line('filter')": "filter",
+    "line('find')": "find",
+    "on_list('find', 1)": "find-next",
+    "on_list('find', -1)": "find-previous",
+    "on_list('group_by')": "group",
+    "on_list('order')": "sort",
+    "on_list('mark')": "mark",
+    "on_list('next_mark')": "next-mark",
+}
 
 _APP: Final = (
     KeyEntry(("enter",), "open", "detail", "the whole hit: code, stack, values", "hits", 2),
     KeyEntry(("enter",), "open", "its hit", "go to the newest hit of this slot", "slots", 2),
     KeyEntry(("space",), "toggle_bit", "toggle", "toggle this bit in the CPU, past the books", "bits", 1),
+    KeyEntry(
+        ("enter",),
+        "ask_bit",
+        "ask for it",
+        "the request that turns this bit by the kernel's rules",
+        "bits",
+        2,
+    ),
+    KeyEntry(("E",), "edit_slot", "edit", "change this watch: place, length or type", "slots", 3),
+    KeyEntry(("f2",), "take_instead", "", "what would fit, in the place of what does not", "command"),
     KeyEntry(("left", "h"), "move(-1, 0)", "", "to the left"),
     KeyEntry(("right", "l"), "move(1, 0)", "", "to the right"),
     KeyEntry(("up", "k"), "move(0, -1)", "", "up; in the history: stay there"),
@@ -224,6 +266,19 @@ _NAMES: Final = {
     "left_square_bracket": "[",
     "right_square_bracket": "]",
 }
+
+
+def key_of(text: str) -> str:
+    """The key that a person writes: `:` for colon, `Ctrl+X` or `^x` for ctrl+x."""
+    text = text.strip() or "space"
+    if len(text) == 1:
+        return next((key for key, sign in _NAMES.items() if sign == text), text)
+    if text[0] == "^":
+        return f"ctrl+{text[1:].lower()}"
+    *modifiers, key = text.split("+") if not text.endswith("+") else (*text[:-1].split("+")[:-1], "plus")
+    named = next((name for name, sign in _NAMES.items() if sign.lower() == key.lower()), key)
+    key = named if len(named) == 1 and not modifiers else named.lower()
+    return "+".join((*(each.lower() for each in modifiers), key))
 
 
 def key_name(key: str) -> str:

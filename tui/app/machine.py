@@ -11,9 +11,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from tui.app.desk import Deliver, Desk
-from tui.app.inspection import Inspection, Key, inspect, key_of, look_up, preview
+from tui.app.inspection import Inspection, Key, inspect, key_of, look_up
 from tui.app.records import Record
 from tui.app.scene import Scene
+from tui.session.proposal import Proposal, propose
 
 if TYPE_CHECKING:
     from backends.model import Journal, MachineView, Site
@@ -55,7 +56,8 @@ class Machine:
         self._inspecting: Key | None = None
         self._seen: tuple[int, int] = (-1, -1)
         self._sites_at = -1
-        self._previewing = False
+        self._proposing = False
+        self._to_propose: tuple[str, bool, Callable[[str, Proposal | None], None]] | None = None
 
     def open(
         self,
@@ -215,24 +217,25 @@ class Machine:
         if session is not None:
             self.desk.ask(lambda: session.complete(text), then, lambda _error: None)
 
-    def preview(self, text: str, then: Callable[[str], None]) -> None:
-        """What a watch would take, while it is typed; nothing for anything else."""
-        session = self.scene.session
-        words = text.split(maxsplit=1)
-        if (
-            session is None
-            or len(words) < 2
-            or words[0] not in ("watch", "awatch", "hbreak")
-            or self._previewing
-        ):
+    def propose(self, text: str, typed: bool, then: Callable[[str, Proposal | None], None]) -> None:
+        """What a request would take, while it is typed: one question at a time, and the newest text is never left out."""
+        self._to_propose = text, typed, then
+        if not self._proposing:
+            self._propose()
+
+    def _propose(self) -> None:
+        session, wanted, self._to_propose = self.scene.session, self._to_propose, None
+        if session is None or wanted is None:
             return
-        self._previewing = True
+        text, typed, then = wanted
+        self._proposing = True
 
-        def take(said: str) -> None:
-            self._previewing = False
-            then(said)
+        def take(proposal: Proposal | None) -> None:
+            self._proposing = False
+            then(text, proposal)
+            self._propose()
 
-        self.desk.ask(lambda: preview(session, words[0], words[1]), take, lambda _error: take(""))
+        self.desk.ask(lambda: propose(session, text, typed), take, lambda _error: take(None))
 
     def forget(self) -> None:
         """Another machine comes: nothing that was known holds."""

@@ -6,13 +6,14 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tui.session.demos import Demo
     from tui.session.session import Session
+    from tui.session.settings import Settings
 
 __all__ = ["run_app"]
 
@@ -22,12 +23,13 @@ def run_app(
     *,
     startup: tuple[str, ...] = (),
     demo: Demo | None = None,
-    ascii: bool = False,  # noqa: A002 - the option's name
-    fps: int = 15,
+    settings: Settings | None = None,
+    problems: Sequence[str] = (),
 ) -> int:
     """Run the app until it is left; returns the exit code.
 
     `startup` are command lines that are executed once the machine is open; with `demo` the scene is played on it.
+    `problems` are what is wrong in the file of the settings.
     """
 
     def start() -> Future[Session]:
@@ -48,9 +50,20 @@ def run_app(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's import starts threads that nobody here uses
     opening = start()
     from tui.app.app import HwbpApp
+    from tui.app.command_history import CommandHistory
+    from tui.session.settings import Settings, history_file
 
-    app = HwbpApp(opening, reopen=start, startup=startup, demo=demo, ascii=ascii, fps=fps)
-    code = app.run()
+    settings = settings or Settings()
+    app = HwbpApp(
+        opening,
+        reopen=start,
+        startup=startup,
+        demo=demo,
+        settings=settings,
+        problems=problems,
+        history=CommandHistory(history_file(), settings.history),
+    )
+    code = app.run(mouse=settings.mouse)
     _close(app.scene.session, opening)
     if app.failure is not None:
         return _tell(app.failure)

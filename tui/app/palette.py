@@ -10,7 +10,7 @@ from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
 
-from tui.app.keymap import entries, key_name, needs_argument
+from tui.app.keymap import key_name, needs_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,16 +42,20 @@ class TableCommands(Provider):
         from tui.session.commands import COMMANDS
 
         app = cast("HwbpApp", self.app)
+        table = app.keys.entries if app.keys is not None else ()
+        keys = {entry.name: key_name(entry.keys[0]) for entry in table if entry.keys}
+        keys |= dict.fromkeys(("continue", "stop"), keys.get("run-or-stop", "no key"))
         for command in COMMANDS:
             if needs_argument(command):
                 run = partial(app.open_command_line, f"{command.word} ")
             else:
                 run = partial(app.run_line, command.word)
-            key = f"  [{key_name(command.key)}]" if command.key else ""
+            key = f"  [{keys[command.word]}]" if command.word in keys else ""
             yield f"{command.word}: {command.summary}", f"{command.grammar}{key}", run
-        for entry in entries():
+        for entry in table:
             if entry.where != "demo" and not entry.action.startswith("command(") and entry.label != "":
-                yield entry.summary, f"key {key_name(entry.keys[0])}", partial(app.do, entry.action)
+                key = f"key {key_name(entry.keys[0])}" if entry.keys else "no key"
+                yield entry.summary, key, partial(app.do, entry.action)
 
     async def discover(self) -> Hits:
         """Everything, in the tables' order."""

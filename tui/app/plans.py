@@ -17,7 +17,7 @@ _LEAST_HITS: Final = 4
 
 
 class Wants(NamedTuple):
-    """What changes the arrangement besides the size: lines of message and narration, an open command line, the view.
+    """What changes the arrangement besides the size: lines of message, narration and proposal, an open command line, the view.
 
     `cpus` and `tasks` are how many there are, for views that list them.
     """
@@ -25,6 +25,7 @@ class Wants(NamedTuple):
     message: int = 1
     command: bool = False
     narration: int = 0
+    proposal: int = 0
     view: str = "machine"
     cpus: int = 1
     tasks: int = 1

@@ -243,6 +243,8 @@ def textual_theme(palette: Palette) -> Theme:
 
     if palette.ansi:
         cursor = {
+            "ansi-background": "ansi_default",
+            "ansi-foreground": "ansi_default",
             "input-cursor-background": "ansi_default",
             "input-cursor-foreground": "ansi_default",
             "input-cursor-text-style": "reverse",

@@ -11,6 +11,7 @@ from tui.app.keyboard import Keyboard
 from tui.app.panel import Panel
 from tui.app.views import MACHINE, VIEWS, View
 from tui.app.widgets.narration import narration_lines
+from tui.session.settings import Settings
 
 if TYPE_CHECKING:
     from textual.containers import Horizontal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tui.app.widgets.hits import HitsPanel
     from tui.app.widgets.message import MessagePanel
     from tui.app.widgets.narration import NarrationPanel
+    from tui.app.widgets.proposal import ProposalPanel
 
 __all__ = ["Viewing"]
 
@@ -33,22 +35,18 @@ class Viewing(Keyboard, inherit_bindings=False):
     hits: HitsPanel
     detail: DetailPanel
     message: MessagePanel
+    proposal: ProposalPanel
     narration: NarrationPanel
     command_bar: Horizontal
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, settings: Settings, ascii: bool) -> None:  # noqa: A002 - the option's name
+        super().__init__(settings, ascii)
         self.open_view: View = MACHINE
         self.panels: tuple[Panel, ...] = ()
         """Every panel that was made so far."""
         self.places: dict[str, Region] = {}
         self._before = MACHINE
         self._made = {MACHINE.name}
-
-    @property
-    def where(self) -> str:
-        """What has the focus, in the key table's words."""
-        raise NotImplementedError
 
     @property
     def demo_active(self) -> bool:
@@ -105,7 +103,9 @@ class Viewing(Keyboard, inherit_bindings=False):
         size = self.size
         demo = narration_lines(size.height) if self.demo_active else 0
         message = 0 if demo and self.message.note.kind == "idle" else self.message.wanted(size.width)
-        wants = Wants(message, self.where == "command", demo, self.open_view.name, *self._counts())
+        typing = self.where == "command"
+        asked = self.proposal.wanted(size.height) if typing else 0
+        wants = Wants(message, typing, demo, asked, self.open_view.name, *self._counts())
         self.places = places = plan(size.width, size.height, wants)
         self.command_bar.display = "command" in places
         self.detail.stack_beside = "stack" not in places

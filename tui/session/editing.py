@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tui.session.session import Session
     from tui.session.watches import ArmedWatch
 
-__all__ = ["bit_request", "edited", "rearm", "replace"]
+__all__ = ["bit_request", "edited", "plan_edit", "rearm", "replace"]
 
 _LENGTHS: Final = {0: 1, 1: 2, 2: 8, 3: 4}
 """LEN of DR7 (SDM 3B 17.2.4)."""
@@ -36,8 +36,21 @@ def edited(old: ArmedWatch, text: str) -> Watch:
         return Watch.parse(text)
     changed = Watch.parse(f"{old.watch.expr}{text}")
     kind = changed.type or old.watch.type
-    length = changed.length if changed.length is not None or kind == "x" else old.watch.length
-    return Watch(changed.expr, length, kind)
+    return Watch(
+        changed.expr,
+        changed.length if changed.length is not None or kind == "x" else old.watch.length,
+        kind,
+        changed.condition or old.watch.condition,
+        changed.limit if changed.limit is not None else old.watch.limit,
+    )
+
+
+def plan_edit(session: Session, old: ArmedWatch, watch: Watch) -> Planned:
+    """What the edited watch covers; a watch of data stays one of reads and writes unless it says otherwise."""
+    planned = plan(session, watch)
+    if watch.type is None and planned.type == "w" and old.type == "rw":
+        return plan(session, watch, "rw")
+    return planned
 
 
 def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> ArmedWatch:
@@ -49,19 +62,19 @@ def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> Arme
         raise HwbpError(
             f"watch {old.index} belongs to {old.owner}, and only {old.owner} can change it",
             errno="EPERM",
-            remedy="its own words do that: `help ptrace pokeuser`" if old.owner == "ptrace" else "",
+            remedy=f"arm another one: watch {escape(str(watch))}",
         )
-    planned = plan(session, watch)
+    planned = plan_edit(session, old, watch)
     disabled = any(not bp.enabled for bp in session.view.breakpoints if bp.id in old.breakpoints)
     both = len(planned.windows) <= free_slots(session.view)
     if not both:
         _remove(session, old)
     try:
         (armed,) = arm(session, (planned,), "perf", stop)
-    except HwbpError:
-        if not both:
-            rearm(session, old, enabled=not disabled)
-        raise
+    except HwbpError as error:
+        if both:
+            raise
+        raise _put_back(session, old, not disabled, error) from error
     if both:
         _remove(session, old)
     if disabled:
@@ -71,10 +84,30 @@ def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> Arme
     return armed
 
 
+def _put_back(session: Session, old: ArmedWatch, enabled: bool, error: HwbpError) -> HwbpError:
+    """Arm again what had to make room for a request that was refused; the refusal says what became of it."""
+    try:
+        armed = rearm(session, old, enabled)
+    except HwbpError as lost:
+        fate = f"watch {old.index}: {old.label} is gone, somebody took its slot ({lost.message})"
+    else:
+        fate = f"watch {armed.index}: {old.label} is armed again"
+    return HwbpError(
+        f"{error.message}; {fate}", errno=error.errno, holders=error.holders, remedy=error.remedy
+    )
+
+
 def rearm(session: Session, watch: ArmedWatch, enabled: bool = True) -> ArmedWatch:
     """A watch that was removed, at the same place, under a new number."""
     planned = Planned(
-        watch.watch, watch.label, watch.type, watch.address, watch.length, watch.windows, watch.frame
+        watch=watch.watch,
+        label=watch.label,
+        type=watch.type,
+        address=watch.address,
+        length=watch.length,
+        windows=watch.windows,
+        frame=watch.frame,
+        condition=watch.condition,
     )
     (armed,) = arm(session, (planned,), watch.owner, watch.stop)
     if not enabled:

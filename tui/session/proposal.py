@@ -8,14 +8,15 @@ kernel counts it for a task: on each CPU the breakpoints on every task, and thos
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from backends.base import HwbpError
 from backends.model import Breakpoint, CpuView, WatchType
 from backends.planner import SLOTS, fitting_length
 from symbols.dataclass import dataclass
-from tui.session.arming import Planned, numbered, owner_text, plan
-from tui.session.editing import edited
+from tui.session.arming import Planned, numbered, owner_text, plan, wanted_text
+from tui.session.editing import edited, plan_edit
 from tui.session.escape import escape, one_line
 from tui.session.result import pointer
 from tui.session.watch import Watch
@@ -59,7 +60,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A request as it would be made. Texts are escaped. `windows` are (address, length), one slot each.
+    """A request as it would be made. Texts are escaped; `wanted` is its condition and limit. `windows` are (address, length), one slot each.
 
     `errno` and `problem` are "" where it would be accepted; `instead` is a command line that would fit, "" for none.
     `freed` is the number of slots that an edit gives back first.
@@ -76,6 +77,7 @@ class Proposal:
     windows: tuple[tuple[int, int], ...]
     rooms: tuple[Room, ...]
     stop: bool
+    wanted: str
     errno: str
     problem: str
     remedy: str
@@ -89,8 +91,11 @@ class Proposal:
         return min((room.free for room in self.rooms), default=SLOTS)
 
 
-def propose(session: Session, line: str) -> Proposal | None:
-    """What a command line would take; None for a line that asks for no slots, or names nothing yet."""
+def propose(session: Session, line: str, typed: bool = True) -> Proposal | None:
+    """What a command line would take; None for a line that asks for no slots, or names nothing yet.
+
+    `typed` false leaves out the type and the value, which may read much of a program's DWARF.
+    """
     found = _request(session, line)
     if found is None:
         return None
@@ -105,7 +110,8 @@ def propose(session: Session, line: str) -> Proposal | None:
         watch = edited(replaced, text) if replaced is not None else Watch.parse(text)
         if force is not None and watch.type not in (None, force):
             raise HwbpError(f"{word} watches {force}", errno="EINVAL", remedy="`watch` takes any type")
-        planned = plan(session, Watch(watch.expr, watch.length, force) if force else watch)
+        watch = replace(watch, type=force) if force else watch
+        planned = plan_edit(session, replaced, watch) if replaced is not None else plan(session, watch)
     except HwbpError as error:
         return _refused(session, line, word, text, stop, room, error, freed)
     needed, free = len(planned.windows), min((each.free for each in room), default=SLOTS)
@@ -115,7 +121,7 @@ def propose(session: Session, line: str) -> Proposal | None:
         have = "none is free" if not free else f"{free} {'is' if free == 1 else 'are'} free"
         problem = f"needs {needed} slot{'s' * (needed != 1)}, and {have}"
         remedy, instead = _way_out(session, word, planned, free, stop, room)
-    declared, now = _typed(session, planned)
+    declared, now = _typed(session, planned) if typed else ("", "")
     return Proposal(
         command=line.strip(),
         label=planned.label,
@@ -128,6 +134,7 @@ def propose(session: Session, line: str) -> Proposal | None:
         windows=planned.windows,
         rooms=room,
         stop=stop,
+        wanted=wanted_text(watch.condition, watch.limit).removeprefix(", "),
         errno=errno,
         problem=problem,
         remedy=remedy,
@@ -184,6 +191,8 @@ def _what(p: Proposal) -> str:
         words.append(f"<{p.place}>")
     if p.now:
         words.append(f"now {p.now}")
+    if p.wanted:
+        words.append(p.wanted)
     if p.stop:
         words.append("stops at each hit")
     return "  ".join(filter(None, words))
@@ -268,6 +277,7 @@ def _refused(
         windows=(),
         rooms=room,
         stop=stop,
+        wanted="",
         errno=error.errno or "",
         problem=one_line(error.message),
         remedy=f"`{one_line(instead)}` would fit" if instead else one_line(error.remedy),
@@ -303,7 +313,7 @@ def _shorter(session: Session, word: str, text: str, free: int, stop: bool) -> s
         fits = fitting_length(target.address, length, free) if free and length else 0
         if not fits or fits >= length or target.kind == "code" or target.also:
             return ""
-        return f"{word} {Watch(watch.expr, fits, watch.type)}{' stop' * stop}"
+        return f"{word} {replace(watch, length=fits)}{' stop' * stop}"
     except (HwbpError, ValueError):
         return ""
 

@@ -6,11 +6,13 @@ that were written by hand.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from backends.base import HwbpError
 from symbols.dataclass import dataclass
+from tui.session.arming import wanted_text
 from tui.session.editing import rearm
 
 if TYPE_CHECKING:
@@ -124,8 +126,18 @@ class Changes:
             for watch in gone:
                 self._again(session, watch, old[self._identity(watch)][1])
             raise
-        for key, (_, on) in new.items():
-            if key in old and old[key][1] != on and key in alive:
+        for key, (watch, on) in new.items():
+            if key not in old or key not in alive:
+                continue
+            then = old[key][0]
+            if (watch.watch, watch.condition) != (then.watch, then.condition):
+                now = alive[key]
+                session.backend.restrict(now.breakpoints, watch.condition, watch.watch.limit)
+                session.watches.change(dataclasses.replace(now, watch=watch.watch, condition=watch.condition))
+                said.append(
+                    f"watch {now.index}{wanted_text(watch.watch.condition, watch.watch.limit) or ', every hit'}"
+                )
+            if old[key][1] != on:
                 for bp_id in alive[key].breakpoints:
                     session.backend.enable(bp_id, on)
                 said.append(f"watch {alive[key].index} is {'enabled' if on else 'disabled'} again")

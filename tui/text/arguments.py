@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final, NoReturn
 
+from tui.session.settings import KEYMAPS, THEMES
 from tui.text.words import CommandLineError
 
 __all__ = ["command_line"]
@@ -94,6 +95,11 @@ def command_line() -> argparse.ArgumentParser:
 
     doctor = _word(words, "doctor", "what this machine allows and forbids", "hwbp-tui doctor [--json]")
     doctor.add_argument("--json", action="store_true")
+    settings = _word(
+        words, "settings", "the settings, as a file to edit", "hwbp-tui settings [--default] [--config FILE]"
+    )
+    settings.add_argument("--default", action="store_true", help="as they are without a file")
+    _screen_options(settings)
     _word(words, "serve", "the app in a web browser, on the loopback address", "hwbp-tui serve")
     return parser
 
@@ -183,6 +189,11 @@ def _screen_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fps", type=_fps, metavar="N", default=argparse.SUPPRESS, help="pictures a second (15)"
+    )
+    parser.add_argument("--theme", choices=THEMES, default=argparse.SUPPRESS, help="colours (dark)")
+    parser.add_argument("--keymap", choices=KEYMAPS, default=argparse.SUPPRESS, help="keys (default)")
+    parser.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS, help="settings from this file (docs/app.md)"
     )
 
 

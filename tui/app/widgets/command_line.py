@@ -8,6 +8,8 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
+from tui.app.command_history import CommandHistory
+
 __all__ = ["CommandLine"]
 
 _PLACEHOLDERS: Final = {
@@ -57,7 +59,8 @@ class CommandLine(Input, inherit_bindings=False, inherit_css=False):
     ] = """Commands are gdb's words where gdb has them: watch, awatch, hbreak, delete, continue,
 stepi, x, print, info ...; `help` lists them all, `help WORD` explains one.
 
-Tab completes, again Tab takes the next; Up and Down walk the history; Esc closes."""
+Tab completes, again Tab takes the next. Up and Down walk the lines that were run, also in earlier runs: those that begin
+with what stands here. Esc closes."""
 
     class Completing(Message):
         """Candidates are wanted for the text."""
@@ -66,30 +69,27 @@ Tab completes, again Tab takes the next; Up and Down walk the history; Esc close
             super().__init__()
             self.text = text
 
-    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+    def __init__(self, id: str, past: CommandHistory) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id, placeholder=_PLACEHOLDERS["command"], select_on_focus=False)
         self.cursor_blink = False
         self.can_focus = False  # Tab walks the panels; the colon and the keys that ask open this
         self.purpose = "command"
         """What it was opened for: a command, or what a panel asks for ("filter", "find")."""
-        self.history: list[str] = []
-        self._entered: dict[str, list[str]] = {}
-        self._at = 0
+        self._past = {"command": past}
+        self._at: int | None = None
         self._draft = ""
         self._candidates: list[str] = []
         self._choice = -1
 
     @property
-    def earlier(self) -> list[str]:
-        """Lines that were entered for the same purpose."""
-        return self.history if self.purpose == "command" else self._entered.setdefault(self.purpose, [])
+    def past(self) -> CommandHistory:
+        """Lines that were entered for the same purpose; those of panels are kept in memory only."""
+        return self._past.setdefault(self.purpose, CommandHistory())
 
     def remember(self, line: str) -> None:
-        """A line that was run; kept in memory only."""
-        earlier = self.earlier
-        if line.strip() and (not earlier or earlier[-1] != line):
-            earlier.append(line)
-        self._at = len(earlier)
+        """A line that was run."""
+        self.past.add(line)
+        self._at = None
 
     def open(self, text: str = "", purpose: str = "command") -> None:
         """Begin with a text."""
@@ -97,7 +97,7 @@ Tab completes, again Tab takes the next; Up and Down walk the history; Esc close
         self.placeholder = _PLACEHOLDERS.get(purpose, "")
         self.value = text
         self.cursor_position = len(text)
-        self._at = len(self.earlier)
+        self._at = None
         self._candidates = []
 
     def take(self, text: str) -> None:
@@ -105,16 +105,19 @@ Tab completes, again Tab takes the next; Up and Down walk the history; Esc close
         self.replace(text, *sorted(self.selection))
 
     def action_history(self, by: int) -> None:
-        """Earlier and later lines; what was being typed comes back at the end."""
-        earlier = self.earlier
-        self._at = min(self._at, len(earlier))
-        if self._at == len(earlier):
-            self._draft = self.value
-        at = max(0, min(len(earlier), self._at + by))
-        if at != self._at:
+        """Earlier and later lines that begin with what was typed; that comes back at the end."""
+        lines = self.past.lines
+        if self._at is None:
+            self._at, self._draft = len(lines), self.value
+        at = self._at + by
+        while 0 <= at < len(lines) and not (lines[at].startswith(self._draft) and lines[at] != self.value):
+            at += by
+        if 0 <= at < len(lines):
             self._at = at
-            self.value = earlier[at] if at < len(earlier) else self._draft
-            self.cursor_position = len(self.value)
+            self._put(lines[at])
+        elif at >= len(lines):
+            self._put(self._draft)
+            self._at = None
 
     def action_complete(self, by: int) -> None:
         """Ask for candidates, or take the next one."""

@@ -2,50 +2,78 @@
 
 from __future__ import annotations
 
+from textual.events import Click
 from textual.strip import Strip
 
-from tui.app.keymap import KeyEntry, entries, key_name
+from tui.app.keymap import KeyEntry, key_name
 from tui.app.line import Line
 from tui.app.panel import Panel
 
 __all__ = ["KeyFooter"]
 
-_FOR_A_PANEL = (("Enter", "keep it"), ("Tab", "complete"), ("Up Down", "earlier ones"), ("Esc", "as it was"))
-_TYPING = (("Enter", "run"), ("Tab", "complete"), ("Up Down", "history"), ("Esc", "close"))
+_TYPING = (
+    ("Enter", "run", "submit_command_line"),
+    ("Tab", "complete", "complete_command_line"),
+    ("Up Down", "history", "earlier_command_line"),
+    ("F2", "take what fits", "take_instead"),
+    ("Esc", "close", "close_command_line"),
+)
+_FOR_A_PANEL = (
+    ("Enter", "keep it", "submit_command_line"),
+    ("Tab", "complete", "complete_command_line"),
+    ("Up Down", "earlier ones", "earlier_command_line"),
+    ("Esc", "as it was", "close_command_line"),
+)
 
 
 class KeyFooter(Panel):
     """Ranked: what matters most here is never cut."""
 
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self._ends: list[tuple[int, str]] = []
+
     def lines(self, width: int, height: int) -> list[Strip]:
         """One line."""
         ink = self.ink
         line = Line(width, ink.bar, self.glyphs.ellipsis).add(" ", ink.bar)
-        for key, label in self._hints():
+        self._ends = []
+        for key, label, action in self._hints():
             if len(key) + len(label) + 3 > line.room:
                 continue
             line.add(key, ink.key).add(f" {label}  ", ink.bar)
+            self._ends.append((line.at - 1, action))
         return [line.strip()]
 
-    def _hints(self) -> list[tuple[str, str]]:
+    def on_click(self, event: Click) -> None:
+        """Do what the key under the mouse does."""
+        for end, action in self._ends:
+            if event.x < end:
+                self.desk_app.do(action)
+                return
+
+    def _hints(self) -> list[tuple[str, str, str]]:
+        """Key, label, action."""
         app = self.desk_app
-        if not app.keyed:
+        if app.keys is None:
             return []
         where = app.where
         if where == "command":
-            return list(_TYPING if app.command_line.purpose == "command" else _FOR_A_PANEL)
+            typing = _TYPING if app.command_line.purpose == "command" else _FOR_A_PANEL
+            return [hint for hint in typing if hint[2] != "take_instead" or app.proposal.instead]
         taken: set[str] = set()
         chosen: list[KeyEntry] = []
         for entry in sorted(
-            entries(), key=lambda each: each.where == "app"
-        ):  # what has the focus comes first
+            app.keys.entries, key=lambda each: each.where == "app"
+        ):  # what has the focus first
             if entry.action == "follow" and not hasattr(app.main_panel, "following"):
                 continue
-            if entry.where in ("app", where) and entry.rank is not None and entry.keys[0] not in taken:
+            usable = entry.where in ("app", where) and entry.rank is not None and bool(entry.keys)
+            if usable and entry.keys[0] not in taken:
                 taken.update(entry.keys)
                 chosen.append(entry)
         ranked = sorted(chosen, key=lambda each: (each.where != "demo", each.rank))
-        return [(key_name(e.keys[0]), self._label(e)) for e in ranked]
+        return [(key_name(e.keys[0]), self._label(e), e.action) for e in ranked]
 
     def _label(self, entry: KeyEntry) -> str:
         if entry.action == "run_or_stop":

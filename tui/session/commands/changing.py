@@ -10,6 +10,7 @@ from tui.session.commands.table import Command, answer
 from tui.session.commands.watching import armed_answer
 from tui.session.commands.words import none, symbols, watch_numbers, watch_of
 from tui.session.editing import bit_request, edited, replace
+from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
 
 if TYPE_CHECKING:
@@ -28,9 +29,13 @@ def _edit(session: Session, text: str) -> Answer:
     if stop:
         what = what.strip()[: -len("stop")]
     if not what.strip():
-        raise UsageError(f"watch {old.index} is {old.watch}: what should it be?", f"usage: {_EDIT}")
+        raise UsageError(
+            f"watch {old.index} is {escape(str(old.watch))}: what should it be?", f"usage: {_EDIT}"
+        )
     armed = replace(session, old, edited(old, what), stop or old.stop)
-    return armed_answer(session, armed, f"in the place of watch {old.index}: {old.watch}")
+    return armed_answer(
+        session, armed, f"in the place of watch {old.index}: {escape(str(old.watch))}, which is gone"
+    )
 
 
 def _edited_words(session: Session, text: str) -> Iterable[str]:
@@ -100,10 +105,12 @@ COMMANDS = (
         "watches",
         _EDIT,
         "change a watch: another place, length or type",
-        "What is left out stays: `/4` changes the length alone, `:rw` the type alone. Armed before the old one is given\n"
-        "back where there is room for both, so nothing is missed; refused, the old one stays. It gets a new number.\n"
+        "What is left out stays: `/4` changes the length alone, `:rw` the type alone. Armed before the old one is given back\n"
+        "where there is room for both, so nothing is missed; refused, the old one is armed again. It has a number of its\n"
+        "own: the hits of the old one stay the old one's.\n"
         "Example: edit 0 :rw   edit 0 cfg.limits[2]/8:w",
         _edit,
+        aliases=("move",),
         complete=_edited_words,
         undoable=True,
     ),

@@ -270,6 +270,7 @@ COMMANDS = (
         "Example: condition 0 value > 100 && thread == 4712   condition 0 ip in add_limit   condition 0",
         _condition,
         complete=watch_numbers,
+        undoable=True,
     ),
     Command(
         "enable",
