@@ -552,7 +552,9 @@ class EmulatedBackend(Backend):
         if not 0 < size <= _READ_LIMIT:
             raise HwbpError(f"{size} bytes: between 1 and {_READ_LIMIT}", errno="EINVAL")
         try:
-            return self._process().mm.engine.read(address, size)
+            mm = self._process().mm
+            mm.space.catch_up()
+            return mm.engine.read(address, size)
         except EngineError as error:
             raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT") from error
 

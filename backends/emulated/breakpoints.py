@@ -69,6 +69,7 @@ class Breakpoints:
         system.on_new = self._cloned
         system.on_exec = self._executed
         system.on_exit = self._exited
+        system.on_rename = self._renamed
         system.on_reap = self._reaped
 
     def tracked(self, tid: int) -> Tracked:
@@ -84,6 +85,12 @@ class Breakpoints:
 
     def _executed(self, task: Task) -> None:
         self.kernel.exec(self.tracked(task.tid), task.comm)
+
+    def _renamed(self, old: int, new: int) -> None:
+        leader, task = self.kernel.tasks.get(new), self.tracked(old)
+        if leader is not None:
+            self.kernel.reap(leader)
+        self.kernel.tasks.rename(task, new)
 
     def _exited(self, task: Task) -> None:
         tracked = self.tracked(task.tid)

@@ -193,7 +193,10 @@ class Machine:
         comm = self._comm_numbers.get(task.comm)
         capture.comm = self.comm_number(task.comm) if comm is None else comm
         self._entries[cpu.number].task = task
-        cpu.enter(task.process.mm, task, self._clock)
+        mm = task.process.mm
+        if mm.space.shares:
+            mm.space.catch_up()
+        cpu.enter(mm, task, self._clock)
 
     def _left(self, cpu: Cpu, task: Task, start: int, alone: bool) -> None:
         """The slice has ended, for whatever reason."""

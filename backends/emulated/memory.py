@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError
+from backends.emulated.shared import SharedMemory
 from backends.model import Mapping
 
 __all__ = [
@@ -141,6 +142,7 @@ class AddressSpace:
         self._heap = (0, 0)
         self._stack_floor = USER_END
         self.kernel_watch: KernelWatch | None = None
+        self.shares: list[SharedMemory] = []
 
     def copy(self, engine: Engine) -> AddressSpace:
         """The same mappings on an engine that has the same memory already: what fork(2) makes."""
@@ -148,6 +150,7 @@ class AddressSpace:
         other._regions, other._starts = list(self._regions), list(self._starts)
         other._next, other._used, other._reserved = self._next, self._used, self._reserved
         other._code, other._heap, other._stack_floor = dict(self._code), self._heap, self._stack_floor
+        other.shares = list(self.shares)
         for region in self._regions:
             if region.backing is not None and not region.backing.copied_by_fork:
                 engine.unmap(region.start, region.end - region.start)
@@ -171,8 +174,24 @@ class AddressSpace:
         return any(self._within(address, address + size))
 
     def shares_memory(self) -> bool:
-        """Whether a child of fork(2) would see what is written here."""
+        """Whether a child of fork(2) would have to see what is written here, and could not: shared memory that was mapped executable."""
         return any(region.shared and region.backing is None for region in self._regions)
+
+    def catch_up(self) -> None:
+        """What other address spaces have written into memory that this one shares is there from now on."""
+        for shared in self.shares:
+            shared.catch_up(self)
+
+    def places_of(self, backing: Backing) -> list[tuple[int, int, int]]:
+        """Where a backing is mapped: address, offset in it, size."""
+        return [(r.start, r.offset, r.end - r.start) for r in self._regions if r.backing is backing]
+
+    def shared_at(self, address: int) -> tuple[Backing, int] | None:
+        """The shared memory at an address, and the offset in it; None for memory of its own."""
+        region = self._region(address)
+        if region is None or not region.shared or region.backing is None:
+            return None
+        return region.backing, region.offset + address - region.start
 
     def mappings(self) -> tuple[Mapping, ...]:
         """The lines of /proc/PID/maps."""
@@ -194,6 +213,8 @@ class AddressSpace:
         self.check(address, size, READ)
         if not size:
             return b""
+        if self.shares:
+            self.catch_up()
         if self.kernel_watch is not None:
             self.kernel_watch.accessed(self.kernel_watch.touched(address, size, READ))
         return self._engine.read(address, size)
@@ -203,6 +224,8 @@ class AddressSpace:
         self.check(address, len(data), WRITE)
         if not data:
             return
+        if self.shares:
+            self.catch_up()
         if self.kernel_watch is None:
             self._poke(address, data)
             return
@@ -257,6 +280,9 @@ class AddressSpace:
             if prot & 7 != READ | WRITE:
                 self._engine.protect(start, size, prot & 7)
         self._insert(_Region(start, start + size, prot & 7, offset, path, shared, backing))
+        if isinstance(backing, SharedMemory):
+            self.shares.append(backing)
+            backing.begin(self)
         self._changed(start, start + size, bool(prot & EXEC))
         return start
 
@@ -294,7 +320,7 @@ class AddressSpace:
         end = address + size
         parts = list(self._within(address, end))
         for part in parts:
-            if part.path[:1] != "/" and not part.prot & EXEC:
+            if part.path[:1] != "/" and not part.shared and not part.prot & EXEC:
                 self._engine.unmap(part.start, part.end - part.start)
                 self._engine.map(part.start, part.end - part.start, part.prot)
                 self.on_change(part.start, part.end)
@@ -350,6 +376,7 @@ class AddressSpace:
         """Nobody runs here any more: mappings that are more than memory learn of it."""
         for region in [region for region in self._regions if region.backing is not None]:
             self._remove(region.start, region.end)
+            self.on_change(region.start, region.end)
 
     def poke(self, address: int, data: bytes) -> None:
         """Write whatever the permissions are, as the loader and a debugger do."""
@@ -417,6 +444,8 @@ class AddressSpace:
                 self._remember(part)
             self._engine.unmap(part.start, part.end - part.start)
         self._cut_out(start, end)
+        if self.shares:
+            self.shares = [shared for shared in self.shares if self.places_of(shared)]
 
     def _place(self, address: int | None, size: int, fixed: bool) -> int:
         if fixed:

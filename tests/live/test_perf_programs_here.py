@@ -14,7 +14,7 @@ from tests.machine.tasks_programs import built
 from tests.machine.test_perf_programs import Ran
 
 pytestmark = pytest.mark.live
-_NEEDS_ROOT = ("ACCOUNT", "KERNEL_MODE")
+_NEEDS_ROOT = ("ACCOUNT", "KERNEL_MODE", "MIGRATE")
 
 
 @pytest.mark.slow
@@ -24,6 +24,8 @@ def test_a_program_prints_the_same_on_both(tmp_path: Path, name: str) -> None:
         pytest.skip("needs root")
     if not slots_are_free(os.getpid(), wide=name in _NEEDS_ROOT):
         pytest.skip("somebody else holds hardware breakpoints, or there are none")
+    if name == "MIGRATE" and (os.cpu_count() or 1) < 2:
+        pytest.skip("needs two CPUs")
     program = built(tmp_path, getattr(perf_programs, name), "-O1", "-no-pie")
     native = subprocess.run([program], capture_output=True, text=True, check=False, timeout=60)
     if not slots_are_free(os.getpid(), wide=name in _NEEDS_ROOT):

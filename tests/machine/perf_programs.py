@@ -9,6 +9,7 @@ __all__ = [
     "EXEC",
     "GROUPS",
     "KERNEL_MODE",
+    "MIGRATE",
     "OVERFLOW",
     "RING",
     "SIGNAL",
@@ -649,3 +650,63 @@ int main(void) {
 """
 )
 """Hits in the kernel's mode (needs CAP_PERFMON where perf_event_paranoid is 2)."""
+
+MIGRATE = (
+    _HEAD
+    + r"""
+#include <sched.h>
+// Threads that move between CPUs 0 and 1: events of a task on any CPU, on one CPU, and of a CPU; SIGIO to the thread itself.
+#define THREADS 3
+static volatile long word, mine[THREADS][8];
+static __thread volatile int signals;
+static char text[THREADS + 1][200];
+static void on_io(int number, siginfo_t *info, void *context) { signals++; }
+static void go_to(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  if (sched_setaffinity(0, sizeof set, &set)) exit(3);
+  if (sched_getcpu() != cpu) exit(4);
+}
+static int make(volatile void *address, int pid, int cpu, int period) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, address, 8);
+  attr.sample_period = period;
+  int fd = open_event(&attr, pid, cpu, -1, 0);
+  if (fd < 0) exit(2);
+  return fd;
+}
+static void *work(void *arg) {
+  long n = (long)arg;
+  int any = make(&mine[n][0], 0, -1, 10), on_0 = make(&mine[n][0], 0, 0, 0), on_1 = make(&mine[n][0], 0, 1, 0);
+  struct f_owner_ex owner = {F_OWNER_TID, syscall(SYS_gettid)};
+  fcntl(any, F_SETFL, O_RDWR | O_ASYNC);
+  fcntl(any, F_SETSIG, SIGIO);
+  fcntl(any, F_SETOWN_EX, &owner);
+  for (int round = 0; round < 20; round++) {
+    go_to(round & 1);
+    for (int i = 0; i < 10 + n + (round & 1); i++) mine[n][0] = i;
+    for (int i = 0; i <= n; i++) word = i;
+  }
+  sprintf(text[n], "thread %ld: %ld, on CPU 0 %ld, on CPU 1 %ld, signals %d", n, count(any), count(on_0), count(on_1), signals);
+  return 0;
+}
+int main(int argc, char **argv) {
+  int wide = -1;
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &word, 8);
+  attr.sample_period = 0;
+  int cpu_1 = open_event(&attr, -1, 1, -1, 0);
+  if (cpu_1 < 0) printf("wide %d\n", errno);
+  struct sigaction action = {0};
+  action.sa_sigaction = on_io;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigaction(SIGIO, &action, 0);
+  pthread_t threads[THREADS];
+  for (long n = 0; n < THREADS; n++) pthread_create(&threads[n], 0, work, (void *)n);
+  for (int n = 0; n < THREADS; n++) pthread_join(threads[n], 0);
+  for (int n = 0; n < THREADS; n++) printf("%s\n", text[n]);
+  if (cpu_1 >= 0) printf("CPU 1 saw %ld of 120\n", count(cpu_1));
+  return 0;
+}
+"""
+)
+"""A task's events follow it over the CPUs, those of one CPU count there only, whoever runs."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["FORKS", "RF", "SIGNALS", "STEPS", "THREADS", "built"]
+__all__ = ["FORKS", "RF", "SHARED", "SIGNALS", "STEPS", "THREADS", "THREAD_EXECUTES", "VM_CHILD", "built"]
 
 THREADS = r"""
 #include <pthread.h>
@@ -248,6 +248,114 @@ int main(void) {
   raise(SIGUSR1);
   printf("%d %ld\n", count, the_var);
   return 0;
+}
+"""
+
+
+SHARED = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+struct page { pthread_mutex_t lock; pthread_cond_t cond; long counter, turn, seen[4]; char text[8192]; };
+static volatile long alone;
+int main(int argc, char **argv) {
+  struct page *page = mmap(0, 4 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  char *second = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  pthread_mutexattr_t locks;
+  pthread_condattr_t conds;
+  pthread_mutexattr_init(&locks);
+  pthread_condattr_init(&conds);
+  pthread_mutexattr_setpshared(&locks, PTHREAD_PROCESS_SHARED);
+  pthread_condattr_setpshared(&conds, PTHREAD_PROCESS_SHARED);
+  pthread_mutex_init(&page->lock, &locks);
+  pthread_cond_init(&page->cond, &conds);
+  strcpy(page->text + 8000, "from the parent");
+  for (long n = 0; n < 4; n++)
+    if (!fork()) {
+      alone = n + 1;
+      for (int i = 0; i < 300; i++) {
+        pthread_mutex_lock(&page->lock);
+        page->counter++;
+        pthread_mutex_unlock(&page->lock);
+        __atomic_fetch_add(&page->seen[0], n, __ATOMIC_SEQ_CST);
+      }
+      pthread_mutex_lock(&page->lock);
+      while (page->turn != n) pthread_cond_wait(&page->cond, &page->lock);
+      sprintf(page->text + 100 * n, "child %ld read '%s'", n, page->text + 8000);
+      page->turn++;
+      pthread_cond_broadcast(&page->cond);
+      pthread_mutex_unlock(&page->lock);
+      if (n == 2) munmap(second, 4096);
+      else second[n] = 'a' + n;
+      if (n == 3) {  // a child of a child
+        if (!fork()) strcat(page->text + 300, ", and its child too"), _exit(0);
+        wait(0);
+      }
+      _exit(0);
+    }
+  while (wait(0) > 0);
+  printf("%ld %ld, %ld\n", page->counter, page->seen[0], alone);
+  for (int n = 0; n < 4; n++) printf("%s\n", page->text + 100 * n);
+  printf("%c%c%c%c\n", second[0], second[1], second[2] ? second[2] : '-', second[3]);
+  mprotect(page, 4096, PROT_READ);
+  pid_t child = fork();
+  if (!child) _exit((int)page->counter % 100);
+  int status;
+  waitpid(child, &status, 0);
+  printf("read only %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+  return 0;
+}
+"""
+
+VM_CHILD = r"""
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static volatile long common, go;
+static char stack[2][1 << 16];
+static int child(void *arg) {
+  long n = (long)arg;
+  while (!go) ;
+  for (int i = 0; i < 500; i++) __atomic_fetch_add(&common, n, __ATOMIC_SEQ_CST);
+  _exit(10 + (int)n);
+}
+int main(void) {
+  int sum = 0, status;
+  for (long n = 1; n <= 2; n++) clone(child, stack[n - 1] + sizeof stack[0], CLONE_VM | SIGCHLD, (void *)n);
+  go = 1;
+  while (wait(&status) > 0) sum += WEXITSTATUS(status);
+  printf("%ld %d\n", common, sum);
+  return 0;
+}
+""".replace("#include <stdio.h>", "#include <signal.h>\n#include <stdio.h>", 1)
+
+THREAD_EXECUTES = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static char *self;
+static void *work(void *arg) {
+  execl(self, self, "again", (char *)0);
+  return 0;
+}
+int main(int argc, char **argv) {
+  setvbuf(stdout, 0, _IONBF, 0);
+  if (argc > 1) {
+    printf("again: the only thread has the process's number: %d\n", getpid() == syscall(SYS_gettid));
+    return 9;
+  }
+  self = argv[0];
+  pthread_t threads[3];
+  printf("first\n");
+  for (int i = 0; i < 3; i++) pthread_create(&threads[i], 0, i == 1 ? work : (void *(*)(void *))pause, 0);
+  for (;;) pause();
 }
 """
 

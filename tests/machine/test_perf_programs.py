@@ -41,6 +41,10 @@ ON_LINUX = {
         "56: 2 events, 0 0, times 1 1", "on 1 2, times 1", "off 1 2", "by group 2 4", "reset 0 0", "pinned sibling -1 0",
         "alone 40: 1 event, 2", "by prctl 4",
     ],
+    "MIGRATE": [
+        "thread 0: 210, on CPU 0 100, on CPU 1 110, signals 21", "thread 1: 230, on CPU 0 110, on CPU 1 120, signals 23",
+        "thread 2: 250, on CPU 0 120, on CPU 1 130, signals 25", "CPU 1 saw 60 of 120",
+    ],
     "KERNEL_MODE": [
         "user store: 1 1 0 0", "write: 0 0 0 1", "read: 1 0 1 1", "write elsewhere: 0 0 0 0", "read elsewhere: 0 0 0 0",
         "path: 0 0 0 1", "signals 1",
@@ -73,7 +77,10 @@ class Ran:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in ("SIGTRAP", "STRESS", "EXEC") else n for n in ON_LINUX],
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n in ("SIGTRAP", "STRESS", "EXEC", "MIGRATE") else n
+        for n in ON_LINUX
+    ],
 )
 def test_programs_print_what_they_print_on_linux(tmp_path: Path, name: str) -> None:
     done = Ran(built(tmp_path, getattr(perf_programs, name), "-O1", "-no-pie"), "exec", "perfmon")

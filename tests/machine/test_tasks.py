@@ -15,7 +15,17 @@ from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
-from tests.machine.tasks_programs import FORKS, RF, SIGNALS, STEPS, THREADS, built
+from tests.machine.tasks_programs import (
+    FORKS,
+    RF,
+    SHARED,
+    SIGNALS,
+    STEPS,
+    THREAD_EXECUTES,
+    THREADS,
+    VM_CHILD,
+    built,
+)
 
 Row = tuple[int, int, int, int, int]
 
@@ -214,14 +224,53 @@ def test_a_deadlock_is_said_to_be_one(tmp_path: Path) -> None:
     assert "deadlock: nobody will wake task 1000 for futex" in done.view.stop.text
 
 
-def test_shared_memory_over_fork_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_memory_shared_over_fork_is_one_memory(tmp_path: Path) -> None:
+    """Locks and conditions in it too, whatever the schedule."""
+    program = built(tmp_path, SHARED, "-O1")
+    expected = native([program])
+    assert expected.startswith("1200 1800, 0\nchild 0 read 'from the parent'\n")
+    for cpus, quantum in ((1, 1000), (2, 150), (3, 10_000)):
+        assert Done([program], cpus=cpus, quantum=quantum).output == expected
+
+
+def test_a_watch_of_shared_memory_hits_in_each_process_with_what_the_others_wrote(tmp_path: Path) -> None:
+    source = (
+        "#include <sys/mman.h>\n#include <sys/wait.h>\n#include <unistd.h>\nvolatile long *word;\n"
+        "int main(void) { word = mmap((void *)0x70000000, 4096, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);\n"
+        " for (int n = 0; n < 3; n++) { if (!fork()) { *word += 1; _exit(0); } wait(0); *word *= 10; }\n"
+        " return *word != 1110; }\n"
+    )
+    program = built(tmp_path, source, "-O1", "-static")
+    done = Done([program], (BreakpointRequest(0x7000_0000, 8, "w", cpu=0),), cpus=1)
+    assert done.view.exit_status == 0
+    assert [row[3] for row in done.rows] == [1, 10, 11, 110, 111, 1110]
+    assert [row[0] for row in done.rows] == [1001, 1000, 1002, 1000, 1003, 1000]
+
+
+def test_shared_executable_memory_over_fork_is_refused_by_name(tmp_path: Path) -> None:
     source = (
         "#include <sys/mman.h>\n#include <unistd.h>\n"
-        "int main(void) { mmap(0, 4096, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0); return fork() ? 0 : 1; }\n"
+        "int main(void) { mmap(0, 4096, 7, MAP_SHARED | MAP_ANONYMOUS, -1, 0); return fork() ? 0 : 1; }\n"
     )
     done = Done([built(tmp_path, source, "-O0")])
     assert done.view.state == "failed"
-    assert "shared memory" in done.view.stop.text
+    assert "shared executable memory" in done.view.stop.text
+
+
+def test_a_process_beside_its_parent_in_one_memory(tmp_path: Path) -> None:
+    program = built(tmp_path, VM_CHILD, "-O1")
+    assert native([program]) == "1500 23\n"
+    for cpus in (1, 2):
+        assert Done([program], cpus=cpus, quantum=300).output == "1500 23\n"
+
+
+def test_a_thread_that_executes_a_program_takes_its_processs_number(tmp_path: Path) -> None:
+    program = built(tmp_path, THREAD_EXECUTES, "-O1", "-no-pie")
+    done = Done([program], (BreakpointRequest(symbol(program, "self"), 8, "w"),))
+    assert done.output == native([program]) == "first\nagain: the only thread has the process's number: 1\n"
+    assert done.view.exit_status == 9
+    assert [row[0] for row in done.rows] == [1000]
 
 
 def test_a_switch_between_tasks_without_breakpoints_writes_no_register(tmp_path: Path) -> None:

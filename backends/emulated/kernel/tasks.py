@@ -170,6 +170,13 @@ class TaskTable:
         assert task.tid not in self._by_tid
         self._by_tid[task.tid] = task
 
+    def rename(self, task: Task, tid: int) -> None:
+        """It takes a number that is free."""
+        assert tid not in self._by_tid
+        del self._by_tid[task.tid]
+        task.tid = tid
+        self._by_tid[tid] = task
+
     def remove(self, task: Task) -> None:
         """Reaped. Events may still point at it."""
         del self._by_tid[task.tid]

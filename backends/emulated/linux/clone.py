@@ -44,10 +44,8 @@ def _clone(task: Task, flags: int, signal: int, stack: int, parent_tid: int, chi
         raise Unsupported("a thread with files or a working directory of its own")
     if not flags & THREAD and flags & (FILES | FS | SIGHAND):
         raise Unsupported("a process that shares its files, its working directory or its signal handlers")
-    if flags & VM and not flags & (THREAD | VFORK):
-        raise Unsupported("a process that shares its parent's memory and runs beside it")
     if not flags & VM and task.space.shares_memory():
-        raise Unsupported("fork with shared memory: each process has an engine of its own")
+        raise Unsupported("fork with shared executable memory: each process has an engine of its own")
     system = task.system
     if len(system.tasks) >= _MOST_TASKS or (not flags & VM and len(system.processes) >= MOST_PROCESSES):
         raise fail(errno.EAGAIN)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from backends.base import HwbpError
 from backends.emulated.linux.ending import end_thread, leave_memory, release_vfork
 from backends.emulated.linux.paths import AT_FDCWD, resolve
-from backends.emulated.linux.state import NO_STACK, Handler, Task, Unsupported, fail
+from backends.emulated.linux.state import NO_STACK, Handler, Task, fail
 from backends.emulated.loader import ARGUMENT_LIMIT, enter, load_program
 from backends.emulated.mm import Mm
 
@@ -44,8 +44,6 @@ def _interpreter(path: str) -> list[str]:
 def _execute(task: Task, path: str, argv: list[str], environment: list[str]) -> None:
     if "exec" not in task.allow:
         raise task.refuse("exec", f"execve {path}")
-    if task.tid != task.process.pid:
-        raise Unsupported("execve by another thread than the first of its process")
     name = path
     for _ in range(_MOST_SCRIPTS):
         if not os.path.isfile(path):
@@ -70,6 +68,8 @@ def _execute(task: Task, path: str, argv: list[str], environment: list[str]) -> 
     for other in tuple(process.threads):
         if other is not task:
             end_thread(other, 0)
+    if task.tid != process.pid:
+        task.system.rename(task, process.pid)
     process.mm.leave(task)
     leave_memory(task.system, process)
     process.mm, process.image = mm, image

@@ -16,6 +16,10 @@ _EVERY_BIT = 0xFFFF_FFFF
 
 
 def _key(task: Task, word: int) -> tuple[str, int, int]:
+    """get_futex_key: a word of shared memory is the same word in every process."""
+    shared = task.space.shared_at(word) if task.space.shares else None
+    if shared is not None:
+        return ("futex", id(shared[0]), shared[1])
     return ("futex", id(task.process.mm), word)
 
 

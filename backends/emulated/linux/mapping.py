@@ -7,9 +7,10 @@ import os
 import stat
 from collections.abc import Mapping
 
-from backends.emulated.engine import WRITE
-from backends.emulated.linux.state import Handler, Task, fail
+from backends.emulated.engine import EXEC, WRITE
+from backends.emulated.linux.state import Handler, Task, Unsupported, fail
 from backends.emulated.memory import LIMIT, PAGE, page_up
+from backends.emulated.shared import SharedMemory
 
 __all__ = ["HANDLERS"]
 
@@ -26,7 +27,9 @@ def mmap(task: Task, address: int, size: int, prot: int, flags: int, fd: int, of
         raise fail(errno.EEXIST)
     where = address if fixed or address else None
     if flags & _MAP_ANONYMOUS:
-        return task.space.map(where, size, prot & 7, fixed=fixed, shared=flags & 3 == _MAP_SHARED)
+        shared = flags & 3 == _MAP_SHARED
+        backing = SharedMemory(page_up(size)) if shared and not prot & EXEC else None
+        return task.space.map(where, size, prot & 7, fixed=fixed, shared=shared, backing=backing)
     file = task.files[fd]
     if not stat.S_ISREG(file.status().st_mode):
         return file.map(task, address, size, prot, flags, offset)
@@ -73,6 +76,8 @@ def mremap(task: Task, old: int, old_size: int, new_size: int, flags: int, new: 
     if not space.mapped(old) or old_size > LIMIT or new_size > LIMIT:
         raise fail(errno.ENOMEM if space.mapped(old) else errno.EFAULT)
     space.check(old, old_size, prot)
+    if space.shared_at(old) is not None:
+        raise Unsupported("mremap of shared memory")
     if new_size <= old_size:
         if new_size < old_size:
             space.unmap(old + new_size, old_size - new_size)

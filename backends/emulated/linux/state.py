@@ -151,6 +151,7 @@ class System:
         self.on_exec: Callable[[Task], None] = lambda task: None
         self.on_exit: Callable[[Task], None] = lambda task: None
         self.on_reap: Callable[[Process], None] = lambda process: None
+        self.on_rename: Callable[[int, int], None] = lambda old, new: None
         self.on_resume: Callable[[Task], None] = lambda task: None
         self.on_breakpoints: Callable[[], None] = lambda: None
         self.on_refusal: Callable[[str, HwbpError], None] = lambda what, error: None
@@ -166,6 +167,13 @@ class System:
         while self.taken(self._last_tid):
             self._last_tid += 1
         return self._last_tid
+
+    def rename(self, task: Task, tid: int) -> None:
+        """de_thread: a thread that executes a program takes its process's number, whose first thread has ended."""
+        del self.tasks[task.tid]
+        self.on_rename(task.tid, tid)
+        task.tid = tid
+        self.tasks[tid] = task
 
     def wake(self, key: Hashable, most: int = 1 << 31) -> int:
         """Wake tasks that wait for this, the longest waiting first; returns how many."""
