@@ -36,6 +36,7 @@ Where = Literal[
     "log",
     "history",
     "writers",
+    "values",
 ]
 
 
@@ -146,6 +147,10 @@ _APP: Final = (
     KeyEntry(("slash",), "line('filter')", "filter", "show only sites with these words", "writers", 2),
     KeyEntry(("o",), "other_order", "sort", "another order", "writers", 2),
     KeyEntry(("enter",), "open", "look at it", "look at this task: registers, stack", "tasks", 2),
+    KeyEntry(("enter",), "open", "these hits", "the hits of this watch and time", "values", 2),
+    KeyEntry(("plus", "equals_sign"), "zoom(-1)", "zoom", "finer", "values", 1),
+    KeyEntry(("minus",), "zoom(1)", "", "coarser", "values"),
+    KeyEntry(("z",), "zoom(0)", "all", "all that is kept", "values", 1),
     KeyEntry(("enter",), "open", "these hits", "the hits of the time that is shown", "timeline", 4),
     KeyEntry(("plus", "equals_sign"), "zoom(-1)", "zoom", "finer", "timeline", 1),
     KeyEntry(("minus",), "zoom(1)", "", "coarser", "timeline"),

@@ -164,6 +164,14 @@ class Machine:
         self.desk.ask(lambda: session.backend.journal(start_ns, end_ns + 1), then, lambda _error: then(None))
         return True
 
+    def look(self, job: Callable[[Session], T], then: Callable[[T], None]) -> bool:
+        """Look something up at the desk; `then` has the answer, and nobody an error. False: nobody to ask."""
+        session = self.scene.session
+        if session is None or self.broken:
+            return False
+        self.desk.ask(lambda: job(session), then, lambda _error: None)
+        return True
+
     def inspection(self, record: Record, then: Callable[[], None]) -> Inspection | None:
         """What is known about a hit; if nothing is, it is looked up and `then` called."""
         session, key = self.scene.session, key_of(record)

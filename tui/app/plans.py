@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from textual.geometry import Region
 
-__all__ = ["Wants", "hits", "machine", "sites", "stacked", "timeline"]
+__all__ = ["Wants", "hits", "machine", "sites", "stacked", "timeline", "values"]
 
 _LEAST_HITS: Final = 4
 """The rule, the heading and two rows."""
@@ -94,6 +94,18 @@ def sites(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
     stacks = 8 if area.height >= 22 else 6 if area.height >= 16 else 0
     detail = 9 if area.height >= 40 else 6 if area.height >= 28 else 0
     return stacked(area, ("writers", area.height - stacks - detail), ("stacks", stacks), ("detail", detail))
+
+
+def values(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
+    """The chart over the whole width; below it changes on the left, and how often each value came on the right."""
+    lower = area.height * 2 // 5 if area.height >= 14 else 0
+    places = stacked(area, ("chart", area.height - lower))
+    if lower:
+        side = max(36, area.width * 2 // 5)
+        top = area.y + area.height - lower
+        places["changes"] = Region(area.x, top, area.width - side - 1, lower)
+        places["spread"] = Region(area.x + area.width - side, top, side, lower)
+    return places
 
 
 def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:

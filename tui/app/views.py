@@ -64,6 +64,14 @@ def _sites() -> tuple[Panel, ...]:
     return writers, StacksPanel("stacks", writers)
 
 
+def _values() -> tuple[Panel, ...]:
+    from tui.app.widgets.values import ChangesPanel, ChartPanel, SpreadPanel
+
+    chart = ChartPanel("chart")
+    chart.followers = spread, changes = SpreadPanel("spread", chart), ChangesPanel("changes", chart)
+    return chart, spread, changes
+
+
 def _timeline() -> tuple[Panel, ...]:
     from tui.app.widgets.cpus import CpusPanel
     from tui.app.widgets.hits_over_time import HitsOverTimePanel
@@ -147,6 +155,16 @@ VIEWS: Final = (
         make=_sites,
         plan=plans.sites,
         least=(8, 8),
+    ),
+    View(
+        key="4",
+        name="values",
+        label="Values",
+        focus="chart",
+        jumps={"v": "chart"},
+        make=_values,
+        plan=plans.values,
+        least=(9, 9),
     ),
     View(
         key="5",

@@ -22,6 +22,7 @@ VIEWS: Final = (
     ViewName("1", "machine", "slots, DR7, DR6, owners and the newest hits"),
     ViewName("2", "hits", "every hit that is kept: filter, find, group, sort, marks, columns"),
     ViewName("3", "sites", "who writes this: each instruction once, with totals, rate, tasks, stacks"),
+    ViewName("4", "values", "the watched object over time, by its type, and how often each value came"),
     ViewName("5", "timeline", "all CPUs, all tasks, and who sat in which register when"),
     ViewName("6", "code", "instructions and source together, with what hit in the margin"),
     ViewName("7", "memory", "memory in hexadecimal and by its types, armed and changed bytes marked"),

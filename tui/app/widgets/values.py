@@ -1,0 +1,450 @@
+"""The view of values: a watched object over time by its type, how its values are distributed, and its last changes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from textual.binding import BindingType
+from textual.strip import Strip
+
+from backends.model import Breakpoint
+from tui.app import numbers
+from tui.app.hit_columns import delta_text
+from tui.app.keymap import bindings
+from tui.app.line import Line
+from tui.app.panel import Panel
+from tui.app.records import Record
+from tui.app.time_span import TimeSpan, span_text
+
+if TYPE_CHECKING:
+    from tui.app.value_series import Series, Spread, ValueKind
+
+__all__ = ["ChangesPanel", "ChartPanel", "SpreadPanel"]
+
+_LEFT: Final = 15
+_FIELDS: Final = ("time", "value", "old", "value_from", "old_from", "breakpoint", "seq")
+
+
+class ChartPanel(Panel, can_focus=True, inherit_bindings=False):
+    """One watch at a time. The two other panels of the view show the same span of it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("values")
+    title = "VALUES"
+    where = "values"
+    help: ClassVar[
+        str
+    ] = """The watched object over time, by its type: a column is a span of time. A thin line holds the value that
+was written last; where a column has several writes, the bar reaches from the lowest to the highest, and the heavy sign
+is the last. Reads count too: they tell the value as well.
+
+Up and Down choose the watch, Left and Right go through time, + and - zoom, z shows all that is kept, f follows the
+newest moment, Enter shows the hits of this watch and time. On the right: how often each value came in the time that is
+shown (equal spans of values, where there are too many), and below it the last changes."""
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self.time = TimeSpan()
+        self.at = 0
+        self.series: Series | None = None
+        self.spread: Spread | None = None
+        self.total = 0
+        """Hits of all watches in the span."""
+        self.every = 1
+        self.values = 0
+        """Hits of this watch that were looked at and tell a value."""
+        self.unknown = 0
+        self.last: list[Record] = []
+        self.followers: tuple[Panel, ...] = ()
+        self._kinds: dict[int, ValueKind] = {}
+        self._asked: set[int] = set()
+        self._looked: tuple[int, ...] = ()
+        self._ring: object = None
+
+    @property
+    def columns(self) -> int:
+        """Columns of time."""
+        return max(1, self.size.width - _LEFT)
+
+    @property
+    def clock(self) -> str:
+        """The unit of time."""
+        return self.scene.view.clock if self.scene.view else "instructions"
+
+    def watched(self) -> list[Breakpoint]:
+        """What has values: everything but execute breakpoints."""
+        view = self.scene.view
+        return [each for each in view.breakpoints if each.type != "x"] if view else []
+
+    @property
+    def chosen(self) -> Breakpoint | None:
+        """The breakpoint that is shown."""
+        found = self.watched()
+        return found[min(self.at, len(found) - 1)] if found else None
+
+    @property
+    def kind(self) -> ValueKind:
+        """Its type; raw bytes while that is being looked up."""
+        from tui.app.value_series import RAW
+
+        chosen = self.chosen
+        if chosen is None:
+            return RAW
+        return self._kinds.get(chosen.id, RAW._replace(size=chosen.length))
+
+    @property
+    def now(self) -> int:
+        """The newest moment: of the machine, or of the newest hit."""
+        newest = self.scene.view.time_ns if self.scene.view else 0
+        ring = self.scene.ring
+        if ring is not None and ring.head:
+            from tui.app import records
+
+            found = records.read(ring, ring.head - 1, 1)
+            newest = max(newest, found[0].time + 1 if found else 0)
+        return newest
+
+    def span(self) -> tuple[int, int]:
+        """The time that is shown."""
+        return self.time.of(self.columns, self.now)
+
+    # What time brings
+
+    def sampled(self) -> None:
+        """Four times a second: look at the hits of the span, if anything moved."""
+        ring, chosen = self.scene.ring, self.chosen
+        if ring is not self._ring:
+            self._ring, self.time = ring, TimeSpan()
+            self._kinds.clear()
+            self._asked.clear()
+        self._look_up()
+        if ring is None or not ring.head or not self.size.width:
+            return
+        if not self.time.fitted:
+            self.fit()
+        start, end = self.span()
+        key = (ring.head, start, end, self.columns, chosen.id if chosen else -1, len(self._kinds))
+        if key != self._looked:
+            self._looked = key
+            self._look(start, end)
+        self.redraw()
+        for panel in self.followers:
+            panel.redraw()
+
+    def _look_up(self) -> None:
+        chosen = self.chosen
+        if chosen is None or chosen.id in self._asked:
+            return
+        self._asked.add(chosen.id)
+        id_, length = chosen.id, chosen.length
+
+        def take(kind: ValueKind) -> None:
+            self._kinds[id_] = kind
+            self.sampled()
+
+        from tui.app.value_kinds import value_kind
+
+        self.desk_app.machine.look(lambda session: value_kind(session, id_, length), take)
+
+    def _look(self, start: int, end: int) -> None:
+        import numpy as np
+
+        from tui.app.hit_times import read_window
+        from tui.app.value_series import decode, series, spread
+
+        ring, chosen, kind = self.scene.ring, self.chosen, self.kind
+        if ring is None or chosen is None:
+            self.series = self.spread = None
+            self.last = []
+            return
+        window = read_window(ring, start, end, _FIELDS)
+        self.total, self.every = window.total, window.every
+        found = window.columns
+        ours = found["breakpoint"] == chosen.id
+        known = ours & (found["value_from"] != 0)
+        self.values, self.unknown = int(known.sum()), int(ours.sum() - known.sum())
+        values, times = decode(found["value"][known], kind), found["time"][known]
+        if values.dtype == np.float64 and not (finite := np.isfinite(values)).all():
+            self.unknown += int((~finite).sum())
+            self.values -= int((~finite).sum())
+            values, times = values[finite], times[finite]
+        before = math.nan
+        first = np.flatnonzero(ours)[:1]
+        if len(first) and found["old_from"][first[0]]:
+            before = float(decode(found["old"][first], kind)[0])
+            before = before if math.isfinite(before) else math.nan
+        self.series = series(times, values, before, start, self.time.scale, self.columns)
+        self.spread = spread(values, max(4, self.followers[0].size.height - 2) if self.followers else 12)
+        newest = found["seq"][ours][-64:].astype(np.int64)
+        self.last = [Record._make(row) for row in ring.gather(newest).tolist()][::-1]
+
+    def _moved(self) -> bool:
+        self.sampled()
+        self.redraw()
+        return True
+
+    # Keys
+
+    def arrow(self, right: int, down: int) -> bool:
+        """Another watch; earlier or later."""
+        self.at = max(0, min(self.at + down, len(self.watched()) - 1))
+        if right:
+            self.time.scroll(right, self.columns, self.now)
+        return self._moved()
+
+    def newest(self) -> bool:
+        """The newest moment, and follow it."""
+        self.time.following = True
+        return self._moved()
+
+    def toggle_follow(self) -> bool:
+        """Follow the newest moment, or stay."""
+        _, self.time.end = self.span()
+        self.time.following = not self.time.following
+        return self._moved()
+
+    def zoom(self, by: int) -> bool:
+        """Finer or coarser; 0: all that is kept."""
+        if by:
+            self.time.zoom(by, self.columns, self.now)
+        else:
+            self.fit()
+        return self._moved()
+
+    def fit(self) -> None:
+        """From the oldest hit that is kept until now."""
+        from tui.app.hit_times import first_time
+
+        ring = self.scene.ring
+        if ring is not None and ring.head:
+            self.time.fit(self.columns, first_time(ring), self.now)
+
+    def open(self) -> bool:
+        """The hits of this watch and time."""
+        start, end = self.span()
+        if (chosen := self.chosen) is not None:
+            self.desk_app.show_hits_later(f"bp={chosen.id} time>={start} time<{end}")
+        return True
+
+    def on_mouse_scroll_up(self) -> None:
+        """Finer."""
+        self.zoom(-1)
+
+    def on_mouse_scroll_down(self) -> None:
+        """Coarser."""
+        self.zoom(1)
+
+    # The picture
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """The rule, the watches, the chart, the axis of time."""
+        watched, chosen, kind = self.watched(), self.chosen, self.kind
+        if chosen is None:
+            text = "no watch of data: w watches a variable" if self.scene.view else "starting the machine"
+            return [self.rule(width, self.title), self.line(width).add(f"  {text}", self.ink.muted).strip()]
+        after = self.scene.label(chosen) + (
+            f".{kind.path}" if kind.path and not kind.path.startswith("[") else ""
+        )
+        if kind.type_name:
+            after += f"  {kind.type_name}"
+        right = f"{span_text(self.time.scale, self.clock)} a column"
+        if self.every > 1:
+            right = f"every {self.every}th hit  {right}"
+        out = [self.rule(width, self.title, after=after, right=right), self._choice(width, watched)]
+        return [*out, *self._chart(width, max(1, height - 3)), self._axis(width)]
+
+    def _choice(self, width: int, watched: list[Breakpoint]) -> Strip:
+        line, ink = self.line(width).add(" "), self.ink
+        for number, each in enumerate(watched):
+            here = number == min(self.at, len(watched) - 1)
+            sign = self.glyphs.cursor if here else " "
+            line.add(f"{sign} {self.scene.label(each)} ", ink.title if here else ink.muted).add(" ")
+        return line.strip()
+
+    def _chart(self, width: int, height: int) -> list[Strip]:
+        ink, kind, data = self.ink, self.kind, self.series
+        known = [v for part in (data.low, data.high) for v in part if not math.isnan(v)] if data else []
+        if data is None or not known:
+            text = "no value is known in this time" if self.values == 0 else ""
+            blank = [self.line(width).strip() for _ in range(height - 1)]
+            return [self.line(width).add("  " + text, ink.muted).strip(), *blank]
+        if not math.isnan(data.before):
+            known.append(data.before)
+        lowest, highest = min(known), max(known)
+        extent = highest / 2 - lowest / 2  # halves: two floats may be further apart than the largest one
+
+        def row(value: float) -> int:
+            return (
+                height - 1 - round((value / 2 - lowest / 2) / extent * (height - 1))
+                if extent
+                else height // 2
+            )
+
+        start, _ = self.span()
+        until = (self.now - start) // self.time.scale
+        cells = [[(" ", ink.base)] * self.columns for _ in range(height)]
+        held = data.before
+        for column in range(min(self.columns, until + 1)):
+            if math.isnan(data.last[column]):
+                if not math.isnan(held):
+                    cells[row(held)][column] = ("─", ink.muted)
+                continue
+            top, bottom = row(data.high[column]), row(data.low[column])
+            for between in range(top, bottom + 1):
+                cells[between][column] = ("│", ink.accent)
+            held = data.last[column]
+            cells[row(held)][column] = ("━", ink.value)
+        labels = {row(highest): kind.number_text(highest), row(lowest): kind.number_text(lowest)}
+        if extent and height >= 7:
+            middle = 2 * (lowest / 2 + extent * (height - 1 - height // 2) / (height - 1))
+            labels.setdefault(height // 2, kind.number_text(middle))
+        out = []
+        for number in range(height):
+            line = self.line(width).add(labels.get(number, ""), ink.muted, _LEFT - 2, right=True).add("  ")
+            for sign, style in cells[number]:
+                line.add(sign, style)
+            out.append(line.strip())
+        return out
+
+    def _axis(self, width: int) -> Strip:
+        start, end = self.span()
+        ink, clock = self.ink, self.clock
+        line = self.line(width).add("", ink.muted, _LEFT)
+        if clock == "instructions":
+            line.add(f"{start:,}", ink.muted)
+        else:
+            line.add(f"{span_text(max(0, self.now - start), clock)} ago", ink.muted)
+        ago = max(0, self.now - end)
+        edge = (
+            "now"
+            if self.time.following
+            else f"{end:,}"
+            if clock == "instructions"
+            else f"{span_text(ago, clock)} ago"
+        )
+        return line.end((edge, ink.muted)).strip()
+
+
+class SpreadPanel(Panel):
+    """How often each value came in the time that the chart shows."""
+
+    title = "HOW OFTEN"
+
+    def __init__(self, id: str, chart: ChartPanel) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self._chart = chart
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """The rule, a line of figures, and bars: the fullest ones where not all fit."""
+        chart, ink = self._chart, self.ink
+        found, kind = chart.spread, chart.kind
+        after = f"{numbers.count(chart.values)} values"
+        if chart.unknown:
+            after += f", {numbers.count(chart.unknown)} unknown"
+        out = [self.rule(width, self.title, after=after)]
+        if found is None:
+            return [*out, self.line(width).add("  none yet", ink.muted).strip()]
+        figures = f" {numbers.count(found.distinct)} different"
+        if kind.kind not in ("enum", "bool", "pointer"):
+            figures += f", mean {found.mean:.6g}, median {kind.number_text(found.median)}"
+        out.append(self.line(width).add(figures, ink.muted).strip())
+        room = height - 2
+        bins = found.bins
+        if len(bins) > room:
+            rest = sorted(bins, key=lambda each: -each.times)[: room - 1]
+            bins = tuple(each for each in bins if each in rest)
+        most = max((each.times for each in bins), default=1)
+        names = [self._range(each.low, each.high, kind) for each in bins]
+        name = min(max(map(len, names), default=0), max(8, width - 22))
+        for each, text in zip(bins, names, strict=True):
+            line = self.line(width).add(" ").add(text, ink.value, name, right=True).add(" ")
+            line.add(numbers.count(each.times), ink.strong, 9, right=True).add(" ")
+            bar = max(1, round(each.times / most * max(1, line.room - 1))) if each.times else 0
+            out.append(line.add(self.glyphs.bars[-1] * bar, ink.accent).strip())
+        if len(bins) < len(found.bins):
+            hidden = sum(each.times for each in found.bins) - sum(each.times for each in bins)
+            text = f" {len(found.bins) - len(bins)} more, {numbers.count(hidden)} values"
+            out.append(self.line(width).add(text, ink.muted).strip())
+        return out
+
+    @staticmethod
+    def _range(low: float, high: float, kind: ValueKind) -> str:
+        if low == high:
+            return kind.number_text(low)
+        if isinstance(low, int):
+            ends = (numbers.value(end) if end >= 0 else str(end) for end in (low, int(high)))
+            return " to ".join(ends)
+        return f"{low:.5g} to {high:.5g}"
+
+
+class ChangesPanel(Panel):
+    """The last changes in that time, by type: members of a structure by name."""
+
+    title = "LAST CHANGES"
+
+    def __init__(self, id: str, chart: ChartPanel) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self._chart = chart
+        self._told: dict[tuple[int, int, int | None], str] = {}
+        """What was answered, empty where there is nothing to say."""
+        self._asking = False
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """The rule, then the newest first."""
+        chart, ink, scene = self._chart, self.ink, self.scene
+        out = [self.rule(width, self.title)]
+        shown = chart.last[: height - 1]
+        if chart.kind.kind == "raw":
+            self._ask(shown)
+        now = chart.now
+        for record in shown:
+            line = self.line(width).add(f"{record.seq + 1}", ink.base, 10, right=True)
+            line.add(delta_text(max(0, now - record.time), chart.clock), ink.muted, 10, right=True).add(
+                " ago  ", ink.muted
+            )
+            self._change(line, record)
+            name = scene.names.of(record.place)
+            by = f"{name.symbol}  {name.source}".rstrip()
+            if len(by) + 3 <= line.room:
+                line.end((f"  {by} ", ink.symbol))
+            out.append(line.strip())
+        if not shown:
+            out.append(self.line(width).add("  none in this time", ink.muted).strip())
+        return out
+
+    def _change(self, line: Line, record: Record) -> None:
+        ink, kind = self.ink, self._chart.kind
+        pair = record.value, record.old if record.old_from else None
+        told = self._told.get((record.breakpoint, *pair)) if record.value_from else None
+        if told:
+            line.add(told.replace("->", self.glyphs.arrow), ink.value)
+            return
+        if record.access_text != "r":
+            line.add(kind.text(record.old) if record.old_from else self.glyphs.unknown, ink.base)
+            line.add(f" {self.glyphs.arrow} ", ink.muted)
+        line.add(kind.text(record.value) if record.value_from else self.glyphs.unknown, ink.value)
+
+    def _ask(self, shown: list[Record]) -> None:
+        wanted = {
+            (r.value, r.old if r.old_from else None)
+            for r in shown
+            if r.value_from and (r.breakpoint, r.value, r.old if r.old_from else None) not in self._told
+        }
+        chosen = self._chart.chosen
+        if not wanted or self._asking or chosen is None:
+            return
+        self._asking = True
+        id_, pairs = chosen.id, tuple(wanted)
+
+        def take(told: dict[tuple[int, int | None], str]) -> None:
+            self._asking = False
+            if len(self._told) > 4096:
+                self._told.clear()
+            for pair in pairs:
+                self._told[id_, *pair] = told.get(pair, "")  # empty: the numbers say it as well
+            self.redraw()
+
+        from tui.app.value_kinds import changes
+
+        if not self.desk_app.machine.look(lambda session: changes(session, id_, pairs), take):
+            self._asking = False
