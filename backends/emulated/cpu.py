@@ -32,6 +32,7 @@ __all__ = ["Cpu", "Kernel", "Running"]
 
 SIGTRAP = 5
 _HITS_A_SLICE = 4096
+_UNDECODED = (EventKind.INVALID, EventKind.UNSUPPORTED)
 _M = ic.Mnemonic
 
 
@@ -96,7 +97,9 @@ class Cpu:
         self.rf_pc = -1
         self.rep_pc = -1
         self.guest_tf = False
+        self.asked_pc = -1
         self.held: list[Held] | None = None
+        self.entered_kernel = False
         self._attached = False
         self.unit.on_arm = self._armed
 
@@ -158,6 +161,10 @@ class Cpu:
         if not self._attached or self.mm.unit is not self.unit:
             return
         self.quick.clear()
+        edges = self.mm.edges
+        edges.deny()  # a slot that is gone gave its bytes back
+        self.unit.deny_all()
+        self.unit.overlapping |= any(edges.overlap(slot.start, slot.end) for slot in self.unit.data)
         self.places.armed(self.unit.execute, bool(self.unit.data))
         self.space.kernel_watch = self if self.unit.data else None
 
@@ -222,6 +229,8 @@ class Cpu:
     def step(self) -> Stop | None:
         """Run one instruction (or one element of a `rep`) with the trap flag set: BS in DR6, beside any Bn of data.
 
+        SYSCALL clears TF (IA32_FMASK): it has no #DB, and Linux says by itself that the step is over.
+
         An execute slot there has a #DB of its own before, unless it has had it.
         """
         self.stop = None
@@ -235,9 +244,11 @@ class Cpu:
                 return self.stop
         self.rf_pc = pc
         self.stepping = True
+        self.entered_kernel = False
         try:
             self.one()
-            self.db(self.hits_here, "trap: single step", step=True)
+            if not self.entered_kernel:
+                self.db(self.hits_here, "trap: single step", step=True)
             self.on_db(self.hits_here, True, True)
         except (Unsupported, CodeRewritten, EngineError) as error:
             self._unsupported(error)
@@ -258,12 +269,14 @@ class Cpu:
         """The program has TF set: #DB after the next instruction, and SIGTRAP."""
         self.hits_here = 0
         self.stepping = True
+        self.entered_kernel = False
         try:
             self.one()
         finally:
             self.stepping = False
         if self.stop is None and not self.yielding:
-            self.db(self.hits_here, "trap: single step", step=True)
+            if not self.entered_kernel:
+                self.db(self.hits_here, "trap: single step", step=True)
             if self.hits_here:
                 self.on_db(self.hits_here, True, True)
             self.signal(SIGTRAP, self.engine.pc, 2, trap=True)  # TRAP_TRACE
@@ -277,6 +290,7 @@ class Cpu:
             data_access(self, True)
         elif kind is EventKind.SYSCALL:
             self.rf_pc = -1
+            self.entered_kernel = True
             if self.held:
                 self.held.clear()
             if not self.kernel.syscall():
@@ -290,6 +304,14 @@ class Cpu:
                 unmapped(self, address)  # SEGV_MAPERR
         elif kind is EventKind.REWRITTEN:
             rewritten(self)
+        elif (
+            kind in _UNDECODED
+            and engine.pc in self.unit.execute
+            and engine.pc not in (self.rf_pc, self.asked_pc)
+        ):
+            execute_hit(
+                self, engine.pc, self.unit.execute[engine.pc]
+            )  # the engine says this before it looks for breakpoints
         else:
             exception(self, kind)
 
@@ -377,6 +399,12 @@ class Cpu:
             execute_hit(self, pc, hits)
             if self.stop is not None or self.yielding:
                 return
+        self.asked_pc = pc
+        self._run_at(pc)
+        self.asked_pc = -1
+
+    def _run_at(self, pc: int) -> None:
+        """Run the instruction at pc, whose execute slots have been asked."""
         bound = self.places.temporary.get(pc)
         if bound is not None and self.engine.get("RSP") > bound and not self.stepping:
             self.stop = Stop("step", "")

@@ -35,12 +35,8 @@ _INSTRUCTION_POINTERS = (ic.Register.RIP, ic.Register.EIP)
 _FXSAVE_TOUCHES = 416
 """Bytes of the 512-byte image: the reserved end of it was found untouched on an AMD Zen 5."""
 _BIT_TESTS = {_M.BT, _M.BTS, _M.BTR, _M.BTC}
-UNSEEN = frozenset({
-    _M.CMPXCHG, _M.CMPXCHG8B, _M.CMPXCHG16B, *_BIT_TESTS, _M.PUNPCKHQDQ, _M.UNPCKHPD, _M.PMULUDQ,
-})  # fmt: skip
-"""Instructions of which the engine does not show every access: a failing compare-and-exchange is a write, a bit test
-with its bit number in a register accesses a whole operand, not one byte (SDM 2, CMPXCHG and BT), and a few take
-halves out of an operand that silicon loads whole."""
+UNSEEN = frozenset({_M.PUNPCKHQDQ, _M.UNPCKHPD, _M.PMULUDQ})
+"""Instructions of which the engine does not show every access: they take halves out of an operand that silicon loads whole."""
 _LOWER_HALF = frozenset({
     _M.PUNPCKLBW, _M.PUNPCKLWD, _M.PUNPCKLDQ, _M.PUNPCKLQDQ, _M.UNPCKLPS, _M.UNPCKLPD, _M.PSLLW, _M.PSLLD, _M.PSLLQ, _M.PSRLW, _M.PSRLD, _M.PSRLQ,
     _M.PSRAW, _M.PSRAD,

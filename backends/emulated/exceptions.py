@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import iced_x86 as ic
 
+from backends.emulated.access_faults import memory_fault
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
 from backends.emulated.division import DIVISIONS, overflows
-from backends.emulated.engine import EXEC, READ, WRITE, EngineError, EventKind, Unsupported
+from backends.emulated.engine import EXEC, WRITE, EngineError, EventKind, Unsupported
 from backends.emulated.hits import after_element, report, take_back
+from backends.emulated.lacking import run_lacking
 from backends.emulated.rep import run_in_bulk
 from backends.emulated.shadow import moves_ss, run_mov_ss
 from backends.emulated.special import Privileged, UndefinedInstruction, run_special
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
 
 __all__ = [
-    "SIGBUS",
     "SIGFPE",
     "SIGILL",
     "SIGSEGV",
@@ -30,22 +31,20 @@ __all__ = [
     "unmapped",
 ]
 
-SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV = 4, 5, 7, 8, 11
-_SEGV_MAPERR = 1
-_WHOLE = 0xFFFF_FFFF_FFFF_FFFF
-_SEGV_ACCERR, _SI_KERNEL, _FPE_INTDIV, _ILL_ILLOPN, _TRAP_BRKPT = 2, 0x80, 1, 2, 1
+SIGILL, SIGTRAP, SIGFPE, SIGSEGV = 4, 5, 8, 11
+_SEGV_MAPERR, _SEGV_ACCERR, _SI_KERNEL, _FPE_INTDIV, _ILL_ILLOPN, _TRAP_BRKPT = 1, 2, 0x80, 1, 2, 1
 _REP_STEPS = 4096
 _TF = 1 << 8
 _M = ic.Mnemonic
 _PUSHES_FLAGS = {_M.PUSHFQ, _M.PUSHF}
 _POPS_FLAGS = {_M.POPFQ, _M.POPF}
-_CACHE_HINTS = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
 
 
 def exception(cpu: Cpu, kind: EventKind) -> None:
     """The engine would not go on at pc: what Linux makes of that (arch/x86/kernel/traps.c)."""
     if kind is EventKind.NO_EXEC:
-        cpu.signal(SIGSEGV, cpu.engine.pc, _SEGV_ACCERR)
+        pc = cpu.engine.pc
+        cpu.signal(SIGSEGV, pc, _SEGV_ACCERR if cpu.space.mapped(pc) else _SEGV_MAPERR)
     elif kind is EventKind.DIVIDE:
         cpu.signal(SIGFPE, cpu.engine.pc, _FPE_INTDIV)
     elif kind is EventKind.INTERRUPT:
@@ -57,18 +56,9 @@ def exception(cpu: Cpu, kind: EventKind) -> None:
 
 
 def unmapped(cpu: Cpu, address: int) -> None:
-    """The instruction at pc touches memory that is not there: #PF, #SS or #GP (SDM 3A 6.15; traps.c exc_stack_segment)."""
+    """The instruction at pc touches memory that is not there, or an operand that is not aligned: #PF, #SS or #GP."""
     take_back(cpu)
-    if address + (1 << 47) & _WHOLE < 1 << 48:
-        cpu.signal(SIGSEGV, address, _SEGV_MAPERR)
-        return
-    on_stack = False
-    if cpu.space.prot_at(cpu.engine.pc) & EXEC:
-        decoded = cpu.decode(cpu.engine.pc)
-        on_stack = decoded.instruction.memory_segment == ic.Register.SS or (
-            decoded.instruction.is_stack_instruction and cpu.engine.get("RSP") + (1 << 47) & _WHOLE >= 1 << 48
-        )
-    cpu.signal(SIGBUS if on_stack else SIGSEGV, 0, _SI_KERNEL)
+    memory_fault(cpu, address)
 
 
 def rewritten(cpu: Cpu) -> None:
@@ -77,36 +67,22 @@ def rewritten(cpu: Cpu) -> None:
     if cpu.space.prot_at(address) & WRITE:
         raise Unsupported("code that has already run is being rewritten")
     take_back(cpu)
-    cpu.signal(SIGSEGV, address, _SEGV_ACCERR)
+    memory_fault(cpu, address)
 
 
 def _refused(cpu: Cpu, kind: EventKind) -> None:
     """The engine would not run the instruction: is that the program's fault, or ours?"""
     pc = cpu.engine.pc
     if cpu.space.prot_at(pc) & EXEC == 0:
-        cpu.signal(SIGSEGV, pc, _SEGV_ACCERR)
+        exception(cpu, EventKind.NO_EXEC)
         return
     decoded = cpu.decode(pc)
     if decoded.mnemonic in IN_USER_FAULTS or decoded.touches_system_register:
         cpu.signal(SIGSEGV, 0, _SI_KERNEL)
     elif decoded.mnemonic in (_M.UD0, _M.UD1, _M.UD2, _M.INVALID) and kind is EventKind.INVALID:
         cpu.signal(SIGILL, pc, _ILL_ILLOPN)
-    elif decoded.mnemonic in _CACHE_HINTS:
-        _cache_hint(cpu, pc, decoded)
-    else:
+    elif not run_lacking(cpu, pc, decoded):
         raise Unsupported("the engine lacks this instruction")
-
-
-def _cache_hint(cpu: Cpu, pc: int, decoded: Decoded) -> None:
-    """Changes nothing that a program can see, but is a load of one byte to the debug registers."""
-    engine = cpu.engine
-    address = decoded.accesses()[0][0]
-    if not cpu.space.prot_at(address) & READ:
-        cpu.signal(SIGSEGV, address, _SEGV_ACCERR)
-        return
-    engine.pc += decoded.length
-    touched = [(s, 1, s.current(engine.raw_read)) for s in cpu.unit.touched(address, address + 1)]
-    report(cpu, pc, touched, 0)
 
 
 def _interrupt(cpu: Cpu, vector: int) -> None:

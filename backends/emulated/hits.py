@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import iced_x86 as ic
 
+from backends.emulated.access_faults import crosses, first_fault, memory_fault
 from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X
 from backends.emulated.decode import AccessList, Decoded
 from backends.emulated.engine import EXEC, EventKind
@@ -31,7 +32,6 @@ __all__ = [
     "take_back",
 ]
 
-_SIGSEGV = 11
 _POINTERS = {
     ic.OpKind.MEMORY_SEG_RSI: "RSI", ic.OpKind.MEMORY_SEG_ESI: "RSI", ic.OpKind.MEMORY_ESRDI: "RDI", ic.OpKind.MEMORY_ESEDI: "RDI",
 }  # fmt: skip
@@ -95,6 +95,9 @@ def data_access(cpu: Cpu, faulted: bool) -> None:
         accesses, popped = _as_before(cpu, decoded, accesses)
     else:
         popped = 0
+    if crosses(accesses) and first_fault(cpu.space, accesses) is not None:
+        _fault_now(cpu)
+        return
     touched: list[tuple[DataSlot, int, int]] = []
     for slot in unit.data:
         kinds = 0
@@ -104,7 +107,9 @@ def data_access(cpu: Cpu, faulted: bool) -> None:
         if kinds:
             touched.append((slot, kinds, slot.current(engine.raw_read)))
     stack = cpu.stack(pc, popped) if touched else 0
-    if len(touched) == len(unit.data) == 1:
+    edges = cpu.mm.edges
+    lifted = [edges.lift(address, address + size) for address, size, _ in accesses]
+    if len(touched) == len(unit.data) == 1 and not any(lifted):
         slot = touched[0][0]
         slot.lift()
         event = engine.single()
@@ -112,6 +117,8 @@ def data_access(cpu: Cpu, faulted: bool) -> None:
     else:
         unit.lift_all()
         event = engine.single()
+        if any(lifted):
+            edges.deny()
         unit.deny_all()
     if event is not EventKind.LIMIT:
         faulted_after_all(cpu, event)
@@ -204,11 +211,15 @@ def kernel_hit(cpu: Cpu, touched: Sequence[tuple[DataSlot, int, int]]) -> None:
 def faulted_after_all(cpu: Cpu, kind: EventKind) -> None:
     """Its other operand is not accessible either: the instruction's own fault, and its data matches are dropped."""
     if kind is EventKind.DENIED:
-        address = cpu.engine.event().address
-        take_back(cpu)
-        cpu.signal(_SIGSEGV, address, 2)  # SEGV_ACCERR
+        _fault_now(cpu)
     else:
         cpu.event(kind)
+
+
+def _fault_now(cpu: Cpu) -> None:
+    address = cpu.engine.event().address
+    take_back(cpu)
+    memory_fault(cpu, address)
 
 
 def after_element(cpu: Cpu, pc: int, decoded: Decoded) -> None:

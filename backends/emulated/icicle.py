@@ -18,6 +18,7 @@ from typing import Any
 
 from backends.emulated.engine import READ, WRITE, Engine, EngineError, Event, EventKind
 from backends.emulated.paper import PaperVm
+from backends.emulated.sleigh_flags import AF_BIT
 from backends.emulated.x87.unit import Unit
 
 __all__ = ["IcicleEngine"]
@@ -26,7 +27,6 @@ _PAGE = 4096
 _FLAGS = (
     ("CF", 0),
     ("PF", 2),
-    ("AF", 4),
     ("ZF", 6),
     ("SF", 7),
     ("DF", 10),
@@ -36,11 +36,14 @@ _FLAGS = (
 )
 _ALWAYS_SET = ("F1", "IF")
 """EFLAGS bit 1, and interrupts enabled: what pushf shows in user mode."""
+_SELECTORS = (("CS", 0x33), ("SS", 0x2B))
+"""As Linux has them in 64-bit programs (arch/x86/include/asm/segment.h); the other segment registers hold 0."""
 _RENAMED = {"FS_BASE": "FS_OFFSET", "GS_BASE": "GS_OFFSET"}
 _SAVED = (
     *("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP"),
     *(f"R{n}" for n in range(8, 16)),
     *(name for name, _ in _FLAGS),
+    "AF",
     *_ALWAYS_SET,
     *("FS_OFFSET", "GS_OFFSET", "MXCSR"),
     *(f"XMM{n}_Q{half}" for n in range(16) for half in "ab"),
@@ -181,7 +184,7 @@ class IcicleEngine(Engine):
     def get(self, register: str) -> int:
         read = self.read_register
         if register == "RFLAGS":
-            return 0x202 | sum((read(name) & 1) << bit for name, bit in _FLAGS)
+            return 0x202 | read("AF") & AF_BIT | sum((read(name) & 1) << bit for name, bit in _FLAGS)
         if register.startswith("XMM"):
             return read(register + "_Qa") | read(register + "_Qb") << 64
         return read(_RENAMED.get(register, register))
@@ -191,6 +194,7 @@ class IcicleEngine(Engine):
         if register == "RFLAGS":
             for name, bit in _FLAGS:
                 write(name, value >> bit & 1)
+            write("AF", value & AF_BIT)
         elif register.startswith("XMM"):
             write(register + "_Qa", value & 0xFFFF_FFFF_FFFF_FFFF)
             write(register + "_Qb", value >> 64)
@@ -324,6 +328,8 @@ class IcicleEngine(Engine):
             new.mem_protect(start, end - start, native.PROT[prot])
         for name in _SAVED:
             new.reg_write(name, old.reg_read(name))
+        for name, selector in _SELECTORS:
+            new.reg_write(name, selector)
         new.pc = old.pc
         self.counted_before += old.icount
         for address in self._breakpoints:

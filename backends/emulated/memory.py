@@ -197,6 +197,10 @@ class AddressSpace:
         """The lines of /proc/PID/maps."""
         return tuple(Mapping(r.start, r.end, _perms(r.prot), r.offset, r.path) for r in self._regions)
 
+    def ends(self, start: int, end: int) -> list[int]:
+        """Where mappings end inside start..end."""
+        return [region.end for region in self._within(start, end)]
+
     def check(self, address: int, size: int, prot: int) -> None:
         """EFAULT unless every byte of the range has these permissions."""
         end = address + size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from backends.emulated.edges import Edges
 from backends.emulated.icicle import IcicleEngine
 from backends.emulated.memory import AddressSpace
 from backends.emulated.places import Places
@@ -41,6 +42,7 @@ class Mm:
         self.quick: dict[int, Callable[[], AccessList]] = {}
         self.walker = StackWalker(space, engine)
         self.stacks = stacks.beside(engine.raw_read) if stacks is not None else StackTable(engine.raw_read)
+        self.edges = Edges(engine, space, lambda: self.unit)
         self.resident: Resident | None = None
         self.unit: DebugUnit | None = None
         self.warmth: Warmth | None = Warmth()
@@ -61,6 +63,8 @@ class Mm:
         engine = self.engine.copy()
         other = Mm(engine, self.space.copy(engine), self.stacks)
         other.places.inherit(self.places)
+        other.edges.copy_from(self.edges)
+        other.edges.deny()
         other.stacks.set_walker(other.walker)
         other.on_change = self.on_change
         return other
@@ -90,15 +94,20 @@ class Mm:
     def watch(self, unit: DebugUnit) -> None:
         """The CPU with these debug registers runs here from now on."""
         if self.unit is not None:
-            self.unit.detach()
+            self._detach(self.unit)
         self.unit = unit
         unit.attach(self.engine, self.true_prot)
 
     def unwatch(self) -> None:
         """It runs elsewhere from now on."""
         if self.unit is not None:
-            self.unit.detach()
+            self._detach(self.unit)
             self.unit = None
+
+    def _detach(self, unit: DebugUnit) -> None:
+        unit.detach()
+        if any(self.edges.overlap(slot.start, slot.end) for slot in unit.data):
+            self.edges.deny()
 
     def warm_up(self) -> None:
         """Let the translator have the program once that pays. Only at an instruction boundary."""
@@ -126,6 +135,7 @@ class Mm:
         self.decoded.clear()
         self.quick.clear()
         self.stacks.set_read(self.engine.raw_read)
+        self.edges.deny()
         if self.unit is not None:
             self.unit.deny_all()
 
@@ -135,6 +145,7 @@ class Mm:
         self.stacks.set_walker(self.walker)
 
     def _memory_changed(self, start: int, end: int) -> None:
+        self.edges.memory_changed(start, end)
         if self.unit is not None:
             self.unit.memory_changed(start, end)
         self.on_change()

@@ -31,18 +31,10 @@ _ONE_BYTE: Final = _marks(
 _SEQUENCES: Final = (
     *(b"\x0f\x20", b"\x0f\x21", b"\x0f\x22", b"\x0f\x23"),  # mov from and to control and debug registers
     b"\x0f\xae",  # fxsave and fxrstor, and a few that the engine runs
+    *(b"\x0f\xb2", b"\x0f\xb4", b"\x0f\xb5", b"\x0f\xa1", b"\x0f\xa9"),  # lss, lfs, lgs, pop fs, pop gs
     *(b"\x0f\xa2", b"\x0f\x31", b"\x0f\x01\xd0", b"\x0f\x01\xf9"),  # cpuid, rdtsc, xgetbv, rdtscp
 )
-_UNSEEN: Final = (
-    *(b"\x0f\xb0", b"\x0f\xb1", b"\x0f\xc7"),  # cmpxchg, cmpxchg8b, cmpxchg16b
-    *(b"\x0f\x6d", b"\x0f\x15", b"\x0f\xf4"),  # punpckhqdq, unpckhpd, pmuludq
-    *(
-        b"\x0f\xa3",
-        b"\x0f\xab",
-        b"\x0f\xb3",
-        b"\x0f\xbb",
-    ),  # bt, bts, btr, btc with the bit number in a register
-)
+_UNSEEN: Final = (b"\x0f\x6d", b"\x0f\x15", b"\x0f\xf4")  # punpckhqdq, unpckhpd, pmuludq
 _REPEAT: Final = _marks(0xF2, 0xF3)
 _STRING: Final = frozenset([*range(0xA4, 0xA8), *range(0xAA, 0xB0)])
 _DIVIDE: Final = _marks(0xF6, 0xF7)
@@ -73,9 +65,7 @@ def _special(code: bytes) -> Iterator[int]:
     for at in _find(code.translate(_DIVIDE), b"\1"):
         if code[at + 1 : at + 2] and code[at + 1] >> 3 & 7 in (6, 7) and not _cannot_overflow(code, at):
             yield at
-    for at in _find(code, b"\x8e"):
-        if code[at + 1 : at + 2] and code[at + 1] >> 3 & 7 == 2:  # mov ss
-            yield at
+    yield from _find(code, b"\x8e")  # mov to a segment register
     for at in _find(code.translate(_REPEAT), b"\1"):
         after = at + 1
         while after < len(code) and code[after] in _PREFIXES:

@@ -16,7 +16,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+from backends.emulated.sleigh_faults import ALIGNED, UNALIGNED_TABLE, Rule, changes_nothing, expected
+from backends.emulated.sleigh_flags import auxiliary_carry, flag_macros, flags_expected
 
 __all__ = ["Mismatch", "mended", "mended_languages"]
 
@@ -29,14 +32,6 @@ _CONSTRUCTOR: Final = re.compile(
 
 class Mismatch(Exception):
     """The installed files are not those that the mends are for."""
-
-
-class Rule(NamedTuple):
-    """One constructor."""
-
-    name: str
-    head: str
-    body: str
 
 
 Mend = Callable[[Rule], Rule | None]
@@ -87,7 +82,7 @@ def _vector(lane: Callable[[str, int], str], bits: int, size: int = 128) -> Mend
             return None
         in_memory = re.search(r"\bm(64|128)\b", rule.head)
         target = "XmmReg" if in_memory else "XmmReg1"
-        source = in_memory[0] if in_memory else "XmmReg2"
+        source = in_memory[0] if in_memory else "XmmReg2_m128" if "_m128" in rule.head else "XmmReg2"
         width = 8 if in_memory and in_memory[1] == "64" else 16
         lines = [f"local s:{width} = {source};", f"local d:16 = {target};"]
         lines += [lane(target, at) for at in range(0, size, bits)]
@@ -195,6 +190,22 @@ def _exchange(rule: Rule) -> Rule | None:
     return Rule(rule.name, head, rule.body.replace("Reg32 = tmp;", "Reg32 = tmp; build check_Reg32_dest;"))
 
 
+def _sign_extended(rule: Rule) -> Rule | None:
+    """sbb of 64 bits with a constant of 32, which has a sign."""
+    if "opsize=2" not in rule.head or not re.search(r"\bimm32\b", rule.head):
+        return None
+    return Rule(
+        rule.name, re.sub(r"\bimm32\b", "simm32", rule.head), re.sub(r"\bimm32\b", "simm32", rule.body)
+    )
+
+
+def _translate(rule: Rule) -> Rule | None:
+    """xlat with fs or gs counts from their base."""
+    if "RBX" not in rule.head:
+        return None
+    return rule._replace(body="local at:8 = segWide + RBX + zext(AL); AL = *:1 at;")
+
+
 def _load_string(rule: Rule) -> Rule:
     """lodsd clears the upper half of RAX, where an element is loaded at all."""
     return rule._replace(body=rule.body.replace("EAX=dseSI4;", "RAX = zext(dseSI4);"))
@@ -249,9 +260,41 @@ def _absolute_differences(target: str, at: int) -> str:
     return "\n".join([*lines, f"{target}[{at},64] = t{at};"])
 
 
+def _saturating(operator: str, bits: int, *, signed: bool) -> Mend:
+    """A sum or difference that stays at the end of its range."""
+    bytes_ = bits // 8
+
+    def lane(target: str, at: int) -> str:
+        a, b = f"a{at}", f"b{at}"
+        text = f"local {a}:{bytes_} = d[{at},{bits}]; local {b}:{bytes_} = s[{at},{bits}]; local r{at}:{bytes_} = {a} {operator} {b}; "
+        over = {"+": "carry", "-": "borrow"}[operator]
+        if signed:
+            text += f"local o{at}:{bytes_} = zext(s{over}({a}, {b})); local e{at}:{bytes_} = ({a} >> {bits - 1}) + {(1 << bits - 1) - 1}; "
+            return f"{text}{target}[{at},{bits}] = (r{at} * (1 - o{at})) | (e{at} * o{at});"
+        if operator == "+":
+            return f"{text}local o{at}:{bytes_} = zext(carry({a}, {b})); {target}[{at},{bits}] = r{at} | (0 - o{at});"
+        return f"{text}local o{at}:{bytes_} = zext({a} < {b}); {target}[{at},{bits}] = r{at} * (1 - o{at});"
+
+    return _vector(lane, bits)
+
+
+def _average(bits: int) -> Callable[[str, int], str]:
+    """Half of the sum, rounded up."""
+
+    def lane(target: str, at: int) -> str:
+        wide = bits // 4
+        return (
+            f"local a{at}:{bits // 8} = d[{at},{bits}]; local b{at}:{bits // 8} = s[{at},{bits}]; "
+            f"local w{at}:{wide} = (zext(a{at}) + zext(b{at}) + 1) >> 1; {target}[{at},{bits}] = w{at}[0,{bits}];"
+        )
+
+    return lane
+
+
 MENDS: Final[dict[str, tuple[Mend, int]]] = {
     "BSF": (_bit_scan, 3),
     "BSR": (_bit_scan, 3),
+    "SBB": (_sign_extended, 2),
     "SHR": (_shift_by_one, 4),
     "NOP": (_no_operation, 1),
     "CVTSD2SI": (_scalar_to_integer("hwbpNearest"), 4),
@@ -278,9 +321,20 @@ MENDS: Final[dict[str, tuple[Mend, int]]] = {
     "PSRLQ": (_shift(">>", 64), 2),
     "PSRAD": (_shift("s>>", 32), 2),
     "PMULHUW": (_vector(_high_products, 16), 2),
+    "PAVGB": (_vector(_average(8), 8), 2),
+    "PAVGW": (_vector(_average(16), 16), 2),
     "PSADBW": (_vector(_absolute_differences, 64), 2),
     "MOVMSKPS": (_sign_mask, 1),
+    "PADDSB": (_saturating("+", 8, signed=True), 1),
+    "PADDSW": (_saturating("+", 16, signed=True), 1),
+    "PADDUSB": (_saturating("+", 8, signed=False), 1),
+    "PADDUSW": (_saturating("+", 16, signed=False), 1),
+    "PSUBSB": (_saturating("-", 8, signed=True), 1),
+    "PSUBSW": (_saturating("-", 16, signed=True), 1),
+    "PSUBUSB": (_saturating("-", 8, signed=False), 1),
+    "PSUBUSW": (_saturating("-", 16, signed=False), 1),
     "LODSD": (_load_string, 1),
+    "XLAT": (_translate, 1),
     "XCHG": (_exchange, 1),
     "CMPXCHG8B": (_compare_8, 1),
 }
@@ -291,13 +345,19 @@ def mended(text: str, found: dict[str, int]) -> str:
     """A file's text with its rules mended; counts them in `found`."""
 
     def replace(match: re.Match[str]) -> str:
-        entry = MENDS.get(match["name"])
-        rule = entry and entry[0](Rule(match["name"], match["head"], match["body"]))
-        if not rule:
+        rule = as_it_is = Rule(match["name"], match["head"], match["body"])
+        entry = MENDS.get(rule.name)
+        if entry and (better := entry[0](rule)):
+            rule = better
+            found[rule.name] = found.get(rule.name, 0) + 1
+        rules = changes_nothing(auxiliary_carry(rule, found), found)
+        if rules == (as_it_is,):
             return match[0]
-        found[rule.name] = found.get(rule.name, 0) + 1
-        return f":{rule.name}{rule.head}\n{{\n{rule.body}\n}}"
+        return "\n".join([f":{each.name}{each.head}\n{{\n{each.body}\n}}" for each in rules])
 
+    text = flag_macros(text, found)
+    text, tables = ALIGNED.subn(UNALIGNED_TABLE, text)
+    found["m128"] = found.get("m128", 0) + tables
     return _CONSTRUCTOR.sub(replace, text)
 
 
@@ -315,7 +375,8 @@ def mended_languages(installed: Path) -> Iterator[Path]:
                 (target / source.name).write_text(f"{source.read_text()}\n{MACROS}")
             elif source.is_file():
                 os.symlink(source, target / source.name)
-        wrong = [name for name, (_, count) in MENDS.items() if found.get(name) != count]
+        wanted = {name: count for name, (_, count) in MENDS.items()} | expected | flags_expected
+        wrong = [name for name, count in wanted.items() if found.get(name) != count]
         if wrong:
             raise Mismatch(f"icicle-emu is not the version that this was made for: {', '.join(wrong)}")
         yield Path(folder)

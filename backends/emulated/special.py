@@ -64,6 +64,16 @@ def _check_mxcsr(engine: Engine, decoded: Decoded) -> None:
         )
 
 
+def _loads_segment(decoded: Decoded) -> bool:
+    """LSS, LFS, LGS, POP FS and GS, MOV to a segment register but SS (which `shadow` has)."""
+    register = decoded.instruction.op0_register
+    return decoded.mnemonic in (_M.LSS, _M.LFS, _M.LGS) or (
+        decoded.mnemonic in (_M.MOV, _M.POP)
+        and ic.RegisterExt.is_segment_register(register)
+        and register != ic.Register.SS
+    )
+
+
 def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
     """Run the instruction at pc if it is one of ours; False if it is an ordinary one.
 
@@ -88,6 +98,8 @@ def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
         return False
     elif mnemonic in (_M.IRETQ, _M.IRETD, _M.IRET):
         raise Unsupported("returning by iret in user mode is not emulated")
+    elif _loads_segment(decoded):
+        raise Unsupported("loading a segment register is not emulated")
     elif mnemonic in IN_USER_FAULTS or decoded.touches_system_register:
         raise Privileged
     else:

@@ -21,7 +21,7 @@ from elftools.elf.elffile import ELFFile
 from backends.emulated.engine import EventKind
 from backends.emulated.icicle import IcicleEngine
 
-__all__ = ["FILES", "Disagreement", "compare", "harvest"]
+__all__ = ["FILES", "PROMISED", "Disagreement", "compare", "harvest"]
 
 FILES: Final = ("/lib/x86_64-linux-gnu/libc.so.6", "/bin/bash", "/usr/bin/perl", "/usr/bin/python3")
 _M, _R = ic.Mnemonic, ic.Register
@@ -29,7 +29,7 @@ _GENERAL: Final = (
     *("RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI"),
     *(f"R{n}" for n in range(8, 16)),
 )
-_PROMISED: Final = {
+PROMISED: Final = {
     ic.CpuidFeature.INTEL8086, ic.CpuidFeature.INTEL186, ic.CpuidFeature.INTEL386, ic.CpuidFeature.INTEL486,
     ic.CpuidFeature.X64, ic.CpuidFeature.CMOV, ic.CpuidFeature.SSE, ic.CpuidFeature.SSE2, ic.CpuidFeature.CX8,
     ic.CpuidFeature.CMPXCHG16B, ic.CpuidFeature.MULTIBYTENOP,
@@ -149,7 +149,7 @@ def _suits(i: ic.Instruction) -> bool:
         or i.is_privileged
         or i.segment_prefix != _R.NONE
         or i.mnemonic in _ELSEWHERE
-        or not set(i.cpuid_features()) <= _PROMISED
+        or not set(i.cpuid_features()) <= PROMISED
         or (i.is_string_instruction and (i.has_rep_prefix or i.has_repne_prefix))
         or any(ic.RegisterExt.is_segment_register(r) or ic.RegisterExt.is_mm(r) for r in registers)
     )

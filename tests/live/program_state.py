@@ -20,13 +20,13 @@ from tests.live.tracee import USER_REGS, Tracee
 
 __all__ = ["End", "Halt", "emulated", "silicon"]
 
-_STEP, _GETFPREGS, _PEEKUSER, _POKEUSER = 9, 14, 3, 6
+_CONT, _STEP, _GETFPREGS, _PEEKUSER, _POKEUSER, _GETSIGINFO = 7, 9, 14, 3, 6, 0x4202
 _DR6 = 848 + 48
 _DB_BITS = 0x400F
 """BS and B0 to B3."""
 _GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
-_FLAGS = 0xCC5
-"""OF, DF, SF, ZF, PF and CF; AF is left out."""
+_FLAGS = 0xCD5
+"""OF, DF, SF, ZF, AF, PF and CF."""
 _LEFT_BY_EXIT = ("rax", "rcx", "r11", "rip")
 _MOST = 20_000
 
@@ -42,7 +42,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class End:
-    """How a program ended, and everything it had then: what the exit itself changes is left out."""
+    """How a program ended (a signal with si_code and si_addr), and everything it had then, but what the exit itself changes."""
 
     how: str
     state: dict[str, int]
@@ -69,11 +69,33 @@ def _state(general: dict[str, int], flags: int, image: bytes, exited: bool) -> d
     return {**kept, "flags": flags & _FLAGS, **_image(image)}
 
 
+def _how(number: int, code: int, address: int) -> str:
+    return f"{signal.Signals(number).name} code {code:#x} address {address:#x}"
+
+
 class _Silicon(Tracee):
     def image(self) -> bytes:
         buffer = ctypes.create_string_buffer(512)
         self._ptrace(_GETFPREGS, 0, ctypes.addressof(buffer))
         return buffer.raw
+
+    def how(self, stop: int) -> str:
+        """The signal that it stopped with (siginfo_t: si_code at 8, si_addr at 16)."""
+        buffer = ctypes.create_string_buffer(128)
+        self._ptrace(_GETSIGINFO, 0, ctypes.addressof(buffer))
+        code, address = struct.unpack_from("<i4xQ", buffer.raw, 8)
+        return _how(stop, code, address)
+
+    def after_call(self) -> bool:
+        """Whether a step has ended at a system call: SIGTRAP from the kernel, without a #DB (syscall-common's user_single_step_report)."""
+        at = self.registers()[16] - 2
+        return self.read(at, 2) == b"\x0f\x05" and " code 0x1 " in self.how(signal.SIGTRAP)
+
+    def catches(self, stop: int) -> bool:
+        """Whether it has a handler for the signal."""
+        with open(f"/proc/{self.pid}/status") as lines:
+            caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+        return bool(caught >> stop - 1 & 1)
 
     def db(self) -> int:
         """BS and B0 to B3 of the last #DB, once."""
@@ -88,11 +110,12 @@ def silicon(
     """Run a program with `slots` armed, its first `steps` instructions by PTRACE_SINGLESTEP. Raises Unavailable."""
     halts: list[Halt] = []
     tracee = _Silicon([path], {})
-    stepped = 0
+    stepped = pending = 0
     with tracee:
         tracee.arm(slots)
         while len(halts) < _MOST:
-            stop = tracee.go(_STEP) if stepped < steps else tracee.go()
+            stop = tracee.go(_STEP if stepped < steps else _CONT, pending)
+            pending = 0
             if stop == signal.SIGTRAP and (dr6 := tracee.db()):
                 values = tuple(
                     (slot, int.from_bytes(tracee.read(address, length), "little") if kind != "x" else 0)
@@ -102,11 +125,18 @@ def silicon(
                 stepped += dr6 >> 14
                 halts.append(Halt(tracee.registers()[16], dr6, values))
                 continue
+            if stop == signal.SIGTRAP and stepped < steps and tracee.after_call():
+                stepped += 1
+                halts.append(Halt(tracee.registers()[16], 0, ()))
+                continue
             if tracee.status is not None:
                 raise Unavailable("the program is gone before it was looked at")
             registers = dict(zip(USER_REGS, tracee.registers(), strict=True))
             state = _state(registers, registers["rflags"], tracee.image(), stop is None)
-            how = f"exit {registers['rdi'] & 0xFF}" if stop is None else signal.Signals(stop).name
+            if stop is not None and tracee.catches(stop):
+                pending = stop
+                continue
+            how = f"exit {registers['rdi'] & 0xFF}" if stop is None else tracee.how(stop)
             return halts, End(how, state, tracee.read(*memory))
     raise AssertionError(f"more than {_MOST} halts")
 
@@ -125,6 +155,14 @@ def emulated(
             tuple(BreakpointRequest(address, length, kind, "perf") for address, length, kind in slots)  # type: ignore[arg-type]
         )
     machine = backend._machine
+    faults = [(0, 0)]
+    deliver = machine.cpus[0].kernel.deliver_fault
+
+    def deliver_fault(signal_number: int, address: int, code: int) -> bool:
+        faults.append((code, address))
+        return deliver(signal_number, address, code)
+
+    machine.cpus[0].kernel.deliver_fault = deliver_fault  # type: ignore[method-assign]
     halts: list[Halt] = []
     seen = 0
     values: list[tuple[int, int]] = []
@@ -144,7 +182,7 @@ def emulated(
                 values.append((slot, value))
         if view.state == "failed" or not machine.linux.alive:
             break
-        halts.append(Halt(engine.pc, cpu.last_dr6 & _DB_BITS, tuple(values)))
+        halts.append(Halt(engine.pc, 0 if cpu.entered_kernel else cpu.last_dr6 & _DB_BITS, tuple(values)))
         values.clear()
     if machine.linux.alive and backend.view().state != "failed":
         backend.resume()
@@ -162,7 +200,7 @@ def emulated(
     if status is None:
         how = view.stop.text
     else:
-        how = f"exit {status}" if status >= 0 else signal.Signals(-status).name
+        how = f"exit {status}" if status >= 0 else _how(-status, *faults[-1])
     registers = {each.name: each.value for each in backend.registers(None)}
     exited = status is not None and status >= 0
     end = End(how, _state(registers, registers["eflags"], fxsave(engine), exited), backend.read(*memory))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import struct
 
-from tests.machine.code import CODE, DATA
+from tests.live.random_ends import end
+from tests.live.random_forms import Forms
+from tests.machine.code import DATA
 
 __all__ = ["LAST", "MIDDLE", "TO_MIDDLE", "Maker", "Slots"]
 
@@ -26,6 +28,9 @@ class Maker:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
+        self._forms = Forms(self.chance)
+        self.stepped = False
+        """Whether instructions will be single-stepped."""
 
     def piece(self) -> bytes:
         kinds = (
@@ -42,6 +47,8 @@ class Maker:
             ),
             *(self.stack, self.call, self.string, self.string, self.sse, self.flags, self.branch, self.wide),
             *(self.upper, self.multiply, self.sse_whole, self.x87, self.x87, self.x87, self.move_ss),
+            *(self.form,) * 14,
+            *(self.loop, self.frames, self.frames, self.odd, self.odd, self.divide, self.mask),
         )
         return self.chance.choice(kinds)()
 
@@ -174,6 +181,8 @@ class Maker:
         legacy = wide if wide == b"\x66" else b""
         rex = wide if wide == b"\x48" else b""
         down = self.chance.random() < 0.3
+        if self.chance.random() < 0.2:
+            legacy += b"\x67"
         code = legacy + prefix + rex + bytes([opcode])
         return (
             pointers
@@ -267,22 +276,125 @@ class Maker:
         return load + self.chance.choice([b"\x90", b"\x8e\x53" + at + b"\x90", self._compare(), b"\xeb\0"])
 
     def end(self) -> bytes:
-        """How the program ends: by itself or by a fault. No store that fails on its second page (docs/emulator.md)."""
-        store = b"\x49\xb8" + struct.pack("<Q", self.chance.choice([0xDEAD000, CODE + 64, LAST, 1 << 63]))
-        away = b"\x49\xb8" + struct.pack(
-            "<Q", self.chance.choice([0xDEAD000, LAST - 3, LAST - 1, LAST, 1 << 63])
-        )
-        runs_out = b"\xb9\x08\0\0\0\x48\xbf" + struct.pack("<Q", LAST - 24) + b"\x48\x8d\x73\x08"
+        """How the program ends: by itself or by a fault."""
+        return end(self.chance, stepped=self.stepped)
+
+    def form(self) -> bytes:
+        """Any instruction that there is."""
+        return self._forms.piece()
+
+    def segments(self) -> bytes:
+        """The bases of fs and gs become the middle of the data: arch_prctl(ARCH_SET_FS and ARCH_SET_GS)."""
+        call = b"\x48\x89\xde\xb8\x9e\0\0\0\x0f\x05"
+        without_step = b"\x49\x81\xe3\xff\xfe\xff\xff"  # and r11, ~TF, which is there when the call was stepped on silicon
+        return b"\xbf\x02\x10\0\0" + call + b"\xbf\x01\x10\0\0" + call + without_step
+
+    def loop(self) -> bytes:
+        """loop, loope, loopne over a store, or jrcxz over one."""
+        body = self.store()
+        kind = self.chance.choice([0xE0, 0xE1, 0xE2, 0xE3])
+        count = b"\xb9" + struct.pack("<I", self.chance.randrange(kind != 0xE3, 4))
+        short = self.chance.choice([b"", b"", b"\x67"])
+        if kind == 0xE3:
+            return count + short + bytes([kind, len(body)]) + body
+        return count + self._compare_once() + body + short + bytes([kind, -len(body) - 2 - len(short) & 0xFF])
+
+    def _compare_once(self) -> bytes:
+        return bytes([0x48, 0x39, 0xC0 | self._register() << 3 | self._register()])
+
+    def frames(self) -> bytes:
+        """enter of each depth, leave, pushes and pops of other sizes and of flags, on the data."""
+        kind = self.chance.randrange(7)
+        if kind == 0:
+            return self._on_data_with_frame(
+                b"\xc8" + struct.pack("<HB", self.chance.randrange(0, 24, 8), self.chance.randrange(4))
+            )
+        if kind == 1:
+            return self._on_data_with_frame(b"\xc9")
+        if (
+            kind == 2 and not self.stepped
+        ):  # flags without TF; Linux leaves TF set behind a popf that was stepped (step.c)
+            return self._on_data(b"\x68" + struct.pack("<I", self.chance.getrandbits(32) & 0x8D5) + b"\x9d")
+        if kind == 3 and not self.stepped:  # pushf shows the TF of a step on silicon
+            return self._on_data(self.chance.choice([b"\x9c", b"\x66\x9c", b"\x9c\x58", b"\x9c\x8f\x43\x08"]))
+        if kind == 4:
+            return self._on_data(
+                b"\x66\x68" + self.chance.randbytes(2) + b"\x66" + bytes([0x58 + self._register()])
+            )
+        if kind == 5:
+            return self._on_data(b"\x8f" + self._memory(0) + b"\x66\xff" + self._memory(6))
+        away = self.chance.choice([b"\xc2\x08\0", b"\xc2\x10\0", b"\xc3"])
+        return self._on_data(b"\xe8\x02\0\0\0\xeb" + bytes([len(away)]) + away)
+
+    def _on_data_with_frame(self, body: bytes) -> bytes:
+        """rsp and rbp in the data: r14 keeps rsp."""
+        stack = b"\x48\x8d\x63" + struct.pack("b", self.chance.randrange(0, 48) & -8)
+        # away from rsp: an enter of several levels that hits copies twice on an AMD Zen 5
+        frame = b"\x48\x8d\x6b" + struct.pack("b", self.chance.randrange(-100, -40))
+        return b"\x49\x89\xe6" + stack + frame + body + b"\x4c\x89\xf4"
+
+    def odd(self) -> bytes:
+        """What has operands of its own: xlat, lahf, sahf, moffs, movnti, leas, nops with prefixes, clflush."""
+        near = struct.pack("<Q", MIDDLE + self.chance.randrange(-20, 44))
         return self.chance.choice([
-            b"\xbf" + struct.pack("<I", self.chance.randrange(256)) + b"\xb8\x3c\0\0\0\x0f\x05",
-            b"\xbf" + struct.pack("<I", self.chance.randrange(256)) + b"\xb8\x3c\0\0\0\x0f\x05",
-            b"\xcc", b"\x0f\x0b", b"\xf4", b"\xcd\x81",
-            b"\x31\xc9\x48\xf7\xf1",  # div by zero
-            b"\x31\xd2\x31\xc0\x80\x63\x08\0\xf6\x73\x08",  # div byte [m], which was made 0
-            store + b"\x49\x89\0", store + b"\x4c\x89\xc4\x50\xf4", store + b"\x4c\x89\xc4\xff\x33\xf4", store + b"\x41\x0f\x11\0\xf4",
-            store + b"\x41\xdd\x18\xf4", store + b"\x41\xdb\x38\xf4", store + b"\x4c\x89\xc7\xa5\xf4", store + b"\x41\x8f\0\xf4",
-            away + b"\x49\x8b\0\xf4", away + b"\x41\xdf\x28\xf4", away + b"\x41\xdb\x28\xf4", away + b"\x41\x0f\x10\0\xf4",
-            away + b"\x4c\x89\xc6\xac\xf4", away + b"\x4c\x89\xc6\x48\x8d\x7b\x08\x48\xa5\xf4",
-            away + b"\x4c\x89\xc6\x48\x8d\x7b\x08\xa7\xf4", away + b"\x4c\x89\xc7\x48\x8d\x73\x08\xfd\x48\xa7\xf4",
-            runs_out + b"\xf3\x48\xa5", runs_out + b"\xf3\x48\xab", runs_out + b"\xf2\x48\xaf\xf4",
+            b"\xd7", b"\x9f", b"\x9e", b"\x64\xd7", b"\xa0" + near, b"\x66\xa1" + near, b"\xa1" + near, b"\x48\xa1" + near,
+            b"\xa2" + near, b"\x66\xa3" + near, b"\xa3" + near, b"\x48\xa3" + near, b"\x66\x0f\x1f" + self._memory(0), b"\xf3\x90",
+            b"\x0f\xae" + self._memory(7), b"\x2e\x48\x89" + self._memory(self._register()), b"\x3e\x36\x89" + self._memory(self._register()),
+            b"\x48\x8d" + self._memory(self._register()), b"\x67\x8d" + self._memory(self._register()), b"\x0f\x18" + self._memory(1),
+            b"\x66\x0f\xae" + self._memory(7), b"\x8c" + self._memory(self.chance.randrange(6)),
+            b"\x48\x8c" + bytes([0xC0 | self.chance.randrange(6) << 3 | self._register()]), b"\x0f\xae\xe8", b"\x0f\xae\xf0", b"\x0f\xae\xf8",
         ])  # fmt: skip
+
+    def divide(self) -> bytes:
+        """A division that mostly fits."""
+        wide = self.chance.choice([b"\x48", b"", b"\x66"])
+        digit = self.chance.choice([6, 7])
+        if self.chance.random() < 0.5:
+            return (
+                b"\x31\xd2\x48\x0f\xba\x6b\x10\x01"
+                + wide
+                + b"\xf7"
+                + bytes([0x43 | digit << 3, 0x10])
+                + self._compare()
+            )
+        return b"\x31\xd2\x83\xc9\x01" + wide + bytes([0xF7, 0xC1 | digit << 3]) + self._compare()
+
+    def mask(self) -> bytes:
+        """maskmovdqu: bytes of xmm1 that xmm2 selects, at rdi."""
+        pointer = b"\x48\x8d\x7b" + struct.pack("b", self.chance.randrange(-16, 40))
+        return (
+            pointer
+            + b"\x66\x0f\xf7"
+            + bytes([0xC0 | self.chance.randrange(4) << 3 | self.chance.randrange(4)])
+        )
+
+    def handled(self) -> bytes:
+        """A signal by an exception, with a handler that stores, and returns behind the instruction; on a stack of its own."""
+        inside = b"\x48\xc7" + self._memory(0) + self.chance.randbytes(4) + self.load()
+        fault, skip = self.chance.choice(
+            [(b"\x0f\x0b", 2), (b"\xcc", 0), (b"\xf4", 1), (b"\x8b\x04\x25\0\0\0\0", 7)]
+        )
+        number = {b"\x0f\x0b": 4, b"\xcc": 5}.get(fault, 11)
+        handler = b"\x48\x83\x82\xa8\0\0\0" + bytes([skip]) + inside + b"\xc3"
+        restorer = b"\xb8\x0f\0\0\0\x0f\x05"
+        area = 0x1000_0000
+        tail = handler + restorer
+        map_ = (
+            b"\xbf"
+            + struct.pack("<I", area)
+            + b"\xbe\0\0\1\0\xba\3\0\0\0\x41\xba\x32\0\0\0\x41\xb8\xff\xff\xff\xff\x45\x31\xc9\xb8\x09\0\0\0\x0f\x05"
+        )
+        skip_tail = b"\xe9" + struct.pack("<i", len(tail))
+        head = b"\x48\x8d\x05" + struct.pack("<i", -len(tail) - 7)  # lea rax, handler
+        head += b"\x48\xa3" + struct.pack("<Q", area)
+        head += b"\x48\x05" + struct.pack("<i", len(handler)) + b"\x48\xa3" + struct.pack("<Q", area + 16)
+        head += b"\xb8\x04\0\0\x84\x48\xa3" + struct.pack("<Q", area + 8)
+        act = (
+            b"\xbf"
+            + struct.pack("<I", number)
+            + b"\xbe"
+            + struct.pack("<I", area)
+            + b"\x31\xd2\x41\xba\x08\0\0\0\xb8\x0d\0\0\0\x0f\x05"
+        )
+        run = b"\x48\x89\xe5\xbc" + struct.pack("<I", area + 0x10000) + fault + b"\x48\x89\xec"
+        return map_ + skip_tail + tail + head + act + run

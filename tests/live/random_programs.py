@@ -30,14 +30,14 @@ __all__ = ["Case", "difference", "listing", "make", "shrunk"]
 class Case(NamedTuple):
     """A program: the pieces of its code with how it ends, its slots, and how many instructions are stepped first.
 
-    `execute` are the pieces that an execute slot stands at, besides `slots`.
+    `execute` are the pieces that an execute slot stands in, and how far in, besides `slots`.
     """
 
     pieces: list[bytes]
     end: bytes
     slots: Slots
     steps: int = 0
-    execute: tuple[bytes, ...] = ()
+    execute: tuple[tuple[bytes, int], ...] = ()
 
     @property
     def armed(self) -> Slots:
@@ -46,7 +46,7 @@ class Case(NamedTuple):
         for piece in self.pieces:
             places[piece] = at
             at += len(piece)
-        found = [(places[piece], 1, "x") for piece in self.execute if piece in places]
+        found = [(places[piece] + into, 1, "x") for piece, into in self.execute if piece in places]
         return (self.slots + found)[:4]
 
 
@@ -54,11 +54,17 @@ def make(seed: int) -> Case:
     """The program of a seed."""
     maker = Maker(seed)
     chance = maker.chance
+    steps = chance.choice([0, 0, 0, 10, 40, 1000])
+    maker.stepped = steps > 0
     pieces = [maker.wide() for _ in range(4)]
+    if chance.random() < 0.8:
+        pieces.insert(0, maker.segments())
     pieces += [maker.piece() for _ in range(chance.randrange(4, 40))]
     slots = maker.slots()
-    steps = chance.choice([0, 0, 0, 10, 40, 1000])
-    execute = tuple(chance.choices(pieces, k=chance.randrange(3))) if chance.random() < 0.4 else ()
+    if not steps and chance.random() < 0.3:
+        pieces.insert(chance.randrange(len(pieces)), maker.handled())
+    chosen = chance.choices(pieces, k=chance.randrange(3)) if chance.random() < 0.4 else []
+    execute = tuple((piece, chance.choice([0, 0, 0, 1, 2, 3])) for piece in chosen)
     return Case(pieces, maker.end(), slots, steps, execute)
 
 

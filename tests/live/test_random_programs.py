@@ -40,7 +40,7 @@ def test_what_differs_is_shrunk_to_what_makes_the_difference(
         return "it differs" if found else ""
 
     monkeypatch.setattr(random_programs, "difference", differs)
-    case = Case([b"\xf8", b"\x90", b"\xf5", b"\xcc", b"\xf9"], b"\xf4", SLOTS, 40, (b"\xf8",))
+    case = Case([b"\xf8", b"\x90", b"\xf5", b"\xcc", b"\xf9"], b"\xf4", SLOTS, 40, ((b"\xf8", 0),))
     assert shrunk(tmp_path, case) == Case([b"\x90", b"\xcc"], b"\xf4", [SLOTS[1]])
 
 

@@ -40,7 +40,9 @@ class Finished:
 def boot(launch: Launch, *, jit: bool = False) -> tuple[IcicleEngine, AddressSpace, Image, Linux]:
     """Load a program and stand before its first instruction."""
     mm = Mm.fresh()
-    mm.space.on_exec = lambda start, end: None  # the engine runs every instruction by itself here
+    mm.space.on_exec = mm.space.on_change = lambda start, end: (
+        None
+    )  # the engine runs every instruction by itself here
     image = load(launch, mm.space)
     enter(mm.engine, image)
     if jit:

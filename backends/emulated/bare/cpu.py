@@ -15,7 +15,7 @@ from backends.base import Register
 from backends.emulated.bare import state as at
 from backends.emulated.bare.code import CodeCache, Instruction
 from backends.emulated.bare.exceptions import Exceptions
-from backends.emulated.bare.faults import DE, PF, GeneralDetect, GuestFault, MachineEnds
+from backends.emulated.bare.faults import DE, GP, PF, GeneralDetect, GuestFault, MachineEnds
 from backends.emulated.bare.memory import GuestMemory
 from backends.emulated.bare.ports import Ports
 from backends.emulated.bare.privileged import run_ours
@@ -357,6 +357,9 @@ class BareCpu(GuestMemory):
                     page_end = address - address % -_PAGE
                     starts_well = page_end < address + size and self.mapped(address, page_end - address)
                     return self.fault_at(page_end if starts_well else address, bool(kinds & 2))
+            return GuestFault(
+                GP, 0, why="an operand is not aligned, or where the branch goes is not canonical"
+            )
         if kind is EventKind.DIVIDE:
             return GuestFault(DE, why="division by zero")
         if kind in (EventKind.REWRITTEN, EventKind.DENIED):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import iced_x86 as ic
 
+from backends.emulated.access_faults import first_fault, memory_fault
 from backends.emulated.decode import Decoded
-from backends.emulated.engine import READ, WRITE
 from backends.emulated.hits import report
 from backends.emulated.x87.image import FXSAVE_SIZE, fxrstor, fxsave
 from backends.emulated.x87.instructions import MNEMONICS, STORES, run
@@ -22,7 +22,13 @@ _SAVES: Final = {_M.FXSAVE, _M.FXSAVE64}
 _RESTORES: Final = {_M.FXRSTOR, _M.FXRSTOR64}
 RUN_HERE: Final = MNEMONICS | _SAVES | _RESTORES
 """The mnemonics that `run_x87` runs."""
-_SIGSEGV, _SEGV_MAPERR, _SEGV_ACCERR, _SI_KERNEL = 11, 1, 2, 0x80
+_PROBED: Final[dict[int, tuple[int, ...]]] = {
+    **dict.fromkeys(_SAVES | _RESTORES, (FXSAVE_SIZE - 1,)),
+    **dict.fromkeys((_M.FNSAVE, _M.FRSTOR), (0, 107)),
+    **dict.fromkeys((_M.FNSTENV, _M.FLDENV), (0, 27)),
+}
+"""Which bytes of an image are asked first whether they may be accessed, as found on an AMD Zen 5: si_addr is one of them."""
+_SIGSEGV, _SI_KERNEL = 11, 0x80
 
 
 def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
@@ -32,10 +38,15 @@ def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
     address, size, _ = decoded.accesses()[0] if in_memory else (0, 0, 0)
     stores = decoded.mnemonic in _SAVES or (in_memory and decoded.mnemonic in STORES)
     saves, restores = decoded.mnemonic in _SAVES, decoded.mnemonic in _RESTORES
-    if in_memory and not _accessible(cpu, address, FXSAVE_SIZE if saves or restores else size, stores):
-        return
     if (saves or restores) and address & 15:
         cpu.signal(_SIGSEGV, 0, _SI_KERNEL)
+        return
+    whole = FXSAVE_SIZE if saves or restores else size
+    kind = 2 if stores else 1
+    if in_memory and first_fault(cpu.space, ((address, whole, kind),)) is not None:
+        probes = _PROBED.get(decoded.mnemonic, ())
+        bad = [at for at in probes if first_fault(cpu.space, ((address + at, 1, kind),)) is not None]
+        memory_fault(cpu, address, address + bad[0] if bad else None)
         return
     touched = [
         (slot, 2 if stores else 1, slot.current(engine.raw_read))
@@ -59,24 +70,3 @@ def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
     cpu.surplus -= 1
     cpu.rf_pc = -1
     report(cpu, pc, touched, stack)
-
-
-def _accessible(cpu: Cpu, address: int, size: int, stores: bool) -> bool:
-    """Whether the operand may be accessed; where not, the fault is delivered, and nothing has happened."""
-    space = cpu.space
-    try:
-        space.check(address, size, WRITE if stores else READ)
-    except OSError:
-        at = address if not space.mapped(address) or size < 2 else _first_bad(cpu, address, size, stores)
-        cpu.signal(_SIGSEGV, at, _SEGV_ACCERR if space.mapped(at) else _SEGV_MAPERR)
-        return False
-    return True
-
-
-def _first_bad(cpu: Cpu, address: int, size: int, stores: bool) -> int:
-    """The first byte that may not be accessed: of the operand, or of its next page."""
-    try:
-        cpu.space.check(address, 1, WRITE if stores else READ)
-    except OSError:
-        return address
-    return (address + size - 1) & -4096

@@ -1,0 +1,77 @@
+"""Instructions that the engine lacks and that are done here: cache hints, and the store of selected bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import iced_x86 as ic
+
+from backends.emulated.access_faults import first_fault, memory_fault
+from backends.emulated.decode import REGISTER_NAMES, Decoded
+from backends.emulated.hits import report
+
+if TYPE_CHECKING:
+    from backends.emulated.cpu import Cpu
+
+__all__ = ["run_lacking"]
+
+_M = ic.Mnemonic
+_CACHE_HINTS: Final = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
+
+_NOTHING: Final = {_M.LFENCE, _M.MFENCE, _M.SFENCE, _M.NOP, _M.RESERVEDNOP, _M.PREFETCHIT0, _M.PREFETCHIT1}
+"""Forms of nop, and fences with a register in their ModRM, that the engine does not know."""
+
+
+def run_lacking(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
+    """Run the instruction at pc if it is one of these."""
+    if decoded.mnemonic in _CACHE_HINTS:
+        _cache_hint(cpu, pc, decoded)
+    elif decoded.mnemonic in _NOTHING:
+        cpu.engine.pc += decoded.length
+        cpu.rf_pc = -1
+    elif decoded.mnemonic == _M.MASKMOVDQU:
+        _masked_store(cpu, pc, decoded)
+    else:
+        return False
+    return True
+
+
+def _cache_hint(cpu: Cpu, pc: int, decoded: Decoded) -> None:
+    """Changes nothing that a program can see, but is a load of one byte to the debug registers."""
+    engine = cpu.engine
+    address = decoded.accesses()[0][0]
+    if first_fault(cpu.space, ((address, 1, 1),)) is not None:
+        memory_fault(cpu, address)
+        return
+    engine.pc += decoded.length
+    cpu.rf_pc = -1
+    touched = [(s, 1, s.current(engine.raw_read)) for s in cpu.unit.touched(address, address + 1)]
+    report(cpu, pc, touched, 0)
+
+
+def _masked_store(cpu: Cpu, pc: int, decoded: Decoded) -> None:
+    """MASKMOVDQU: the bytes whose mask byte has its highest bit set, at RDI.
+
+    Found on an AMD Zen 5: it hits with the bytes that it stores alone, and faults by all 16, also with nothing selected.
+    """
+    engine, instruction = cpu.engine, decoded.instruction
+    ((address, size, _),) = decoded.accesses()
+    if first_fault(cpu.space, ((address, size, 2),)) is not None:
+        memory_fault(cpu, address)
+        return
+    value, mask = (
+        engine.get(REGISTER_NAMES[register])
+        for register in (instruction.op1_register, instruction.op2_register)
+    )
+    stored = [at for at in range(size) if mask >> 8 * at + 7 & 1]
+    touched = [
+        (slot, 2, slot.current(engine.raw_read))
+        for slot in cpu.unit.touched(address, address + size)
+        if any(slot.start <= address + at < slot.end for at in stored)
+    ]
+    stack = cpu.stack(pc) if touched else 0
+    for at in stored:
+        engine.write(address + at, bytes([value >> 8 * at & 0xFF]))
+    engine.pc += decoded.length
+    cpu.rf_pc = -1
+    report(cpu, pc, touched, stack)
