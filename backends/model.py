@@ -348,6 +348,7 @@ class MachineView:
     the hits that did not meet their breakpoint's condition, since the beginning.
 
     `debug_exceptions` are the last few #DB of a bare machine, None where a kernel takes them.
+    `notice` is what a person should know of how it watches, empty where all is as wanted.
     `task` is the task whose registers, memory and mappings are looked at, `quantum` what a task runs, in instructions, before
     another that waits has its turn; None where there is no such thing.
     """
@@ -382,5 +383,6 @@ class MachineView:
     comms: tuple[str, ...] = field(default=())
     debug_exceptions: tuple[DebugException, ...] | None = None
     can: Abilities = Abilities()
+    notice: str = ""
     blind_ns: int = 0
     filtered: int = 0

@@ -533,6 +533,7 @@ class PerfBackend(Backend):
             hits=self._writer.head,
             lost=self._lost(),
             engine=self._capture.name,
+            notice=self._capture.notice,
             cpus=booked.cpus,
             tasks=task_views(target, self._control.current),
             breakpoints=(*mine, *booked.strangers),

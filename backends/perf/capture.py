@@ -60,7 +60,7 @@ class Carrier:
 
 
 class Capture(ABC):
-    """A way of capture. `name` says which in words, `layout` is the shape of its raw hits.
+    """A way of capture. `name` says which in words, `notice` what is less than was wanted, `layout` is the shape of its raw hits.
 
     `sampled`: events write perf records; `can_stop`: a hit can stop its thread; `holds`: conditions and limits are held at
     the hit, so that what comes here meets them;
@@ -68,6 +68,7 @@ class Capture(ABC):
     """
 
     name: str
+    notice = ""
     layout: Layout
     sampled = False
     can_stop = False
@@ -142,9 +143,10 @@ class BpfCapture(Capture):
         self._opener = opener
         buffers = opener.buffers()
         self._ring = RingBuffer(buffers.ring, buffers.size, self.layout.dtype)
-        smaller = "" if buffers.size >= WANTED_RING else f", smaller than wanted ({WANTED_RING >> 20} MiB)"
         size = f"{buffers.size >> 20} MiB" if buffers.size >> 20 else f"{buffers.size >> 10} KiB"
-        self.name = f"BPF at the hit, ring of {size}{smaller}"
+        self.name = f"BPF at the hit, ring of {size}"
+        if buffers.size < WANTED_RING:
+            self.notice = f"memory was refused: hits have a ring of {size} instead of {WANTED_RING >> 20} MiB"
         self._control = buffers.control
         self._memory: mmap.mmap = map_array(self._control, Lines.SIZE)
         self._shared = Lines(self._memory)

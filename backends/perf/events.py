@@ -269,6 +269,10 @@ def refusal(error: OSError, what: str, target: str, holders: tuple[str, ...] = (
         ),
         errno.ENOENT: ("this kernel has no breakpoint events", ""),
         errno.EMFILE: ("too many open descriptors", "ulimit -n shows the limit; raise it"),
+        errno.ENOMEM: (
+            "no memory may be locked for hits: other rings of this user have it",
+            "end them, ulimit -l, or sysctl kernel.perf_event_mlock_kb",
+        ),
         errno.EPIPE: ("the root process has ended, and it opened the events", "start again with --sudo"),
         errno.ENOSYS: ("perf_event_open is not available here (a container's filter?)", ""),
         errno.EOPNOTSUPP: ("this machine has no hardware breakpoints", ""),

@@ -9,7 +9,16 @@ from typing import Final
 from backends.base import HwbpError
 from backends.model import Mapping
 
-__all__ = ["comm_of", "mappings_in", "mappings_of", "read_memory", "status_of", "threads_of"]
+__all__ = [
+    "comm_of",
+    "is_over",
+    "mappings_in",
+    "mappings_of",
+    "read_memory",
+    "standing",
+    "status_of",
+    "threads_of",
+]
 
 _MAP: Final = re.compile(
     rb"([0-9a-f]+)-([0-9a-f]+) ([rwxsp-]{4}) ([0-9a-f]+) [0-9a-f]+:[0-9a-f]+ [0-9]+ *(.*)", re.DOTALL
@@ -53,6 +62,26 @@ def threads_of(pid: int) -> tuple[int, ...]:
         return tuple(sorted(int(name) for name in os.listdir(f"/proc/{pid}/task")))
     except OSError:
         return ()
+
+
+def is_over(pid: int, tid: int) -> bool:
+    """Whether a thread has ended, though it may be listed still."""
+    return standing(pid, tid)[0] in ("", "Z", "X")
+
+
+def standing(pid: int, tid: int) -> tuple[str, int]:
+    """(state, who traces it) of a thread, by its /proc/PID/task/TID/status; an empty state where it is gone."""
+    state, tracer = "", 0
+    try:
+        with open(f"/proc/{pid}/task/{tid}/status", "rb") as file:
+            for line in file.read(1 << 14).split(b"\n"):  # a newline in a name is escaped there
+                if line.startswith(b"State:"):
+                    state = line.split()[1].decode("ascii")
+                elif line.startswith(b"TracerPid:"):
+                    tracer = int(line.split()[1])
+    except OSError:
+        return "", 0
+    return state, tracer
 
 
 def comm_of(pid: int, tid: int | None = None) -> str:

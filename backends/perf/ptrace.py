@@ -76,6 +76,7 @@ def _ptrace(request: _Request, tid: int, address: int = 0, data: int = 0) -> int
     ctypes.set_errno(0)
     result: int = _libc.ptrace(request, tid, address, data)
     if result == -1 and (number := ctypes.get_errno()):
+        number = errno.EPERM if number == errno.ENOSYS else number  # a filter may say either
         raise OSError(number, f"ptrace {request.name.lower()}: {os.strerror(number)}")
     return result
 

@@ -105,8 +105,12 @@ class RingCapture(Capture):
             self._rings.join(fd, where)
             self._breakpoints[events.event_id(fd)] = carrier.id
         kib = self._rings.pages * 4
-        smaller = f", smaller than wanted ({_PAGES * 4} KiB)" if self._rings.pages < _PAGES else ""
-        self.name = f"perf rings of {kib} KiB a CPU{smaller}; values from registers, no slots: {self._why}"
+        self.name = f"perf rings of {kib} KiB a CPU; values from registers, no slots: {self._why}"
+        if self._rings.pages < _PAGES:
+            self.notice = (
+                f"memory was refused: hits have a ring of {kib} KiB a CPU instead of {_PAGES * 4} and may be lost sooner"
+                " (ulimit -l, or sysctl kernel.perf_event_mlock_kb)"
+            )
 
     def waiting(self) -> int:
         return sum(map(len, self._left)) + self._rings.waiting() // (8 * _FIXED)

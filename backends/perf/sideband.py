@@ -7,6 +7,7 @@ they are taken apart one by one. Layouts: include/uapi/linux/perf_event.h, enum 
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import struct
@@ -98,9 +99,9 @@ class Rings:
                 try:
                     self._maps[cpu] = mmap.mmap(owner, (self.pages + 1) * mmap.PAGESIZE)
                     break
-                except OSError:
+                except OSError as error:
                     if self.pages == 1:
-                        raise
+                        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
                     self.pages //= 2
         except BaseException:
             os.close(owner)

@@ -21,7 +21,7 @@ from backends.base import HwbpError, Launch
 from backends.model import Mapping
 from backends.perf import ptrace
 from backends.perf.opener import Opener
-from backends.perf.process import comm_of, mappings_in, status_of, threads_of
+from backends.perf.process import comm_of, is_over, mappings_in, status_of, threads_of
 from backends.perf.tracer import Tracer
 
 __all__ = ["Target", "attach", "launch"]
@@ -195,6 +195,7 @@ def launch(opener: Opener, asked: Launch, output: tuple[int, int]) -> Target:
         if not pid:
             if asked.scene:
                 ptrace.die_with_parent()
+            os.close(go_write)  # so that our death ends its waiting
             _become(program, (asked.program, *asked.argv), environment, (stdin, *output), go_read, said_write)
     finally:
         os.close(stdin)
@@ -308,6 +309,11 @@ def attach(opener: Opener, pid: int) -> Target:
             remedy=f"attach to {status['Tgid']}",
         )
     state = status.get("State", "")
+    if state.startswith(("Z", "X")) and any(not is_over(pid, tid) for tid in threads_of(pid)):
+        raise HwbpError(
+            f"the first thread of process {pid} has ended, and through it alone its memory can be had; the others run on",
+            errno="EOPNOTSUPP",
+        )
     if state.startswith(("Z", "X")):
         raise HwbpError(f"process {pid} has ended already (a zombie)", errno="ESRCH")
     if "VmSize" not in status:

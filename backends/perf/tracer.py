@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from backends.perf import ptrace
+from backends.perf.process import standing
 
 __all__ = ["Held", "Tracer"]
 
@@ -42,6 +43,7 @@ class Tracer:
         self.ours: Callable[[int], bool] = lambda _tid: False
         self._parked: set[int] = set()
         self._leaving: set[int] = set()
+        self._going = False
         self._want_stopped = False
         self._alone: int | None = None
 
@@ -62,18 +64,19 @@ class Tracer:
 
     # Seizing and stopping
 
-    def seize_all(self) -> None:
-        """Seize every thread, also those that begin meanwhile; each runs on. Raises PermissionError."""
-        while new := self._unknown():
-            seized = False
-            for tid in new:
-                seized |= self._seize(tid)
-            if not seized:
-                return
+    def seize_all(self) -> set[int]:
+        """Seize every thread, also those that begin meanwhile; each runs on. Raises PermissionError.
 
-    def _unknown(self) -> list[int]:
-        known = self.running | self._parked | self.stopped.keys()
-        return [tid for tid in self._target.threads() if tid not in known]
+        Returns those that have ended and are listed still: a first thread that ended before the others is, until they end.
+        """
+        self._going = False
+        ended: set[int] = set()
+        while new := self._unknown() - ended:
+            ended |= {tid for tid in new if not self._seize(tid)}
+        return ended
+
+    def _unknown(self) -> set[int]:
+        return {*self._target.threads()} - self.running - self._parked - self.stopped.keys()
 
     def _seize(self, tid: int) -> bool:
         try:
@@ -81,9 +84,10 @@ class Tracer:
         except ProcessLookupError:
             return False
         except PermissionError:
-            if tid in self._leaving:
+            state, tracer = standing(self._target.pid, tid)
+            if tracer == os.getpid():  # on its way out of our hands, or begun by a thread in them
                 self._leaving.discard(tid)
-            elif _ending(self._target.pid, tid):
+            elif state in ("", "Z", "X"):
                 return False
             else:
                 raise
@@ -97,14 +101,14 @@ class Tracer:
         asked: set[int] = set()
         pause = 0.0
         while True:
-            self.seize_all()
+            ended = self.seize_all()
             for tid in (self.running | self._parked) - asked:
                 with contextlib.suppress(ProcessLookupError):
                     ptrace.interrupt(tid)
                 asked.add(tid)
             self.poll()
             if not self.running and not self._parked:
-                if not self._unknown():
+                if not self._unknown() - ended:
                     return True
                 continue
             if time.monotonic() > until:
@@ -125,20 +129,29 @@ class Tracer:
     def let_go(self) -> None:
         """Be nobody's tracer any more. Threads that run are let go as soon as they stop."""
         self._want_stopped = False
+        self._going = True
         for tid, number in self.stopped.items():
             with contextlib.suppress(ProcessLookupError):
                 ptrace.detach(tid, number)
         self.stopped.clear()
-        for tid in self.running | self._parked:
-            with contextlib.suppress(ProcessLookupError):
-                ptrace.interrupt(tid)
-                self._leaving.add(tid)
+        leaving = self.running | self._parked
         self.running.clear()
         self._parked.clear()
         until = time.monotonic() + _PATIENCE
-        while self._leaving and time.monotonic() < until:
-            self.poll()
-            time.sleep(0.0005)
+        while leaving:
+            for tid in leaving:
+                with contextlib.suppress(ProcessLookupError):
+                    ptrace.interrupt(tid)
+                    self._leaving.add(tid)
+            while self._leaving and time.monotonic() < until:
+                self.poll()
+                time.sleep(0.0005)
+            # A thread that ran until now may have begun others, which are in our hands since then.
+            leaving = self._still_ours() if time.monotonic() < until else set()
+
+    def _still_ours(self) -> set[int]:
+        pid, me = self._target.pid, os.getpid()
+        return {tid for tid in self._target.threads() if standing(pid, tid)[1] == me}
 
     @contextlib.contextmanager
     def still(self) -> Iterator[tuple[int, ...] | None]:
@@ -196,7 +209,7 @@ class Tracer:
             self._leaving.discard(tid)
             if tid == self._target.pid:
                 self._target.end(news.exit)
-        elif tid in self._leaving:
+        elif tid in self._leaving or self._going:
             self._leaving.discard(tid)
             ptrace.detach(tid, 0 if news.event or self._is_ours(news) else news.signal)
         elif news.event == ptrace.EVENT_STOP and news.signal in _GROUP_STOPS and not self._want_stopped:
@@ -230,12 +243,3 @@ class Tracer:
         else:
             ptrace.cont(tid, number)
             self.running.add(tid)
-
-
-def _ending(pid: int, tid: int) -> bool:
-    """Whether a thread has ended already, so that it may be neither seized nor waited for."""
-    try:
-        with open(f"/proc/{pid}/task/{tid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])
-    except OSError as error:
-        return error.errno in (errno.ENOENT, errno.ESRCH)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import random
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +21,15 @@ from backends.base import Attach, HwbpError
 from backends.client import ClientBackend, start
 from backends.model import BreakpointRequest
 from backends.perf import events
+from backends.perf.backend import PerfBackend
+from backends.perf.process import is_over, standing, threads_of
+from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
+from tests.live import seccomp
 from tests.live.bpf_here import needs_bpf
-from tests.live.tracing import build, needs_breakpoints, trace
+from tests.live.tracing import PLAIN, build, needs_breakpoints, trace
 
 pytestmark = [pytest.mark.live, pytest.mark.root, needs_bpf, needs_breakpoints]
 
@@ -51,6 +59,47 @@ int main(int argc, char **argv) {
     pthread_mutex_unlock(&gate);
     for (int i = 0; i < n; i++) pthread_join(all[i], 0);
     return 9;
+}
+"""
+
+
+BRIEF = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+volatile long counter;
+static void *once(void *n) { counter++; return n; }
+static void *on(void *n) { for (;;) { counter++; usleep(500); } return n; }
+int main(int argc, char **argv) {
+    long left = atol(argv[2]);
+    int pause = atoi(argv[3]);
+    char less[30];
+    pthread_t t;
+    switch (argv[1][2]) {
+    case 'e': /* exec */
+        usleep(pause);
+        counter++;
+        sprintf(less, "%ld", left - 1);
+        if (left) execl("/proc/self/exe", argv[0], argv[1], less, argv[3], (char *)0);
+        break;
+    case 'i': /* exit */
+        usleep(20 * pause);
+        counter++;
+        break;
+    case 'r': /* threads */
+        for (long i = 0; i < left; i++) {
+            pthread_create(&t, 0, once, 0);
+            if (i % 2) pthread_join(t, 0); else pthread_detach(t);
+            if (pause) usleep(pause);
+        }
+        break;
+    default: /* headless */
+        pthread_create(&t, 0, on, 0);
+        usleep(3000);
+        pthread_exit(0);
+    }
+    return 4;
 }
 """
 
@@ -197,6 +246,165 @@ def test_a_process_that_a_debugger_holds_is_watched_all_the_same(
         finally:
             debugger.send_signal(signal.SIGKILL)
             debugger.wait()
+
+
+def test_a_process_whose_first_thread_has_ended_is_not_called_ended(tmp_path: Path) -> None:
+    source = r"""
+    #include <pthread.h>
+    #include <unistd.h>
+    static void *on(void *n) { pause(); return n; }
+    int main(void) { pthread_t t; pthread_create(&t, 0, on, 0); pthread_exit(0); }
+    """
+    with subprocess.Popen([build(tmp_path, "headless", source)]) as process:
+        try:
+            until = time.monotonic() + 20
+            while "State:\tZ" not in Path(f"/proc/{process.pid}/status").read_text():
+                assert time.monotonic() < until
+                time.sleep(0.005)
+            said = trace("bpf", ["0x1000"], "-p", str(process.pid)).errors
+            assert "the others run on" in said
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (seccomp.PERF_EVENT_OPEN, "perf_event_open"),
+        (seccomp.PTRACE, "ptrace may be forbidden here (seccomp)"),
+    ],
+)
+def test_what_a_filter_forbids_is_one_line_and_leaves_nothing(
+    program: str, tmp_path: Path, number: int, call: int, said: str
+) -> None:
+    mark = str(tmp_path / "mark")
+    command = [
+        sys.executable,
+        "-m",
+        "tui.cli",
+        "trace",
+        "--backend",
+        "perf",
+        "-w",
+        "counter",
+        "--",
+        program,
+        "1",
+        mark,
+    ]
+    done = subprocess.run(
+        [*seccomp.refusing(number, call), *command],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert not [pid for pid in os.listdir("/proc") if pid.isdecimal() and mark in words_of(pid)]
+
+
+def words_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize(
+    ("call", "slot"), [(seccomp.BPF, None), (seccomp.PTRACE, 0)], ids=["without bpf", "without ptrace"]
+)
+def test_without_bpf_or_ptrace_a_process_is_watched_as_far_as_it_goes(
+    program: str, number: int, call: int, slot: int | None
+) -> None:
+    with waiting(program, 1) as process:
+        command = [
+            sys.executable,
+            "-m",
+            "tui.cli",
+            "trace",
+            "--json",
+            "-w",
+            "counter",
+            "-p",
+            str(process.pid),
+        ]
+        with subprocess.Popen(
+            [*seccomp.refusing(number, call), *command],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as traced:
+            assert traced.stdout is not None
+            assert "schema" in traced.stdout.readline()
+            process.communicate(b"\n")
+            hit = json.loads(traced.stdout.readline())
+            assert (hit["slot"] is None) == (slot is None)
+            assert json.loads(traced.stdout.readline())["summary"]["hits"] == 1
+            traced.wait(20)
+
+
+def test_rings_that_get_less_memory_are_smaller_and_say_so(program: str) -> None:
+    command = ["trace", "--backend", "perf", "-w", "counter", "-o", os.devnull, "--", program, "1"]
+    limited = ["prlimit", "--memlock=0", *PLAIN, sys.executable, "-m", "tui.cli", *command]
+    done = subprocess.run(
+        limited,
+        cwd=Path(__file__).parents[2],
+        input="\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert re.search(
+        r"hwbp-tui: note: memory was refused: .* ring of \d+ KiB a CPU instead of 2048", done.stderr
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["exec", "exit", "threads", "headless"])
+def test_a_program_that_goes_its_own_way_between_our_steps(tmp_path: Path, kind: str) -> None:
+    """Every step is done, or refused in a line that says why; the program ends as it would have."""
+    program = build(tmp_path, "brief", BRIEF, "-no-pie")
+    counter = SymbolTable(ElfImage.open(program)).find("counter")[0].value
+    chance = random.Random(kind)
+    refusals: list[tuple[str | None, str]] = []
+    for _ in range(6):
+        process = subprocess.Popen(
+            [program, kind, str(chance.choice([5, 300])), str(chance.choice([0, 200]))]
+        )
+        time.sleep(chance.random() * 0.004)
+        machine = PerfBackend(create_memfd(1 << 12), (1, 2))
+        try:
+            machine.attach(Attach(process.pid))
+            machine.arm((BreakpointRequest(counter, 8, "w", stop=chance.random() < 0.3),))
+            for _ in range(20):
+                machine.run_slice()
+                if machine.view().state == "stopped":
+                    machine.resume()
+                elif chance.random() < 0.3 and machine.running:
+                    machine.stop()
+                    machine.registers(None)
+                    machine.resume()
+            machine.release()
+        except HwbpError as error:
+            refusals.append((error.errno, error.message))
+        machine.close()
+        for tid in threads_of(process.pid):
+            assert standing(process.pid, tid)[1] != os.getpid()
+        if kind == "headless":
+            process.kill()
+        until = time.monotonic() + 30
+        while not is_over(process.pid, process.pid) or threads_of(process.pid)[1:]:
+            assert time.monotonic() < until, "the program hangs"
+            time.sleep(0.005)
+        process.wait()
+    assert not [said for said in refusals if said[0] not in ("ESRCH", "EOPNOTSUPP")]
 
 
 @pytest.mark.slow

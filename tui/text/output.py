@@ -9,16 +9,22 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from backends.base import Backend, HwbpError
-from tui.session.escape import escape
+from tui.session.escape import escape, one_line
 
 if TYPE_CHECKING:
     from backends.ring_reader import RingReader
 
-__all__ = ["ClosedOutputError", "Output", "ProgramOutput", "print_lines"]
+__all__ = ["ClosedOutputError", "Output", "ProgramOutput", "note", "print_lines"]
 
 STDOUT: Final = 1
 STDERR: Final = 2
 _FLUSH_AT: Final = 1 << 16
+
+
+def note(text: str) -> None:
+    """One line on standard error, for something that is less than was wanted and no error."""
+    with contextlib.suppress(OSError):  # nobody can be told then
+        os.write(STDERR, f"hwbp-tui: note: {one_line(text)}\n".encode("utf-8", "backslashreplace"))
 
 
 class ClosedOutputError(Exception):

@@ -14,7 +14,7 @@ from backends.base import HwbpError
 from tui.session.escape import escape
 from tui.session.session import Session
 from tui.text.hit_lines import HitLines, JsonLines, TextLines
-from tui.text.output import ClosedOutputError, Output, ProgramOutput
+from tui.text.output import ClosedOutputError, Output, ProgramOutput, note
 
 __all__ = ["Interrupt", "TraceOptions", "trace"]
 
@@ -92,6 +92,8 @@ class _Trace:
         began = time.monotonic()
         if self.options.limit is not None:
             session.ring.set_limit(session.ring.consumed + self.options.limit)
+        if session.view.notice:
+            note(session.view.notice)
         if session.view.state in ("loaded", "stopped"):
             session.backend.resume()
         self._follow(None if self.options.duration is None else began + self.options.duration)
