@@ -36,16 +36,23 @@ def test_a_function_is_read_with_its_source_in_the_order_of_addresses(session: S
     start = _address(session, "add_limit")
     page = code_page(session, start + 3)
     assert (page.name, page.start, page.problem) == ("add_limit", start, "")
-    assert [row.text for row in page.rows if row.kind == "source"] == [
+    assert [row.text for row in page.rows if row.kind == "source"][:4] == [
         "NOINLINE void add_limit(int which, long amount)", "{", "    cfg.limits[which] += amount;", "}",
     ]  # fmt: skip
     assert page.files[0].path.endswith("programs/counter.c")
     insns = [row for row in page.rows if row.kind == "insn"]
     assert insns[0].address == start
-    assert all(a.address + a.size == b.address for a, b in pairwise(insns))
+    body = [row for row in insns if page.function_of(row.address) == page.functions[0]]
+    assert all(a.address + a.size == b.address for a, b in pairwise(body))
     assert any(row.refers.startswith("cfg") for row in insns)
     assert page.row_of(insns[1].address) == page.rows.index(insns[1])
     assert page.row_of(page.end) == -1
+    assert [each.name for each in page.functions[:2]] == [
+        "add_limit",
+        "reset_one",
+    ]  # a short one is not left alone
+    assert page.function_of(start + 3) == page.functions[0]
+    assert page.function_of(page.end) is None
 
 
 def test_code_without_a_name_or_a_mapping_says_so(session: Session) -> None:

@@ -89,7 +89,7 @@ class Actions(Conversation, inherit_bindings=False):
         from tui.app.widgets.hit_page import hit_page
 
         record = self.detail.record
-        page = hit_page(self.scene, record, self.detail.inspection, self.glyphs)
+        page = hit_page(self.scene, record, self.detail.inspection, self.glyphs, self.detail.typed)
         self.push_screen(Reader(f"HIT {record.seq + 1:,}", page))
 
     def action_zoom(self, by: int) -> None:

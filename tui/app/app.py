@@ -319,6 +319,7 @@ class HwbpApp(Actions, inherit_bindings=False):
             return
         record = self.selected_hit()
         inspection = self.machine.inspection(record, self.show_detail) if record is not None else None
+        self.detail.typed = self.machine.typed(record, self.show_detail) if record is not None else ""
         self.detail.show(record, inspection)
         self.stack_panel.show(record, inspection)
         self.footer.redraw()

@@ -12,7 +12,7 @@ from tui.app.shown import shown
 if TYPE_CHECKING:
     from tui.session.session import Session
 
-__all__ = ["CodeLine", "FrameLine", "Inspection", "inspect", "key_of", "look_up"]
+__all__ = ["CodeLine", "FrameLine", "Inspection", "inspect", "key_of", "look_up", "typed_change"]
 
 Key = tuple[int, int, int]
 
@@ -74,6 +74,21 @@ def inspect(session: Session, record: Record) -> Inspection:
         source = session.source(address) or ""
         frames.append(FrameLine(session.describe(address), source, frame.guessed))
     return Inspection(key_of(record), tuple(code), tuple(frames), session.source(place) or "", shown(problem))
+
+
+def typed_change(session: Session, record: Record) -> str:
+    """What a hit changed, as the type of what is watched writes it; "" where plain numbers say as much (at the desk)."""
+    from tui.session.typed import changed
+
+    found = session.watches.find(record.breakpoint, record.seq)
+    if found is None or not record.value_from:
+        return ""
+    old = record.old if record.old_from and record.access_text != "r" else None
+    try:
+        text = changed(*(session, found[0], found[1]), value=record.value, old=old)
+    except HwbpError:
+        return ""
+    return "" if text is None else text.replace("\x7f", "\\x7f")
 
 
 def look_up(session: Session, addresses: tuple[int, ...]) -> dict[int, Name]:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from tui.app.desk import Deliver, Desk
-from tui.app.inspection import Inspection, Key, inspect, key_of, look_up
+from tui.app.inspection import Inspection, Key, inspect, key_of, look_up, typed_change
 from tui.app.records import Record
 from tui.app.scene import Scene
 from tui.session.proposal import Proposal, propose
@@ -54,6 +54,8 @@ class Machine:
         self._counters_due = False
         self._inspections: dict[Key, Inspection] = {}
         self._inspecting: Key | None = None
+        self._typed: dict[tuple[int, ...], str] = {}
+        self._typing = False
         self._seen: tuple[int, int] = (-1, -1)
         self._sites_at = -1
         self._proposing = False
@@ -193,6 +195,24 @@ class Machine:
         self.desk.ask(lambda: inspect(session, record), take, lost)
         return None
 
+    def typed(self, record: Record, then: Callable[[], None]) -> str:
+        """What a hit changed, by its type; "" where that says no more than numbers, or until it is looked up."""
+        key = (self.executed, record.breakpoint, record.access, record.value, record.old)
+        found = self._typed.get(key)
+        if found is not None or not record.value_from or self._typing:
+            return found or ""
+
+        def take(text: str) -> None:
+            self._typing = False
+            if len(self._typed) >= _KEPT:
+                self._typed.clear()
+            self._typed[key] = text
+            if text:
+                then()
+
+        self._typing = self.ask(lambda session: typed_change(session, record), take, lambda _error: take(""))
+        return ""
+
     def execute(self, line: str, then: Callable[[Result], None]) -> bool:
         """Run a command; its result comes with a new picture. False while there is no machine."""
         session = self.scene.session
@@ -249,6 +269,8 @@ class Machine:
         """Another machine comes: nothing that was known holds."""
         self._inspections.clear()
         self._inspecting = None
+        self._typed.clear()
+        self._typing = False
         self._asking = False
         self._seen = (-1, -1)
         self._sites_at = -1

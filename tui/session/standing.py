@@ -117,8 +117,8 @@ def _about_register(session: Session, name: str, value: int) -> str:
     return flags(value) if name == "eflags" else _points(session, value)
 
 
-def _points(session: Session, value: int) -> str:
-    """What a number points to, "" where nothing is known there."""
+def _points(session: Session, value: int, sp: int | None = None) -> str:
+    """What a number points to, "" where nothing is known there; near `sp` by its distance."""
     if value < 1 << 12 or not any(m.start <= value < m.end for m in session.view.mappings):
         return ""
     found = session.names.space.data_name(value)
@@ -128,6 +128,8 @@ def _points(session: Session, value: int) -> str:
     if place.symbol is not None:
         return session.names.describe(value)
     mapping = next(m for m in session.view.mappings if m.start <= value < m.end)
+    if sp is not None and mapping.start <= sp < mapping.end:
+        return f"rsp{value - sp:+#x}".replace("0x", "")
     if mapping.path.startswith("["):
         return escape(mapping.path.strip("[]"))
     return session.names.describe(value) if mapping.path else "anonymous memory"
@@ -159,7 +161,7 @@ def _words(session: Session, sp: int | None, frames: tuple[StandingFrame, ...]) 
         returns = None
         if frame < len(frames) and value == frames[frame].ip:
             returns, frame = frame, frame + 1
-        words.append(StackWord(sp + at, value, _points(session, value), returns))
+        words.append(StackWord(sp + at, value, _points(session, value, sp), returns))
     return tuple(words)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from textual.binding import BindingType
 from textual.strip import Strip
@@ -115,7 +116,7 @@ Where a source file is not found, the first lines say where it was looked for: `
 
         def fail(error: Exception) -> None:
             self._asking = False
-            self._take(CodePage(address or 0, "", 0, 0, (), problem=one_line(str(error))), ())
+            self._take(CodePage(address or 0, 0, 0, (), problem=one_line(str(error))), ())
 
         view = self.scene.view
         self._read_for = (view.generation if view else -1, machine.executed)
@@ -136,7 +137,7 @@ Where a source file is not found, the first lines say where it was looked for: `
 
     def _shown_rows(self) -> tuple[int, ...]:
         rows = self.listing.rows if self.listing else ()
-        return tuple(n for n, row in enumerate(rows) if not self.mode or row.kind == "insn")
+        return tuple(n for n, row in enumerate(rows) if not self.mode or row.kind != "source")
 
     def _stale(self) -> bool:
         view = self.scene.view
@@ -200,8 +201,11 @@ Where a source file is not found, the first lines say where it was looked for: `
 
     def neighbour(self, by: int) -> bool:
         """The function before or after."""
-        if self.listing is not None and self.listing.rows:
-            self.go(self.listing.end if by > 0 else self.listing.start - 1)
+        page, address = self.listing, self.address
+        if page is not None and page.rows and address is not None:
+            here = page.function_of(address)
+            start, end = (here.start, here.end) if here is not None else (page.start, page.end)
+            self.go(end if by > 0 else start - 1)
         return True
 
     def spot(self) -> Spot | None:
@@ -231,10 +235,12 @@ Where a source file is not found, the first lines say where it was looked for: `
         if page is None:
             return self.rule(width, self.title)
         self._count()
-        total = sum(n for address, n in self._counts.items() if page.start <= address < page.end)
-        after = without_del(page.name) if page.name else f"{page.start:#x}" if page.rows else ""
-        if page.rows and page.name and width >= 100:
-            after += f"  {page.start:#x}-{page.end:#x}"
+        here = page.function_of(self.address or 0)
+        start, end = (here.start, here.end) if here is not None else (page.start, page.end)
+        total = sum(n for address, n in self._counts.items() if start <= address < end)
+        after = without_del(here.name) if here is not None else f"{start:#x}" if page.rows else ""
+        if here is not None and width >= 100:
+            after += f"  {start:#x}-{end:#x}"
         if total:
             after += f"  {numbers.count(total)} hit{'s' * (total != 1)}"
         right, style = "follows where it stops", None
@@ -292,6 +298,8 @@ Where a source file is not found, the first lines say where it was looked for: `
         row = self.listing.rows[index]
         ink, glyphs = self.ink, self.glyphs
         line = self.line(width).add(glyphs.cursor if number == self.cursor else " ", ink.rule_focus)
+        if row.kind == "name":
+            return line.add("", None, _COUNT + 6).add(without_del(row.text), ink.title)
         if row.kind == "source":
             line.add("", None, 3)
             self._margin(line, self._line_hits(index))
@@ -305,13 +313,20 @@ Where a source file is not found, the first lines say where it was looked for: `
         line.add(f" {row.address:{digits}x}  ", ink.changed if here else ink.muted)
         if self.mode == 2 and width >= 80:
             line.add(row.raw.hex(" ")[: _BYTES - 1], ink.muted, _BYTES)
-        self._put(line, self._pieces[index])
-        return line.add(f"  # {without_del(row.refers)}", ink.symbol) if row.refers else line
+        refers = (("type", f"  # {without_del(row.refers)}"),) if row.refers else ()
+        return self._put(line, self._pieces[index] + refers)
 
     def _put(self, line: Line, pieces: tuple[Piece, ...]) -> Line:
-        ink = self.ink
+        """The pieces; cut as one text is, wherever one of them ends."""
+        ink, ellipsis = self.ink, self.glyphs.ellipsis
+        over = sum(cell_len(text) for _, text in pieces) > line.room
+        room = line.room - (len(ellipsis) if over else 0)
         for kind, text in pieces:
-            line.add(text, _style(ink, kind))
+            cells = cell_len(text)
+            line.add(text if cells <= room else set_cell_size(text, max(0, room)), _style(ink, kind))
+            room -= cells
+            if room <= 0 and over:
+                return line.add(ellipsis, ink.muted)
         return line
 
     def _margin(self, line: Line, hits: int) -> None:
@@ -332,7 +347,7 @@ Where a source file is not found, the first lines say where it was looked for: `
         assert self.listing is not None
         rows, total = self.listing.rows, 0
         for row in rows[index + 1 :]:
-            if row.kind == "source":
+            if row.kind != "insn":
                 break
             total += self._counts.get(row.address, 0)
         return total
@@ -387,6 +402,8 @@ def _pieces(page: CodePage) -> tuple[tuple[Piece, ...], ...]:
     return tuple(
         lexed[row.file].get(row.line, (("", without_del(row.text)),))
         if row.kind == "source"
+        else ()
+        if row.kind == "name"
         else instruction_pieces(without_del(row.text))
         for row in page.rows
     )

@@ -53,8 +53,13 @@ class DetailPanel(_HitPanel):
     """One line, or a few instructions with the culprit marked; the stack beside it unless it has its own panel."""
 
     title = "HIT"
-    help: ClassVar[str] = "The instruction that did it (=>), and the one that the CPU reported (ip)."
+    help: ClassVar[
+        str
+    ] = """The instruction that did it (=>), and the one that the CPU reported (ip). Below them the values before and after, by
+the members of what is watched where its type is known, and how they were read."""
     stack_beside = False
+    typed = ""
+    """What the hit changed, as the type of what is watched writes it; "" where numbers say it."""
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """One line where there is no room for more."""
@@ -98,7 +103,7 @@ class DetailPanel(_HitPanel):
         line.add(culprit.text if culprit else f"{record.place:#x}", ink.strong)
         if record.access_text != "x":
             line.add("  ")
-            put_change(line, record, self.glyphs, ink)
+            self._put_change(line, record)
         if inspection is not None and inspection.frames:
             names = [("~" if f.guessed else "") + f.symbol.split("+")[0] for f in inspection.frames]
             line.add("  ").add(self.glyphs.stack.join(names), ink.symbol)
@@ -139,13 +144,19 @@ class DetailPanel(_HitPanel):
         style = ink.strong if sign == "=>" else ink.base
         return line.add(code.text, style)
 
+    def _put_change(self, line: Line, record: Record) -> None:
+        if self.typed:
+            line.add(self.typed.replace(" -> ", f" {self.glyphs.arrow} "), self.ink.value)
+        else:
+            put_change(line, record, self.glyphs, self.ink)
+
     def _values(self, width: int) -> Line:
         ink, record = self.ink, self.record
         line = self.line(width).add("    ")
         if record is None or self.inspection is None:
             return line
         if record.access_text != "x":
-            put_change(line, record, self.glyphs, ink)
+            self._put_change(line, record)
             source = FROM_CODES[record.value_from]
             line.add(f" ({source})" if source else " (unknown)", ink.muted).add("   ")
         line.add(self.scene.names.of(record.place).symbol, ink.symbol).add("   ")

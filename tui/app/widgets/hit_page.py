@@ -15,7 +15,9 @@ __all__ = ["hit_page"]
 _ACCESS = {"x": "executed", "r": "read", "w": "written", "rw": "read or written"}
 
 
-def hit_page(scene: Scene, record: Record, inspection: Inspection | None, glyphs: Glyphs) -> tuple[str, ...]:
+def hit_page(
+    scene: Scene, record: Record, inspection: Inspection | None, glyphs: Glyphs, typed: str = ""
+) -> tuple[str, ...]:
     """Values, instructions and the whole stack."""
     label = scene.label_of(record.breakpoint)
     unit = "instruction" if scene.view is None or scene.view.clock == "instructions" else "ns"
@@ -31,6 +33,8 @@ def hit_page(scene: Scene, record: Record, inspection: Inspection | None, glyphs
         ):
             shown = f"{numbers.value(value)}  ({value:#x}, {source})" if source else "unknown"
             lines.append(f"{word} {shown}")
+        if typed:
+            lines.append(f"by its type: {typed}")
     culprit = f"{record.insn_ip:#x}" if record.insn_ip else "unknown"
     lines += [
         f"done by the instruction at {culprit}; the CPU reported ip {record.ip:#x}",

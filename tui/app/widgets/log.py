@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from textual.binding import BindingType
 from textual.strip import Strip
@@ -12,12 +12,16 @@ from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.listing import ListPanel
 from tui.app.shown import shown, without_del
+from tui.app.widgets.message import wrap
 from tui.session.escape import one_line
 
 if TYPE_CHECKING:
     from tui.session.session import Entry, Session
 
 __all__ = ["LogPanel"]
+
+_INDENT: Final = 12
+"""Cells before a command's text: cursor, time, sign."""
 
 
 class _Row(NamedTuple):
@@ -52,6 +56,7 @@ Enter       puts the command under the cursor into the command line again"""
         self._rows: tuple[_Row, ...] = ()
         self._found = 0
         self._before = ""
+        self._width = 80
         self._key: tuple[int, int] | None = None
         self._asking = False
 
@@ -67,6 +72,7 @@ Enter       puts the command under the cursor into the command line again"""
             self._asking = False
             self._entries = entries
             self._flatten()
+            self.redraw()
 
         def fail(_error: Exception) -> None:
             self._asking = False
@@ -105,19 +111,20 @@ Enter       puts the command under the cursor into the command line again"""
             self.wanted = text.strip()
             self.following = True
             self._flatten()
+            self.redraw()
 
     def _flatten(self) -> None:
         rows: list[_Row] = []
         self._found = 0
+        room = max(20, self._width - _INDENT - 2)
         for number, entry in enumerate(self._entries):
             mine = _rows(entry, number)
             if not self.wanted or any(self.wanted.lower() in row.text.lower() for row in mine):
-                rows += mine
+                rows += (row._replace(text=part) for row in mine for part in wrap(row.text, room))
                 self._found += 1
         self._rows = tuple(rows)
         if self.following:
             self.cursor = max(0, len(rows) - 1)
-        self.redraw()
 
     def count(self) -> int:
         """Lines."""
@@ -154,17 +161,25 @@ Enter       puts the command under the cursor into the command line again"""
             text = "the machine is being opened"
         return [self.line(width).add(f"  {text}", self.ink.muted)]
 
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """What is longer than a line goes on in the next."""
+        if width != self._width:
+            self._width = width
+            self._flatten()
+        return super().lines(width, height)
+
     def row(self, number: int, width: int) -> Line:
         """A command with its time, or a line of an answer."""
         row, ink = self._rows[number], self.ink
         line = self.line(width).add(self.glyphs.cursor if number == self.cursor else " ", ink.rule_focus)
-        if row.kind == "command":
+        first = number == 0 or self._rows[number - 1].entry != row.entry
+        if row.kind == "command" and first:
             entry = self._entries[row.entry]
             line.add(f"{_clock(entry.at)} ", ink.muted)
             line.add("  " if entry.result.ok else f"{self.glyphs.refused} ", ink.error)
             return self._marked(line, row.text, "strong")
-        style = {"error": "error", "remedy": "accent"}.get(row.kind, "base")
-        return self._marked(line.add("", None, 13), row.text, style)
+        style = {"error": "error", "remedy": "accent", "command": "strong"}.get(row.kind, "base")
+        return self._marked(line.add("", None, _INDENT - 1 + 2 * (row.kind != "command")), row.text, style)
 
     def _marked(self, line: Line, text: str, style: str) -> Line:
         """The text, with what was searched for underlined."""

@@ -182,8 +182,9 @@ o           go to an address or a name; Backspace goes back"""
         elif armed is not None:
             self._to(armed.address)
         else:
-            mapping = next((m for m in view.mappings if "w" in m.perms), None)
-            mapping = mapping or (view.mappings[0] if view.mappings else None)
+            own = [m for m in view.mappings if "w" in m.perms and m.path == view.program]
+            rest = [m for m in view.mappings if "w" in m.perms]
+            mapping = next(iter((*own, *rest, *view.mappings)), None)
             if mapping is not None:
                 self._to(mapping.start)
 

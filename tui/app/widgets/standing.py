@@ -83,7 +83,7 @@ class _StandingPanel(ListPanel, inherit_bindings=False):
         return Spot(what, f"{value:#x}", data=value, length=8 if value % 8 == 0 else 1)
 
 
-class RegistersPanel(_StandingPanel, inherit_bindings=False):
+class RegistersPanel(_StandingPanel):
     """Two or three columns; * marks what changed since the last stop."""
 
     title = "REGISTERS"
@@ -131,7 +131,7 @@ A running program's registers change with every instruction, so none are shown: 
         line.add("*" if changed else " ", ink.changed)
         line.add(f"{row.value:016x}", ink.changed if changed else ink.muted if not row.value else ink.base)
         about = without_del(row.about)
-        if about:
+        if about and line.room > 5:
             line.add(f" {about}" if row.name == "eflags" else f" ={about}", ink.symbol)
         return line
 
@@ -154,7 +154,7 @@ A running program's registers change with every instruction, so none are shown: 
         return self._spot_of(f"{row.name} {row.value:#x}", row.value)
 
 
-class FramesPanel(_StandingPanel, inherit_bindings=False):
+class FramesPanel(_StandingPanel):
     """Innermost first; ~ marks a guess."""
 
     title = "CALL STACK"
@@ -179,6 +179,8 @@ class FramesPanel(_StandingPanel, inherit_bindings=False):
         line.add("~" if frame.guessed else " ", ink.warn).add(f"{number:>2} ", ink.muted)
         line.add(without_del(frame.symbol), ink.symbol)
         source = without_del(frame.source)
+        if len(source) + 2 > line.room:
+            source = source.rpartition("/")[2]
         if len(source) + 2 <= line.room:
             line.end((f" {source} ", ink.muted))
         return line
@@ -202,7 +204,7 @@ class FramesPanel(_StandingPanel, inherit_bindings=False):
         return Spot(without_del(frame.symbol), f"{frame.ip:#x}", code=frame.ip - (number > 0))
 
 
-class WordsPanel(_StandingPanel, inherit_bindings=False):
+class WordsPanel(_StandingPanel):
     """The stack upwards from rsp."""
 
     title = "STACK"
@@ -245,7 +247,7 @@ ret N       a return address, to frame N of the call stack
         return Spot(f"stack word {word.address:#x}", "", word.address, 8, code)
 
 
-class LocalsPanel(_StandingPanel, inherit_bindings=False):
+class LocalsPanel(_StandingPanel):
     """By their types from DWARF."""
 
     title = "LOCALS"
@@ -259,7 +261,8 @@ Those that the compiler keeps in registers have no address and cannot be watched
 
     def nothing(self) -> str:
         """None, or no DWARF."""
-        return "none known here (compiled without -g?)"
+        known = bool(self.now.frames and self.now.frames[0].source)
+        return "this function has none" if known else "none known here (compiled without -g?)"
 
     def row(self, number: int, width: int) -> Line:
         """Name and value."""

@@ -63,9 +63,10 @@ class TaskPanel(Panel):
         return out
 
     def _facts(self, width: int, task: TaskView) -> list[Line]:
-        ink, view = self.ink, self.scene.view
+        ink = self.ink
         line = self.line(width).add(f"  process {task.pid}", ink.base)
-        where = "it runs on no CPU now" if task.cpu is None else f"CPU {task.cpu}"
+        unknown = "it never runs" if task.kind == "nothing" else "which CPU is not known"
+        where = unknown if task.cpu is None else f"CPU {task.cpu}"
         line.add(f", {where}", ink.base)
         if task.pinned:
             line.add(f", pinned to {','.join(map(str, task.pinned))}", ink.base)
@@ -77,10 +78,12 @@ class TaskPanel(Panel):
         else:
             name = self.scene.names.of(task.pc)
             stands.add(name.symbol, ink.symbol).add(f"  {name.source}", ink.muted)
+        view = self.scene.view
+        if view is None or not view.can.ptrace:
+            return [line, stands]
         debug = self.line(width).add("  ptrace would read ", ink.muted)
         if task.virtual_dr6 is None or task.ptrace_dr7 is None:
-            why = view.can.why_not if view is not None and view.can.why_not else "this kernel does not tell"
-            debug.add(f"unknown: {why}", ink.muted)
+            debug.add("unknown: only the emulated machine tells", ink.muted)
         else:
             debug.add(f"DR6 {task.virtual_dr6:#x}, DR7 {task.ptrace_dr7:#x}", ink.base)
         return [line, stands, debug]
