@@ -100,6 +100,7 @@ class Culprits:
         top: ArrayLike | None = None,
         top_known: ArrayLike = True,
         thread: ArrayLike = 0,
+        below: ArrayLike | None = None,
     ) -> Found:
         """What made each hit. Arrays of one length; a scalar stands for all of them.
 
@@ -107,9 +108,12 @@ class Culprits:
         window. `registers`: by name, a mapping or a structured array with fields out of REGISTERS, as they were at the
         trap; others are ignored, missing ones cost certainty. `top` is the 8-byte word at [rsp]: without it a call is
         known to nobody (a window of 8 bytes at rsp holds it, and perf's 8 bytes of STACK_USER are it). Hits come in the
-        order of time in each `thread`.
+        order of time in each `thread`. `below` are words of the stack that rsp has left, one row a hit: [rsp - 8], [rsp - 16], ...:
+        what a function pushed and called is still there, and tells its returns apart.
         """
         hits = Hits(ip, address, length, kind, registers)
+        if below is not None:
+            hits.below = np.asarray(below, np.uint64).reshape(hits.count, -1)
         if self._code.full or len(self._led) > _KEPT_ARRIVALS:
             self.forget()
         elif not self._code.same_pointers():

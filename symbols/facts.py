@@ -43,6 +43,8 @@ _COUNTS: Final = frozenset({_M.TZCNT, _M.LZCNT, _M.POPCNT})
 _WHOLES: Final = frozenset(range(ic.Register.RAX, ic.Register.R15 + 1))
 _HALVES: Final = frozenset(range(ic.Register.EAX, ic.Register.R15D + 1))
 _EQUAL, _UNEQUAL = 4, 5
+_RED_ZONE: Final = 16
+"""Words below rsp that no signal handler touches (psABI 3.2.2)."""
 _RAX, _RCX, _R11 = 0, 1, 11
 _MASK: Final = (1 << 64) - 1
 _CONSTANT: Final = -1
@@ -145,12 +147,13 @@ class _State:
 
 class Facts(NamedTuple):
     """At one return: the registers as sums, and the jumps passed. None for `registers`: it cannot be reached. `bounds` says of bases
-    that have few bits how many."""
+    that have few bits how many. `pushed`: words that were pushed, by how many words below rsp they lie now."""
 
     registers: tuple[Sum | None, ...] | None
     passed: tuple[Passed, ...]
     bounds: Mapping[int, int]
     nonzero: frozenset[int]
+    pushed: tuple[tuple[int, Sum], ...]
 
     def contradicted(self, hits: Hits, rows: Rows) -> Bools:
         """Where the registers behind the return say that it was not this one."""
@@ -185,6 +188,14 @@ class Facts(NamedTuple):
                 known[value.base] = have - np.uint64(value.offset) & _mask(bits), bits
         for column in self.nonzero:
             out |= hits.matrix[column][rows] == 0
+        for place, value in self.pushed if hits.below is not None else ():
+            word = (
+                _evaluated(value, known, 64)
+                if hits.below is not None and place < hits.below.shape[1]
+                else None
+            )
+            if word is not None and hits.below is not None:
+                out |= hits.below[rows, place] != word
         for each in self.passed:
             left, right = _evaluated(each.left, known, each.bits), _evaluated(each.right, known, each.bits)
             if left is not None and right is not None:
@@ -259,7 +270,7 @@ class Analysis:
     def __init__(self, code: Code, region: Callable[[int], Region | None]) -> None:
         self._code = code
         self._region = region
-        self._preserved: dict[int, frozenset[int]] = {}
+        self._preserved: dict[int, frozenset[int] | None] = {}
         self._within: set[int] = set()
         self._steps = 0
 
@@ -280,19 +291,12 @@ class Analysis:
         ends = self._run(region, state, 0)
         if ends is None:
             return {}
-        return {
-            at: Facts(
-                tuple(ends[at].registers), tuple(sorted(ends[at].passed)), state.bounds, ends[at].nonzero
-            )
-            if at in ends
-            else Facts(None, (), {}, frozenset())
-            for at in region.returns
-        }
+        return {at: _facts(ends.get(at)) for at in region.returns}
 
-    def preserved(self, entry: int, depth: int) -> frozenset[int]:
-        """The registers that are the same behind a call of `entry` as before, whichever way it returns."""
-        found = self._preserved.get(entry)
-        if found is None:
+    def preserved(self, entry: int, depth: int) -> frozenset[int] | None:
+        """The registers that are the same behind a call of `entry` as before, whichever way it returns; None where it never does."""
+        found = self._preserved.get(entry, frozenset())
+        if entry not in self._preserved:
             if depth == _DEEPEST or entry in self._within:
                 return frozenset()
             self._within.add(entry)
@@ -302,11 +306,13 @@ class Analysis:
                 ends = self._run(region, state, depth + 1) if region is not None else None
             finally:
                 self._within.discard(entry)
-            found = frozenset(
-                column
-                for column in range(16)
-                if ends and all(state.registers[column] == Sum(column, 0) for state in ends.values())
-            )
+            found = None
+            if ends is None or ends:
+                found = frozenset(
+                    column
+                    for column in range(16)
+                    if ends and all(state.registers[column] == Sum(column, 0) for state in ends.values())
+                )
             if len(self._preserved) > _KEPT:
                 self._preserved.clear()
             if self._steps > 0:
@@ -337,8 +343,12 @@ class Analysis:
                 following = list(_following(region, instruction, state))
                 if flow in _CALLS and instruction.mnemonic != _M.SYSCALL:
                     direct = flow == _FLOW.CALL and instruction.op0_kind == ic.OpKind.NEAR_BRANCH64
-                    kept = self.preserved(instruction.near_branch_target, depth) if direct else frozenset()
-                    _called(state, instruction.ip << 8, kept)
+                    kept = (
+                        self.preserved(instruction.near_branch_target, depth) if direct else frozenset[int]()
+                    )
+                    if kept is None:
+                        break
+                    _called(state, instruction.ip << 8, instruction.next_ip, kept)
                 elif flow in (_FLOW.NEXT, _FLOW.INTERRUPT, _FLOW.CALL):
                     _run(state, instruction)
                 if len(following) == 1 and following[0] == (instruction.next_ip, None):
@@ -359,6 +369,25 @@ class Analysis:
                     pending.append(target)
                 break
         return ends
+
+
+def _facts(state: _State | None) -> Facts:
+    """What a state at a return says."""
+    if state is None:
+        return Facts(None, (), {}, frozenset(), ())
+    stack, pushed = state.registers[RSP], []
+    if stack is not None and _on_stack(stack):
+        for at, word in state.pushed.items():
+            place = (stack.offset - at & _MASK) >> 3  # 0: what the return has popped
+            if word is not None and 0 < place < _RED_ZONE and not stack.offset - at & 7:
+                pushed.append((place, word))
+    return Facts(
+        tuple(state.registers),
+        tuple(sorted(state.passed)),
+        state.bounds,
+        state.nonzero,
+        tuple(sorted(pushed)),
+    )
 
 
 def _lead(code: Code, call: int) -> list[Any]:
@@ -408,8 +437,8 @@ def _name(state: _State, leader: int) -> None:
             state.registers[column] = Sum(low + column, 0)
 
 
-def _called(state: _State, low: int, kept: frozenset[int]) -> None:
-    """Behind a call: rsp is as it was, and what lies above it that was pushed."""
+def _called(state: _State, low: int, following: int, kept: frozenset[int]) -> None:
+    """Behind a call: rsp is as it was, and what lies above it that was pushed; the address that it returned to lies below."""
     state.forget(low, low + 32)
     stack = state.registers[RSP]
     state.nonzero &= kept
@@ -423,6 +452,7 @@ def _called(state: _State, low: int, kept: frozenset[int]) -> None:
         state.pushed = {
             at: word for at, word in state.pushed.items() if at - stack.offset & _MASK < _MASK >> 1
         }
+        state.pushed[stack.offset - 8 & _MASK] = Sum(_CONSTANT, following)
 
 
 def _plus(value: Sum | None, amount: int) -> Sum | None:

@@ -66,6 +66,8 @@ class Hits:
                 self.matrix[column] = registers[name]
                 self.have[column] = True
         self.flat = self.matrix.reshape(-1)
+        self.below: Words | None = None
+        """Words of the stack that rsp has left, the nearest first, one row a hit."""
 
     def register(self, columns: NDArray[np.uint8], rows: Numbers) -> Words:
         """One register of each of these hits."""
