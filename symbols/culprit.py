@@ -109,11 +109,12 @@ class Culprits:
         trap; others are ignored, missing ones cost certainty. `top` is the 8-byte word at [rsp]: without it a call is
         known to nobody (a window of 8 bytes at rsp holds it, and perf's 8 bytes of STACK_USER are it). Hits come in the
         order of time in each `thread`. `below` are words of the stack that rsp has left, one row a hit: [rsp - 8], [rsp - 16], ...:
-        what a function pushed and called is still there, and tells its returns apart.
+        what a function pushed and called is still there, and tells its returns apart. They count where `top_known`.
         """
         hits = Hits(ip, address, length, kind, registers)
         if below is not None:
             hits.below = np.asarray(below, np.uint64).reshape(hits.count, -1)
+            hits.have_below = np.broadcast_to(np.asarray(top_known, bool), hits.count)
         if self._code.full or len(self._led) > _KEPT_ARRIVALS:
             self.forget()
         elif not self._code.same_pointers():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -15,11 +14,14 @@ from symbols.line_program import Reader
 
 if TYPE_CHECKING:
     from symbols.dies import Die, Unit
+    from symbols.gdb_index import GdbIndex
+    from symbols.split_units import Home
 
 __all__ = ["DebugSections", "unit_offsets"]
 
 UNITS_LIMIT = 1 << 18
 ARANGES_LIMIT = 1 << 20
+STRINGS_LIMIT = 256
 BROKEN = (ValueError, IndexError, struct.error, KeyError, TypeError, OverflowError)
 """What reading damaged DWARF raises."""
 
@@ -36,9 +38,16 @@ class DebugSections:
         self.abbreviations: dict[tuple[int, int, int], Any] = {}
         self._cache: dict[str, bytes] = {}
         self._units: dict[tuple[str, int], Unit | None] = {}
+        self._split: Split | None = None
 
     def __getitem__(self, name: str) -> bytes:
-        """The contents of `.debug_<name>`."""
+        """The contents of `.debug_<name>`; for "info" and "types" with those of split units behind them."""
+        if name in ("info", "types") and self.split:
+            return self.split.joined[name]
+        return self.own(name)
+
+    def own(self, name: str) -> bytes:
+        """The contents of `.debug_<name>` in the file itself."""
         if name not in self._cache:
             sections = self.image.sections
             found = sections.get(f".debug_{name}") or sections.get(f".zdebug_{name}")
@@ -46,9 +55,33 @@ class DebugSections:
         return self._cache[name]
 
     @cached_property
+    def own_units(self) -> list[int]:
+        """Offsets of the units in the file's own .debug_info, ascending."""
+        return unit_offsets(self.own("info"))
+
+    @cached_property
     def units(self) -> list[int]:
-        """Offsets of the units in .debug_info, ascending."""
-        return unit_offsets(self["info"])
+        """Offsets of the units in .debug_info, ascending; split ones in the place of their skeletons."""
+        if not self.split:
+            return self.own_units
+        return sorted({*self.own_units, *self.split.homes["info"]})
+
+    @property
+    def split(self) -> Split:
+        """The split units."""
+        if self._split is None:
+            self._split = Split()  # while the skeletons are read there are none
+            self._split = Split.of(self)
+        return self._split
+
+    def home(self, section: str, offset: int) -> DebugSections | Home:
+        """Where what the entries of a unit refer to is."""
+        return self.split.homes[section].get(offset, self) if section in ("info", "types") else self
+
+    def skeleton(self, section: str, offset: int) -> Unit | None:
+        """The skeleton of a split unit."""
+        found = self.split.skeletons.get(offset) if section == "info" else None
+        return self.unit(found) if found is not None else None
 
     def unit_of(self, offset: int) -> int | None:
         """The unit whose header or entries cover an offset of .debug_info."""
@@ -94,11 +127,22 @@ class DebugSections:
     def _signatures(self) -> dict[int, tuple[str, int]]:
         found: dict[int, tuple[str, int]] = {}
         for section in ("info", "types"):
-            for offset in self.units if section == "info" else unit_offsets(self["types"]):
+            for offset in self.units if section == "info" else self._type_units:
                 unit = self.unit(offset, section)
                 if unit is not None and unit.signature and unit.kind in (2, 6):
                     found.setdefault(unit.signature, (section, offset))
         return found
+
+    @property
+    def _type_units(self) -> list[int]:
+        return [*unit_offsets(self.own("types")), *self.split.homes["types"]]
+
+    @cached_property
+    def gdb_index(self) -> GdbIndex:
+        """.gdb_index, which gdb-add-index and linkers write."""
+        from symbols.gdb_index import GdbIndex
+
+        return GdbIndex(self.image.section_bytes(self.image.sections.get(".gdb_index")))
 
     # Which unit an address belongs to
 
@@ -106,7 +150,9 @@ class DebugSections:
         """The unit whose code or data, as .debug_aranges or the unit itself says, covers a file address."""
         starts, ends, units = self._covers
         place = bisect_right(starts, vaddr) - 1
-        return self.unit(units[place]) if place >= 0 and vaddr < ends[place] else None
+        if place < 0 or vaddr >= ends[place]:
+            return None
+        return self.unit(self.split.whole.get(units[place], units[place]))
 
     def unit_end(self, vaddr: int) -> int:
         """Where the range of `unit_at` around an address ends."""
@@ -117,7 +163,8 @@ class DebugSections:
 
     @cached_property
     def _covers(self) -> tuple[list[int], list[int], list[int]]:
-        ranges = list(self._aranges())
+        own = set(self.own_units)
+        ranges = list(self._aranges()) or [each for each in self.gdb_index.ranges() if each[2] in own]
         told = {unit for _, _, unit in ranges}
         for offset in self.units:
             if offset not in told and (unit := self.unit(offset)) is not None:
@@ -131,7 +178,7 @@ class DebugSections:
     def _aranges(self) -> Iterator[tuple[int, int, int]]:
         """.debug_aranges: (start, end, unit in .debug_info) (DWARF 5, 6.1.2)."""
         data, count = self["aranges"], 0
-        known = frozenset(self.units)
+        known = frozenset(self.own_units)
         for at in unit_offsets(data):
             length, version, unit, size, segment = struct.unpack_from(
                 "<IHIBB", data.ljust(at + 12, b"\0"), at
@@ -144,29 +191,75 @@ class DebugSections:
                     count += 1
                     yield start, start + extent, unit
 
-    # pyelftools' view, for what is read one small piece at a time
 
-    def elftools_unit(self, offset: int) -> Any:
-        """pyelftools' CompileUnit at an offset of .debug_info. Raises whatever pyelftools makes of broken input."""
-        cu = self.elftools.get_CU_at(offset)
-        cu.get_top_DIE()
-        return cu
+class Split:
+    """The split units of a file, laid behind its own in .debug_info and .debug_types, so that one offset names any unit.
 
-    @cached_property
-    def elftools(self) -> Any:
-        """pyelftools' DWARFInfo."""
-        # Built from bounded bytes rather than by ELFFile, which believes sizes that a broken file claims.
-        from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
+    `homes`: section, then unit -> where its entries' references are. `skeletons`: unit -> skeleton; `whole`: the other way.
+    """
 
-        names = "info aranges abbrev frame str loc ranges line pubtypes pubnames addr str_offsets line_str loclists"
-        arguments: dict[str, Any] = {}
-        for name in f"{names} rnglists types".split():
-            data = self[name]
-            arguments[f"debug_{name}_sec"] = (
-                DebugSectionDescriptor(io.BytesIO(data), f".debug_{name}", 0, len(data), 0) if data else None
-            )
-        arguments |= {"eh_frame_sec": None, "debug_sup_sec": None, "gnu_debugaltlink_sec": None}
-        return DWARFInfo(config=DwarfConfig(True, "x64", 8), **arguments)
+    def __init__(self) -> None:
+        self.joined: dict[str, bytes] = {}
+        self.homes: dict[str, dict[int, Home]] = {"info": {}, "types": {}}
+        self.skeletons: dict[int, int] = {}
+        self.whole: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.joined)
+
+    def naming(self, raw: bytes) -> list[int]:
+        """The units that may hold a text (with the zero behind it): in their entries, or by number."""
+        found: dict[int, bool] = {}
+        for home in self.homes["info"].values():
+            if id(home) not in found:
+                at, places = -1, set[bytes]()
+                while (at := home["str"].find(raw, at + 1)) >= 0 and len(places) < STRINGS_LIMIT:
+                    places.add(struct.pack("<I", at & 0xFFFFFFFF))
+                found[id(home)] = (
+                    raw in home["info"]
+                    or len(places) == STRINGS_LIMIT
+                    or any(place in home["str_offsets"] for place in places)
+                )
+        return [offset for offset, home in self.homes["info"].items() if found[id(home)]]
+
+    @classmethod
+    def of(cls, sections: DebugSections) -> Split:
+        """Those of a file."""
+        from symbols.dies import Unit
+        from symbols.split_units import split_units
+
+        split = cls()
+        parts = {name: [sections.own(name)] for name in split.homes}
+        ends = {name: len(sections.own(name)) for name in split.homes}
+        known: dict[int, dict[int, int]] = {}  # by home: identifier -> unit
+        for skeleton, home in split_units(sections):
+            if id(home) not in known:
+                known[id(home)] = {}
+                for name in split.homes:
+                    for offset in unit_offsets(home[name]):
+                        place = ends[name] + offset
+                        split.homes[name][place] = home
+                        try:
+                            unit = Unit.split(home, offset) if name == "info" else None
+                            if unit is not None and unit.kind not in (2, 6):
+                                identifier = unit.dwo_id or unit.top.number(AT.GNU_dwo_id) or 0
+                                known[id(home)][identifier] = place
+                        except BROKEN:
+                            continue
+                    parts[name].append(home[name])
+                    ends[name] += len(home[name])
+            own = sections.unit(skeleton)
+            try:
+                wanted = own.dwo_id or own.top.number(AT.GNU_dwo_id) if own is not None else None
+            except BROKEN:
+                continue
+            found = known[id(home)].get(wanted or 0)
+            if found is not None:
+                split.whole[skeleton] = found
+                split.skeletons[found] = skeleton
+        if known:
+            split.joined = {name: b"".join(parts[name]) for name in split.homes}
+        return split
 
 
 def unit_offsets(data: bytes) -> list[int]:

@@ -16,6 +16,7 @@ from symbols.line_program import Reader
 
 if TYPE_CHECKING:
     from symbols.debug_sections import DebugSections
+    from symbols.split_units import Home
 
 __all__ = ["Die", "Unit"]
 
@@ -90,8 +91,23 @@ class Unit:
 
     def __init__(self, sections: DebugSections, section: str, offset: int) -> None:
         self.sections = sections
+        self.home: DebugSections | Home = sections.home(section, offset)
+        """Where what its entries refer to is: strings, abbreviations, lists."""
+        self.skeleton: Unit | None = sections.skeleton(section, offset)
+        """Of a split unit what the program's own file has of it: where its code and its addresses are."""
+        self._begin(sections[section], section, offset)
+
+    @classmethod
+    def split(cls, home: Home, offset: int) -> Unit:
+        """A unit of a .dwo file alone: what refers to its program cannot be read."""
+        unit = cls.__new__(cls)
+        unit.home, unit.skeleton = home, None
+        unit._begin(home["info"], "info", offset)
+        return unit
+
+    def _begin(self, data: bytes, section: str, offset: int) -> None:
         self.section = section
-        self.data = sections[section]
+        self.data = data
         self.offset = offset
         reader = Reader(self.data, offset)
         length, self.word = reader.number(4), 4
@@ -128,10 +144,10 @@ class Unit:
     @cached_property
     def abbreviations(self) -> dict[int, _Abbreviation]:
         key = (self._table, self.word, self.version)
-        known = self.sections.abbreviations.get(key)
+        known = self.home.abbreviations.get(key)
         if known is None:
-            known = self.sections.abbreviations[key] = _read_abbreviations(
-                self.sections["abbrev"], self._table, self.word, self.version
+            known = self.home.abbreviations[key] = _read_abbreviations(
+                self.home["abbrev"], self._table, self.word, self.version
             )
         return known
 
@@ -143,6 +159,11 @@ class Unit:
             raise ValueError("a unit without an entry")
         return die
 
+    @property
+    def head(self) -> Die:
+        """The entry that says where the unit's code and lines are."""
+        return self.skeleton.top if self.skeleton is not None else self.top
+
     @cached_property
     def name(self) -> str:
         """The source file, as the compiler was given it."""
@@ -150,7 +171,8 @@ class Unit:
 
     def base(self, attribute: int, default: int) -> int:
         """Where this unit's part of an index section begins."""
-        found = self.top.attributes.get(attribute)
+        of_program = attribute in (AT.addr_base, AT.GNU_addr_base, AT.GNU_ranges_base)
+        found = (self.head if of_program else self.top).attributes.get(attribute)
         return found[1] if found is not None and isinstance(found[1], int) else default
 
     def die(self, offset: int) -> Die | None:
@@ -330,12 +352,12 @@ class Die:
         unit = self.unit
         if form in _INDEXED_STRINGS:
             base = unit.base(AT.str_offsets_base, 2 * unit.word if unit.version >= 5 else 0)
-            value = Reader(unit.sections["str_offsets"], base + value * unit.word).number(unit.word)
+            value = Reader(unit.home["str_offsets"], base + value * unit.word).number(unit.word)
             form = 0x0E
         if form in _STRINGS:
-            return Reader(unit.sections[_STRINGS[form]], value).string()
-        if form in (0x1D, 0x1F21) and unit.sections.supplement is not None:
-            return Reader(unit.sections.supplement["str"], value).string()
+            return Reader(unit.home[_STRINGS[form]], value).string()
+        if form in (0x1D, 0x1F21) and unit.home.supplement is not None:
+            return Reader(unit.home.supplement["str"], value).string()
         return b""
 
     def text(self, attribute: int) -> str:
@@ -371,11 +393,11 @@ class Die:
         if form in _LOCAL_REFERENCES:
             return unit.die(unit.offset + value)
         if form == FORM.ref_addr:
-            return unit.sections.die(value)
+            return unit.sections.die(value) if unit.skeleton is None else None
         if form == 0x20:
             return unit.sections.signed_type(value)
-        if form in (0x1C, 0x24, 0x1F20) and unit.sections.supplement is not None:
-            return unit.sections.supplement.die(value)
+        if form in (0x1C, 0x24, 0x1F20) and unit.home.supplement is not None:
+            return unit.home.supplement.die(value)
         return None
 
     def origin(self) -> Die | None:
@@ -402,7 +424,7 @@ class Die:
         if AT.ranges not in self.attributes:
             return []
         form, value = self.attributes[AT.ranges]
-        base = self.unit.top.address(AT.low_pc) or 0
+        base = self.unit.head.address(AT.low_pc) or 0
         return _ranges(self.unit, form, value, base)
 
     @property
@@ -444,6 +466,7 @@ def _ranges(unit: Unit, form: int, value: int, base: int) -> list[tuple[int, int
     if unit.version < 5:
         found: list[tuple[int, int]] = []
         data = unit.sections["ranges"]
+        value += unit.base(AT.GNU_ranges_base, 0) if unit.skeleton is not None else 0
         for start, end in struct.iter_unpack("<QQ", data[value : value + (len(data) - value & -16)]):
             if (not start and not end) or len(found) > RANGES_LIMIT:
                 break
@@ -454,13 +477,13 @@ def _ranges(unit: Unit, form: int, value: int, base: int) -> list[tuple[int, int
         return found
     if form == 0x23:
         table = unit.base(AT.rnglists_base, 12 if unit.word == 4 else 20)
-        value = table + Reader(unit.sections["rnglists"], table + value * unit.word).number(unit.word)
+        value = table + Reader(unit.home["rnglists"], table + value * unit.word).number(unit.word)
     return [(low, high) for low, high in _rnglist(unit, value, base) if low and high > low]
 
 
 def _rnglist(unit: Unit, offset: int, base: int) -> Iterator[tuple[int, int]]:
     """The entries of DWARF 5 section 7.25."""
-    reader = Reader(unit.sections["rnglists"], offset)
+    reader = Reader(unit.home["rnglists"], offset)
     address = unit.sections.address
     for _ in range(RANGES_LIMIT):
         kind = reader.number(1)

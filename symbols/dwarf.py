@@ -421,18 +421,21 @@ class DebugInfo:
         told = units_naming(self.sections, name)
         if told is not None:
             return told
-        info, strings = self.sections["info"], self.sections["str"]
+        info, strings = self.sections.own("info"), self.sections["str"]
         raw = name.encode("utf-8", "surrogateescape") + b"\0"
+        split = self.sections.split.naming(raw)
+        own, whole = frozenset(self.sections.own_units), self.sections.split.whole
+        first = [whole.get(unit, unit) for unit in self.sections.gdb_index.naming(raw[:-1]) if unit in own]
         offsets = [match.start() for match in re.finditer(re.escape(raw), strings)]
-        every = self.sections.units
+        every = self.sections.own_units
         if len(offsets) > STRINGS_LIMIT or self.sections["str_offsets"]:
-            return every
+            return dict.fromkeys([*first, *every, *split])
         needles = [raw, *(struct.pack("<I", offset) for offset in offsets if offset < 1 << 32)]
         units: dict[int, None] = {}
         for match in re.finditer(b"|".join(re.escape(n) for n in needles), info):
             if (unit := self.sections.unit_of(match.start())) is not None:
                 units[unit] = None
-        return units
+        return dict.fromkeys([*first, *units, *split])
 
 
 def descend(text: str, kind: Type, offset: int) -> tuple[str, int]:

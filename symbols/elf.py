@@ -7,6 +7,7 @@ notes) is read lazily and is empty where it is broken. Layout: System V ABI chap
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import stat
 import struct
@@ -25,6 +26,9 @@ SHT_NOTE, SHT_NOBITS = 7, 8
 SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 2, 4, 0x800
 EM_X86_64, EM_AARCH64 = 62, 183
 NT_GNU_BUILD_ID = 3
+ZSTD = 2  # ELFCOMPRESS_ZSTD
+ZSTD_MODULES = ("compression.zstd", "zstandard")  # Python 3.14's own, else a package that is optional
+ZSTD_WINDOW = 1 << 27  # bytes: what `zstd -d` takes without being told
 
 PAGE = 4096
 ADDRESS_LIMIT = 1 << 47  # user addresses of four-level x86-64 paging
@@ -195,6 +199,16 @@ class ElfImage:
         return _inflate(algorithm, data[24:], size)
 
     @cached_property
+    def needs_zstd(self) -> bool:
+        """Whether debug information is there that cannot be read, because nothing here knows zstd."""
+        return any(
+            section.name.startswith(".debug_")
+            and section.flags & SHF_COMPRESSED
+            and self.read_at(section.offset, 4) == struct.pack("<I", ZSTD)
+            for section in self.section_table
+        ) and not any(_can_import(name) for name in ZSTD_MODULES)
+
+    @cached_property
     def load_range(self) -> tuple[int, int]:
         """Lowest and highest+1 address of the loaded segments, whole pages."""
         loads = [s for s in self.segments if s.type == PT_LOAD]
@@ -362,13 +376,27 @@ def _inflate(algorithm: int, data: bytes, size: int) -> bytes:
             return zlib.decompressobj().decompress(data, max(1, size))
         except zlib.error:
             return b""
-    if algorithm == 2:
+    return _zstd(data, size) if algorithm == ZSTD else b""
+
+
+def _can_import(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ImportError:  # the package around it is missing
+        return False
+
+
+def _zstd(data: bytes, size: int) -> bytes:
+    for name in ZSTD_MODULES:
         try:
-            zstd = importlib.import_module("compression.zstd")  # Python 3.14
+            module = importlib.import_module(name)
         except ImportError:
-            return b""
+            continue
         try:
-            return bytes(zstd.ZstdDecompressor().decompress(data, max(1, size)))
-        except zstd.ZstdError:
+            if name == "zstandard":  # its `decompress` believes the size that a frame claims
+                reader = module.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(data)
+                return bytes(reader.read(max(1, size)))
+            return bytes(module.ZstdDecompressor().decompress(data, max(1, size)))
+        except (module.ZstdError, MemoryError):
             return b""
     return b""

@@ -195,7 +195,7 @@ class Facts(NamedTuple):
                 else None
             )
             if word is not None and hits.below is not None:
-                out |= hits.below[rows, place] != word
+                out |= (hits.below[rows, place] != word) & hits.have_below[rows]
         for each in self.passed:
             left, right = _evaluated(each.left, known, each.bits), _evaluated(each.right, known, each.bits)
             if left is not None and right is not None:

@@ -235,7 +235,7 @@ class LineTable:
         """Where the line table of the unit at an offset of .debug_info begins."""
         unit = self._sections.unit(offset)
         try:
-            found = unit.top.number(AT.stmt_list) if unit is not None else None
+            found = unit.head.number(AT.stmt_list) if unit is not None else None
         except BROKEN:
             return None
         return found if found in self._known else None

@@ -13,6 +13,7 @@ from symbols.dies import Die, Unit
 from symbols.dwarf_names import AT
 from symbols.frame_expression import step
 from symbols.line_program import Reader
+from symbols.location_lists import listed
 
 __all__ = ["Located", "Thread", "Unlocated", "locate"]
 
@@ -68,37 +69,10 @@ def locate(die: Die, thread: Thread | None = None, base: Die | None = None) -> L
     if code is None:
         if thread is None:
             raise Unlocated("has no fixed address: it moves between registers and the stack")
-        code = _listed(holder, thread)
+        code = listed(holder, thread.pc)
         if code is None:
             raise Unlocated(f"{_GONE} at this place in the code")
     return _Machine(holder.unit, code, thread, base).run()
-
-
-def _listed(die: Die, thread: Thread) -> bytes | None:
-    """The entry of a location list (DWARF 5 7.7.3) that holds at the pc, read by pyelftools."""
-    from elftools.dwarf.locationlists import BaseAddressEntry, LocationEntry, LocationParser
-
-    sections = die.unit.sections
-    base = die.unit.top.address(AT.low_pc) or 0
-    try:
-        cu = sections.elftools_unit(die.unit.offset)
-        entry = cu.get_DIE_from_refaddr(die.offset)
-        lists = sections.elftools.location_lists()
-        parsed = LocationParser(lists).parse_from_attribute(
-            entry.attributes["DW_AT_location"], die.unit.version, entry
-        )
-        for part in parsed if isinstance(parsed, list) else []:
-            if isinstance(part, BaseAddressEntry):
-                base = part.base_address
-                continue
-            if not isinstance(part, LocationEntry):
-                continue
-            shift = 0 if part.is_absolute else base
-            if part.begin_offset + shift <= thread.pc < part.end_offset + shift:
-                return bytes(part.loc_expr)
-    except Exception as error:  # whatever pyelftools makes of broken input
-        raise ValueError("a broken location list") from error
-    return None
 
 
 class _Machine:

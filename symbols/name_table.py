@@ -25,7 +25,9 @@ def units_naming(sections: DebugSections, name: str) -> list[int] | None:
     except (ValueError, struct.error, IndexError):
         return None
     # An index that leaves units out says nothing of what they hold.
-    return list(found) if covered >= set(sections.units) else None
+    if not covered >= set(sections.own_units):
+        return None
+    return [sections.split.whole.get(unit, unit) for unit in found]
 
 
 def _one(

@@ -50,7 +50,7 @@ def compiled_in(space: AddressSpace, address: int) -> str:
         return ""
     try:
         unit = module.names.sections.unit_at((address - module.bias) & ((1 << 64) - 1))
-        return unit.top.text(AT.comp_dir) if unit is not None else ""
+        return unit.head.text(AT.comp_dir) or unit.top.text(AT.comp_dir) if unit is not None else ""
     except BROKEN:
         return ""
 

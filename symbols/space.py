@@ -461,7 +461,10 @@ class AddressSpace:
         }
         known = tuple(sorted(files))
         if not known:
-            raise ExpressionError(f"no line information for {wanted.place}: compile with -g")
+            why = "compile with -g"
+            if any(m.names is not None and m.names.debug_image.needs_zstd for m in modules[:1]):
+                why = "it is compressed with zstd, which needs Python 3.14 or `pip install zstandard`"
+            raise ExpressionError(f"no line information for {wanted.place}: {why}")
         raise ExpressionError(f"no source file {wanted.place} (known: {', '.join(known[:5])})", known)
 
     def main_name(self) -> str:

@@ -67,7 +67,8 @@ class Hits:
                 self.have[column] = True
         self.flat = self.matrix.reshape(-1)
         self.below: Words | None = None
-        """Words of the stack that rsp has left, the nearest first, one row a hit."""
+        """Words of the stack that rsp has left, the nearest first, one row a hit; they count where `have_below`."""
+        self.have_below: Bools = np.zeros(count, bool)
 
     def register(self, columns: NDArray[np.uint8], rows: Numbers) -> Words:
         """One register of each of these hits."""

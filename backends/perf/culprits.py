@@ -75,4 +75,5 @@ class Culprits:
             *(raw["ip"], raw["address"], length, _KINDS[kind], registers, top),
             top_known=top != 0,
             thread=raw["tid"],
+            below=raw["below"][:, ::-1] if "below" in (raw.dtype.names or ()) else None,
         )

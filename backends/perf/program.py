@@ -39,7 +39,7 @@ from symbols.dataclass import dataclass
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FRAMES", "REGISTERS", "TOP_WORDS", "HitMaps", "HitProgram", "Layout", "SlotSource"]
+__all__ = ["BELOW_WORDS", "FRAMES", "REGISTERS", "TOP_WORDS", "HitMaps", "HitProgram", "Layout", "SlotSource"]
 
 REGISTERS: Final = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
@@ -53,6 +53,8 @@ FRAMES: Final = 15
 TOP_WORDS: Final = 8
 """Words from rsp on that a record with a stack carries: a leaf without a frame has its caller there. Without a stack it is
 one: behind a call it says which call that was."""
+BELOW_WORDS: Final = 4
+"""Words under rsp: what a function that has just returned had pushed and called tells its returns apart."""
 _HEADER: Final = 8  # bytes of the ring's own before each record
 _PROBES: Final = 4
 _TRAP, _PREVIOUS = FROM_CODES.index("trap"), FROM_CODES.index("previous")
@@ -72,6 +74,8 @@ class Layout:
 
     stacks: bool
     registers: tuple[str, ...] = REGISTERS
+    below: bool = True
+    """Whether a record brings the BELOW_WORDS words that rsp has left, in rising order of address."""
 
     @property
     def size(self) -> int:
@@ -85,7 +89,7 @@ class Layout:
         It begins with a row of the hit ring (`backends.ring.RECORD_FIELDS`), there by its fields and whole as `row`, in
         which what follows from the hit alone is filled in.
         """
-        return _dtype(self.stacks)
+        return _dtype(self.stacks, self.below)
 
     def offset(self, name: str) -> int:
         """Where a field begins in what the program writes."""
@@ -95,7 +99,7 @@ class Layout:
 
 
 @cache
-def _dtype(stacks: bool) -> np.dtype[Any]:
+def _dtype(stacks: bool, below: bool) -> np.dtype[Any]:
     import numpy as np
 
     from backends.ring_reader import record_dtype
@@ -112,7 +116,10 @@ def _dtype(stacks: bool) -> np.dtype[Any]:
     more: list[tuple[str, str, int]] = [("comm", "<u8", 2)]
     if stacks:
         more.append(("chain", "<u8", 1))
-    more += [("regs", "<u8", len(REGISTERS)), ("top", "<u8", TOP_WORDS if stacks else 1)]
+    more.append(("regs", "<u8", len(REGISTERS)))
+    if below:
+        more.append(("below", "<u8", BELOW_WORDS))
+    more += [("top", "<u8", TOP_WORDS if stacks else 1)]
     if stacks:
         more.append(("frames", "<u8", FRAMES))
     for name, kind, count in more:
@@ -278,7 +285,7 @@ class HitProgram:
         a.label("place").set(1, 1).atomic_add(5, 8, 1).leave(0)
 
     def _top(self, a: Assembler) -> None:
-        """The words at rsp, zeros where they cannot be read. Without a stack only where the window lies near: a call
+        """The words around rsp, zeros where they cannot be read. Without a stack only where the window lies near: a call
         has written there or a return read it, and the word says which."""
         top, words = self.layout.offset("top"), TOP_WORDS if self.layout.stacks else 1
         a.load(3, 6, _SP)
@@ -286,7 +293,9 @@ class HitProgram:
             a.store_value(9, top, 0).load(1, 6, _ADDRESS).move(2, 3).alu(2, "+=", 16)
             a.jump_if_register(1, ">=", 2, "elsewhere").load(2, 8, LENGTH).alu_register(1, "+=", 2)
             a.alu(1, "+=", 16).jump_if_register(1, "<=", 3, "elsewhere")
-        a.move(1, 9).alu(1, "+=", top).set(2, 8 * words).call(Helper.PROBE_READ_USER)
+        more = 8 * BELOW_WORDS if self.layout.below else 0
+        a.move(1, 9).alu(1, "+=", top - more).alu(3, "-=", more).set(2, more + 8 * words)
+        a.call(Helper.PROBE_READ_USER)
         a.label("elsewhere")
 
     def _stack(self, a: Assembler, maps: HitMaps) -> None:

@@ -57,7 +57,7 @@ class RingCapture(Capture):
 
     def __init__(self, opener: Opener, *, stacks: bool, why: str) -> None:
         names = _MORE if stacks else _FEW
-        self.layout = Layout(stacks, names)
+        self.layout = Layout(stacks, names, below=False)
         self._order = sorted(names, key=lambda name: _BITS[name])
         self._columns = [REGISTERS.index(name) for name in self._order]
         self.events_per_thread = len(online_cpus())

@@ -193,6 +193,7 @@ class Finder:
                 registers,
                 np.array([hit.top or 0 for hit in hits], np.uint64),
                 np.array([hit.top is not None for hit in hits]),
+                below=[hit.below for hit in hits],
             )
         )
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from backends import dr
+from backends.perf.program import BELOW_WORDS
 from tests.live.silicon import Unavailable
 
 __all__ = ["BATCH", "USER_REGS", "Tracee", "WatchHit", "watch"]
@@ -52,6 +53,7 @@ class WatchHit:
     top: int | None
     value: int
     insn_ip: int | None
+    below: tuple[int, ...] = ()
 
 
 class Tracee:
@@ -244,11 +246,13 @@ def _note(
     tracee: Tracee, slots: list[tuple[int, int, str]], found: int, insn_ip: int | None, hits: list[WatchHit]
 ) -> None:
     registers = tracee.registers()
-    try:
-        top = int.from_bytes(tracee.read(registers[19], 8), "little")
+    try:  # as a live record has them
+        *under, top = struct.unpack(
+            f"<{BELOW_WORDS + 1}Q", tracee.read(registers[19] - 8 * BELOW_WORDS, 8 * BELOW_WORDS + 8)
+        )
     except OSError:
-        top = None
+        under, top = [0] * BELOW_WORDS, None
     for slot, (address, length, _) in enumerate(slots):
         if found >> slot & 1:
             value = int.from_bytes(tracee.read(address, length), "little")
-            hits.append(WatchHit(registers[16], slot, registers, top, value, insn_ip))
+            hits.append(WatchHit(registers[16], slot, registers, top, value, insn_ip, tuple(under[::-1])))
