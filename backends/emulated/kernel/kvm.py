@@ -68,6 +68,10 @@ class Vcpu:
         self.entry_writes = 0
         self.exit_writes = 0
 
+    def flag(self, word: GuestDebug) -> bool:
+        """Whether KVM_SET_GUEST_DEBUG asked for this."""
+        return bool(self.guest_debug & _CONTROL[word])
+
     @property
     def host_debugs(self) -> bool:
         """KVM_GUESTDBG_USE_HW_BP: the guest's own settings have no effect."""

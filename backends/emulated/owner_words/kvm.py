@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from backends import dr
+from backends.base import HwbpError
+from backends.emulated.kernel.core import Kernel
+from backends.emulated.kernel.guest_code import GuestCode
 from backends.emulated.kernel.kvm import DebugExit, GuestDebugException
+from backends.emulated.kernel.tasks import Task
 from backends.emulated.owner_words.reading import Lines, Reading, number
 
 __all__ = ["KvmWords"]
 
 
 class KvmWords(Reading):
-    """Virtual CPUs."""
+    """Virtual CPUs. `_codes` is what each will run."""
+
+    def __init__(self, kernel: Kernel, opener: Task, first: Callable[[], Task]) -> None:
+        super().__init__(kernel, opener, first)
+        self._codes: dict[str, GuestCode] = {}
+
+    def _code(self, name: str) -> GuestCode:
+        self._kernel.kvm.find(name)
+        return self._codes.setdefault(name, GuestCode())
+
+    def do_code(self, name: str, address: str, *text: str) -> Lines:
+        digits = "".join(text)
+        if len(digits) % 2 or not re.fullmatch(r"[0-9a-fA-F]+", digits):
+            raise HwbpError(f"'{' '.join(text)}': bytes in hexadecimal are expected", errno="EINVAL")
+        start = self._address(address)
+        self._code(name).load(start, bytes.fromhex(digits))
+        yield f"{name} stands at {start:#x}, before {len(digits) // 2} bytes of code"
+
+    def do_interrupt(self, name: str) -> Lines:
+        self._code(name).pending = True
+        yield f"an interrupt waits for {name}"
+
+    def do_run(self, name: str, cpu: str = "0") -> Lines:
+        vcpu = self._kernel.kvm.find(name)
+        done = self._code(name).run(self._kernel.kvm, vcpu, self._cpu(cpu))
+        if done.guest_exceptions:
+            yield f"{name}: {done.guest_exceptions} exception{'s' * (done.guest_exceptions != 1)} of its own, DR6 {vcpu.dr6:#x}"
+        if done.exit is not None:
+            left = done.exit
+            yield f"KVM_EXIT_DEBUG exception {left.exception}, pc {left.pc:#x}, dr6 {left.dr6:#x}, dr7 {left.dr7:#x}"
+        else:
+            yield f"{name} {'takes its interrupt' if done.interrupt else 'is through its code'} at {done.pc:#x}"
 
     def do_create(self, name: str) -> Lines:
         self._kernel.kvm.create(name)

@@ -279,6 +279,28 @@ COMMANDS = (
         least=1,
     ),
     _command(
+        "kvm code",
+        "NAME ADDRESS BYTES",
+        "give the guest code to run",
+        "BYTES in hexadecimal. It is walked through, not executed: no jumps, and memory by absolute addresses only.\n"
+        "Example: kvm code vcpu0 0x1000 fb 31c0 0fa2 fa",
+        least=3,
+    ),
+    _command(
+        "kvm interrupt",
+        "NAME",
+        "an interrupt waits for the guest",
+        "It takes it where RFLAGS.IF lets it, unless guest debug has blockirq. Example: kvm interrupt vcpu0",
+        least=1,
+    ),
+    _command(
+        "kvm run",
+        "NAME [CPU]",
+        "KVM_RUN: up to the next exit to user space",
+        "With singlestep that is each instruction. Example: kvm run vcpu0 1",
+        least=1,
+    ),
+    _command(
         "kvm info",
         "[NAME]",
         "what the guest sees, and what the CPU gets",
