@@ -266,7 +266,8 @@ class Cpu:
         self.event(self.engine.single())
 
     def _trap_flag(self) -> None:
-        """The program has TF set: #DB after the next instruction, and SIGTRAP."""
+        """The program has TF set: #DB after the next instruction, and SIGTRAP. SYSCALL has none: it clears TF (IA32_FMASK), and
+        the return to user mode, which sets it again, traps after the instruction that follows (as found on Linux 6.18)."""
         self.hits_here = 0
         self.stepping = True
         self.entered_kernel = False
@@ -274,9 +275,8 @@ class Cpu:
             self.one()
         finally:
             self.stepping = False
-        if self.stop is None and not self.yielding:
-            if not self.entered_kernel:
-                self.db(self.hits_here, "trap: single step", step=True)
+        if self.stop is None and not self.yielding and not self.entered_kernel:
+            self.db(self.hits_here, "trap: single step", step=True)
             if self.hits_here:
                 self.on_db(self.hits_here, True, True)
             self.signal(SIGTRAP, self.engine.pc, 2, trap=True)  # TRAP_TRACE

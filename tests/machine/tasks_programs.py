@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["FORKS", "RF", "SHARED", "SIGNALS", "STEPS", "THREADS", "THREAD_EXECUTES", "VM_CHILD", "built"]
+__all__ = [
+    "FORKS",
+    "RF",
+    "SHARED",
+    "SIGNALS",
+    "STEPS",
+    "STEP_SYSCALLS",
+    "THREADS",
+    "THREAD_EXECUTES",
+    "VM_CHILD",
+    "built",
+]
 
 THREADS = r"""
 #include <pthread.h>
@@ -230,6 +241,27 @@ int main(void) {
                "nop; int3; nop" ::: "memory", "cc");
   for (int i = 0; i < count; i++) printf("%ld:%ld ", at[i] / 16 - (long)first, at[i] % 16);
   printf("\n");
+  return 0;
+}
+"""
+
+STEP_SYSCALLS = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+static long at[64]; static int count;
+static void on(int n, siginfo_t *info, void *context) { ucontext_t *uc = context; if (count < 64) at[count++] = (long)uc->uc_mcontext.gregs[REG_RIP] * 16 + info->si_code; }
+extern char first[];
+int main(void) {
+  struct sigaction action = {0};
+  action.sa_sigaction = on; action.sa_flags = SA_SIGINFO;
+  sigaction(SIGTRAP, &action, 0);
+  long n = SYS_getpid;
+  asm volatile("pushfq; orq $0x100, (%%rsp); popfq; .globl first; first: nop; syscall; nop; mov $39, %%eax; syscall; nop; nop; pushfq; andq $~0x100, (%%rsp); popfq; nop" : "+a"(n) :: "memory", "cc", "rcx", "r11");
+  for (int i = 0; i < count; i++) printf("%ld:%ld ", at[i] / 16 - (long)first, at[i] % 16);
+  printf("%d\n", n == getpid());
   return 0;
 }
 """

@@ -20,6 +20,7 @@ from tests.machine.tasks_programs import (
     RF,
     SHARED,
     SIGNALS,
+    STEP_SYSCALLS,
     STEPS,
     THREAD_EXECUTES,
     THREADS,
@@ -110,6 +111,33 @@ def test_the_trap_flag_and_int3_as_natively(tmp_path: Path) -> None:
     expected = native([program])
     assert expected.count(":2") == 5
     assert Done([program]).output == expected
+
+
+def test_the_trap_flag_over_system_calls_as_natively(tmp_path: Path) -> None:
+    """No trap at SYSCALL itself: after the instruction behind it."""
+    program = built(tmp_path, STEP_SYSCALLS, "-O1", "-no-pie")
+    assert Done([program]).output == native([program])
+
+
+@pytest.mark.parametrize("cpu", [0, 1])
+def test_a_step_on_each_cpu_and_then_the_task_runs_to_its_end(tmp_path: Path, cpu: int) -> None:
+    """tools/testing/selftests/breakpoints/step_after_suspend_test.c, without the suspend."""
+    program = built(tmp_path, RF, "-O1", "-no-pie")
+    backend = Done([program], slices=0).backend
+    backend.stop()
+    backend.pin(1000, (cpu,))
+    for _ in range(20):
+        before = backend.view().tasks[0].pc
+        view = backend.step(1, over_calls=False)
+        assert view.stop.reason == "step"
+        assert view.tasks[0].pc != before
+        assert view.cpus[cpu].tid == 1000
+        assert view.cpus[cpu].last_db == "trap: single step"
+        assert view.cpus[cpu].dr6 == 0xFFFF4FF0
+    backend.resume()
+    while backend.running:
+        backend.run_slice()
+    assert backend.view().exit_status == 0
 
 
 def test_the_same_program_makes_the_same_schedule(tmp_path: Path) -> None:
