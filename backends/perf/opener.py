@@ -27,6 +27,7 @@ __all__ = ["WANTED_RING", "Buffers", "Opener", "OwnOpener"]
 WANTED_RING: Final = 32 << 20
 """Bytes of the ring where memory is not refused."""
 _SMALLEST_RING: Final = 1 << 16
+_FIRST_NAMESPACE: Final = 0xEFFFFFFC
 _SP: Final = 152  # of struct pt_regs
 
 
@@ -129,7 +130,7 @@ class OwnOpener(Opener):
         except BaseException:
             os.close(ring)
             raise
-        self._maps = HitMaps(os.dup(ring), os.dup(control), _slot_source())
+        self._maps = HitMaps(os.dup(ring), os.dup(control), _slot_source(), _namespace())
         return Buffers(ring, size, control)
 
     def load(self, number: int, program: HitProgram, attr: events.Attributes) -> None:
@@ -207,6 +208,19 @@ class OwnOpener(Opener):
         if self._scanner is not None:
             self._scanner.close()
             self._scanner = None
+
+
+def _namespace() -> tuple[int, int] | None:
+    """The PID namespace that this process is in, None for the first one (include/linux/proc_ns.h, PROC_PID_INIT_INO)."""
+    try:
+        state = os.stat("/proc/self/ns/pid")
+    except OSError:
+        return None
+    if state.st_ino == _FIRST_NAMESPACE:
+        return None
+    return os.major(state.st_dev) << 20 | os.minor(
+        state.st_dev
+    ), state.st_ino  # MKDEV, include/linux/kdev_t.h
 
 
 def _slot_source() -> SlotSource | None:

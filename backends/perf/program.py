@@ -147,11 +147,16 @@ class SlotSource:
 
 @dataclass(frozen=True, slots=True)
 class HitMaps:
-    """What all programs of a capture share: descriptors of the ring and of the array of lines, and where slots are noted."""
+    """What all programs of a capture share: descriptors of the ring and of the array of lines, and where slots are noted.
+
+    `namespace` is (device as the kernel has it, inode) of the PID namespace that we are in, None for the first one: there a
+    task's numbers are the kernel's own. A task in one further down has the numbers 0.
+    """
 
     ring: int
     control: int
     slot: SlotSource | None = None
+    namespace: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ class HitProgram:
         """The program: r6 context, r7 the breakpoint's words, r8 its table, r9 the record."""
         a, layout = Assembler(), self.layout
         a.move(6, 1)
-        a.call(Helper.GET_CURRENT_PID_TGID).store(10, _TASK, 0)
+        self._task(a, maps)
         if self.tgid is not None:
             a.alu(0, ">>=", 32).jump_if(0, "!=", self.tgid, "ignored")
         a.map_value(7, maps.control, self.line)
@@ -210,6 +215,16 @@ class HitProgram:
         a.label("beyond").set(1, 1).atomic_add(7, WORDS["beyond"], 1).leave(0)
         self._dropped(a, maps)
         return a
+
+    @staticmethod
+    def _task(a: Assembler, maps: HitMaps) -> None:
+        """r0 and the stack = the task's process number, shifted by 32, and thread number."""
+        if maps.namespace is None:
+            a.call(Helper.GET_CURRENT_PID_TGID).store(10, _TASK, 0)
+            return
+        device, inode = maps.namespace
+        a.set(1, device).set(2, inode).move(3, 10).alu(3, "+=", _TASK).set(4, 8)  # struct bpf_pidns_info
+        a.call(Helper.GET_NS_CURRENT_PID_TGID).load(0, 10, _TASK)
 
     def _read(self, a: Assembler) -> None:
         """The window's bytes, and whether they could be read."""

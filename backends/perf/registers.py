@@ -144,6 +144,13 @@ def _with_seen(view: CpuView, id_: int, slot: int, ours: Mapping[int, Carrier]) 
     return replace(view, slots=tuple(sorted((*view.slots, row), key=lambda other: other.index)))
 
 
+def _where(holding: Holding) -> str:
+    if holding.target is None:
+        return ""
+    pid = "" if holding.target.pid is None else f" {holding.target.pid}"  # of another PID namespace
+    return f"{holding.address:#x} of {holding.target.comm}{pid}"
+
+
 def _stranger(id_: int, holding: Holding) -> Breakpoint:
     return Breakpoint(
         id=id_,
@@ -158,7 +165,7 @@ def _stranger(id_: int, holding: Holding) -> Breakpoint:
         index=holding.index,
         watch=-1,
         window=0,
-        text=f"{holding.address:#x} of {holding.target.comm} {holding.target.pid}" if holding.target else "",
+        text=_where(holding),
         stop=False,
         hits=holding.hits or 0,
     )

@@ -267,6 +267,65 @@ def test_a_process_whose_first_thread_has_ended_is_not_called_ended(tmp_path: Pa
             process.kill()
 
 
+INSIDE = """
+set -e
+"$2" &
+"$1" -m tui.cli trace --json --limit 1 -w counter -p $! $3
+echo "inside $!"
+"""
+
+
+def namespaces() -> str:
+    """Why there is no PID namespace to be had, if there is none."""
+    try:
+        done = subprocess.run(
+            ["unshare", "--pid", "--fork", "--mount-proc", "true"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "no unshare: apt-get install util-linux"
+    return done.stderr.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why := namespaces()), reason=why or "there are PID namespaces")
+@pytest.mark.parametrize("sudo", ["", "--sudo"])
+def test_in_a_pid_namespace_of_our_own_numbers_are_those_of_that_namespace(tmp_path: Path, sudo: str) -> None:
+    source = "#include <unistd.h>\nlong counter;\nint main(void) { for (;;) { counter++; usleep(1000); } }"
+    program = str(build(tmp_path, "counts", source))
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", INSIDE, "bash"]
+    done = subprocess.run(
+        [*command, sys.executable, program, sudo],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    *lines, last = done.stdout.splitlines()
+    (hit,) = [line for line in map(json.loads, lines) if "hit" in line]
+    assert f"inside {hit['pid']}" == last
+    assert hit["comm"] == "counts"
+
+
+@pytest.mark.skipif(bool(why), reason=why or "there are PID namespaces")
+def test_a_process_of_another_pid_namespace_has_our_numbers(
+    backend: ClientBackend, program: str, counter: int
+) -> None:
+    with waiting(program, 1, "unshare", "--pid", "--fork", "--mount-proc", "--kill-child") as unshare:
+        (inner,) = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()
+        backend.attach(Attach(int(inner)))
+        backend.arm((write(counter),))
+        assert unshare.stdin is not None
+        unshare.stdin.write(b"\n")
+        unshare.stdin.flush()
+        until_ended(backend)
+        reader = RingReader(backend.ring_fd)
+        assert reader.consume(8)["pid"].tolist() == [int(inner)]
+
+
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
 @pytest.mark.parametrize(
     ("call", "said"),
