@@ -328,6 +328,58 @@ def test_gdbservers_watches_are_found(scanner: Scanner, programs: Path, victim: 
         assert Path(f"/proc/{owner.pid}/comm").read_text() == "gdbserver\n"
 
 
+@contextlib.contextmanager
+def bpftrace(program: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """bpftrace with a program, once it has attached it."""
+    path = shutil.which("bpftrace")
+    if path is None:
+        pytest.skip("needs bpftrace: apt-get install bpftrace")
+    with subprocess.Popen(
+        [path, *options, "-e", f"BEGIN {{ print(1); }} {program}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            while (line := process.stdout.readline()) and line != "1\n":
+                pass
+            if not line:
+                pytest.skip("bpftrace does not work here")
+            yield process
+        finally:
+            process.kill()
+
+
+def test_bpftraces_watchpoint_on_a_process_is_found(scanner: Scanner, victim: Puppet, counter: int) -> None:
+    with bpftrace(f"watchpoint:{counter:#x}:8:w {{ @n = count(); }}", "-p", str(victim.pid)) as process:
+        books = until(scanner.scan, lambda books: bool(of(books, victim.pid)))
+        (found,) = of(books, victim.pid)
+        assert (found.address, found.length, found.type, found.enabled) == (counter, 8, "w", True)
+        assert (found.owner.kind, found.owner.pid, found.owner.comm) == ("perf", process.pid, "bpftrace")
+        assert os.readlink(f"/proc/{process.pid}/fd/{found.owner.fd}") == "anon_inode:[perf_event]"
+        before = {cpu.cpu: cpu.free for cpu in books.cpus}
+        assert max(before.values()) <= 3  # a CPU-wide request leaves room for it
+        victim.ask("h")
+        books = until(scanner.scan, lambda books: any(h.hits for h in of(books, victim.pid)))
+        assert [h.hits for h in of(books, victim.pid)] == [1]
+
+
+def test_bpftraces_watchpoint_on_everything_is_found_on_each_cpu(scanner: Scanner, counter: int) -> None:
+    with bpftrace(f"watchpoint:{counter:#x}:8:w {{ @n = count(); }}") as process:
+
+        def held(books: Books) -> list[Holding]:
+            return [h for h in books.holdings if h.owner.pid == process.pid]
+
+        books = until(scanner.scan, lambda books: len(held(books)) == len(books.cpus))
+        assert {h.cpu for h in held(books)} == {cpu.cpu for cpu in books.cpus}
+        assert {(h.address, h.length, h.type, h.target) for h in held(books)} == {(counter, 8, "w", None)}
+        for cpu in books.cpus:
+            (mine,) = [h for h in cpu.slots if h.owner.pid == process.pid]
+            assert mine.slot is not None
+            assert cpu.dr7 >> 2 * mine.slot & 3
+
+
 def test_perf_stat_on_threads_is_found_with_each_of_its_descriptors(
     scanner: Scanner, programs: Path, counter: int
 ) -> None:
