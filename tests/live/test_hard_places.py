@@ -419,10 +419,14 @@ def test_rings_that_get_less_memory_are_smaller_and_say_so(program: str) -> None
         timeout=30,
         check=False,
     )
-    assert done.returncode == 0
-    assert re.search(
-        r"hwbp-tui: note: memory was refused: .* ring of \d+ KiB a CPU instead of 2048", done.stderr
-    )
+    # What may be locked is counted for the user: others' rings may leave nothing at all.
+    assert done.stderr.count("\n") == 1
+    if done.returncode:
+        assert "no memory may be locked for hits" in done.stderr
+    else:
+        assert re.search(
+            r"hwbp-tui: note: memory was refused: .* ring of \d+ KiB a CPU instead of 2048", done.stderr
+        )
 
 
 @pytest.mark.slow
