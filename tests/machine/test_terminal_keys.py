@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.machine.terminal import Terminal
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
 if shutil.which("tmux") is None:
@@ -18,41 +18,10 @@ if shutil.which("tmux") is None:
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 KEYS = (
     *("Space", "Tab", "BTab", "Up", "Down", "Left", "Right", "Enter", "Escape", "BSpace", "Home", "End"),
     *("PPage", "NPage", "F1", "C-p", "C-w", ":", "w", "d", "s", "n", "e", "t", "T", "f", "g", "G", "x", "7"),
 )
-
-
-class Terminal:
-    """One tmux server with the app in it; `log` is the app's standard error."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.log, self.code = folder / "log", folder / "code"
-        self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
-        command = f"cd {ROOT}; {sys.executable} -m tui {' '.join(options)} 2>{self.log}; echo $? >{self.code}"
-        self.run("new-session", "-d", "-s", "app", "-x", "100", "-y", "30", command)
-
-    def run(self, *words: str) -> str:
-        done = subprocess.run([*self._tmux, *words], capture_output=True, text=True, timeout=30, check=False)
-        return done.stdout
-
-    def keys(self, *keys: str) -> None:
-        self.run("send-keys", "-t", "app", *keys)
-
-    def screen(self) -> str:
-        return self.run("capture-pane", "-t", "app", "-p")
-
-    def until(self, text: str) -> str:
-        for _ in range(300):
-            if text in (screen := self.screen()):
-                return screen
-            time.sleep(0.05)
-        raise AssertionError(f"never {text!r} on the screen:\n{self.screen()}\n{self.log.read_text()}")
-
-    def ended(self) -> int | None:
-        return int(self.code.read_text()) if self.code.exists() and self.code.read_text().strip() else None
 
 
 @pytest.fixture(params=["", "--ascii"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
+import pytest
+
 from backends.base import HwbpError
 from tests.pilot.scripted import FakeSpace, Machine, app_on, screen_text, settle
-from tui.session.demos import Demo, Step
+from tui.session.demos import DEMOS, Demo, Step
 from tui.session.session import Session
 
 DEMO = Demo(
@@ -124,3 +126,14 @@ async def test_startup_commands_are_run_in_order() -> None:
         await settle(pilot)
         assert machine.calls == ["arm(lock)", "resume()"]
         assert app.scene.running
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (200, 60)])
+def test_every_sentence_of_every_scene_fits_the_narrator(size: tuple[int, int]) -> None:
+    from tui.app.widgets.message import wrap
+    from tui.app.widgets.narration import narration_lines
+
+    for demo in DEMOS:
+        for step in demo.steps:
+            lines = wrap(step.say, size[0] - 4)
+            assert len(lines) <= narration_lines(size[1]) - 3, (demo.name, step.say)

@@ -156,7 +156,7 @@ def rooms(session: Session, without: tuple[int, ...] = ()) -> tuple[Room, ...]:
     known = {bp.id: bp for bp in view.breakpoints}
     return tuple(
         Room(
-            tuple(cpu.cpu for cpu in cpus),
+            tuple(sorted(cpu.cpu for cpu in cpus)),
             min(SLOTS, len(held)),
             tuple(_holder(session, known[bp_id], cpus) for bp_id in held),
         )

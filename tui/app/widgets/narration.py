@@ -8,7 +8,7 @@ from textual.binding import BindingType
 from textual.strip import Strip
 
 from tui.app.keymap import bindings
-from tui.app.line import Line
+from tui.app.line import Line, clip
 from tui.app.panel import Panel
 from tui.app.widgets.message import wrap
 
@@ -16,12 +16,12 @@ __all__ = ["NarrationPanel", "narration_lines"]
 
 
 def narration_lines(height: int) -> int:
-    """Lines that the narrator takes of a screen: a rule, two of speech, the command, and the rest for its answer."""
-    return 6 if height < 30 else 8
+    """Lines that the narrator takes of a screen: a rule, two to four of speech, the command, and the rest for its answer."""
+    return 7 if height < 30 else 8
 
 
 class NarrationPanel(Panel, can_focus=True, inherit_bindings=False):
-    """A rule, two lines that are said, the command, its answer."""
+    """A rule, what is said, the command, its answer."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("demo")
     title = "DEMO"
@@ -50,9 +50,11 @@ Tab goes to the other panels: everything else works as always."""
         right = "Right or Enter: go on" if not self.waiting else "..."
         if self.step >= self.steps and not self.waiting:
             right = "the end: r plays it again, Esc keeps the machine"
+        count = f"{min(self.step, self.steps)}/{self.steps}"
+        room = width - len(right) - len(count) - 12  # what is to be done is said before what it is called
         head = self.line(width).add(glyphs.rule_focus, ink.rule_focus)
-        head.add(f" DEMO {self.title_text} ", ink.title).add(
-            f"{min(self.step, self.steps)}/{self.steps} ", ink.muted
+        head.add(f" DEMO {clip(self.title_text, room, glyphs.ellipsis)} ", ink.title).add(
+            f"{count} ", ink.muted
         )
         head.end(
             (f" {right} ", ink.accent),
@@ -65,8 +67,8 @@ Tab goes to the other panels: everything else works as always."""
         command = self.line(width)
         if self.command:
             command.add("  : ", ink.accent).add(self.command, ink.strong)
-        reply = self._reply(width, height - 4)
-        rows = [*said[:2], *[self.line(width)] * (2 - len(said)), command, *reply]
+        said = [*said[: height - 3], *[self.line(width)] * (2 - len(said))]
+        rows = [*said, command, *self._reply(width, height - 2 - len(said))]
         return [*out, *(row.strip() for row in rows)]
 
     def _reply(self, width: int, room: int) -> list[Line]:
