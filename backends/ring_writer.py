@@ -61,6 +61,24 @@ class RingWriter:
         self.head += count
         self._words[HEADER["head"]] = self.head
 
+    def claim(self, most: int) -> Records:
+        """Room for at most so many rows (from 1), in the ring itself: those that lie in one piece. `publish` numbers
+        and shows them."""
+        start = self.head & (self._capacity - 1)
+        rows = self._rows[start : start + min(most, self._capacity - start, self._capacity // 2)]
+        self._words[HEADER["claimed"]] = self.head + len(rows)
+        return rows
+
+    def publish(self, count: int) -> None:
+        """Show the rows that were claimed and are filled in; their numbers are written here."""
+        import numpy as np
+
+        start = self.head & (self._capacity - 1)
+        numbers = np.arange(self.head, self.head + count, dtype=np.uint64)
+        self._rows["seq"][start : start + count] = numbers
+        self.head += count
+        self._words[HEADER["head"]] = self.head
+
     def header(self, **words: int) -> None:
         """Set header words by name."""
         for name, value in words.items():

@@ -21,12 +21,19 @@ import iced_x86 as ic
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from symbols.accesses import COLUMNS
+from symbols.accesses import (
+    COLUMNS,
+    FS_BASE,
+    NOTHING,
+    VALUE_IMMEDIATE,
+    VALUE_NONE,
+    VALUE_REGISTER,
+)
 from symbols.arrivals import Arrival, Arrivals
 from symbols.code import SOME_RETURN, Code, FunctionAt, Read, Unsettled
 from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
-__all__ = ["EXECUTE", "READ_WRITE", "REGISTERS", "WRITE", "Culprits", "Found"]
+__all__ = ["EXECUTE", "READ_WRITE", "REGISTERS", "WRITE", "Alone", "Culprits", "Found"]
 
 EXECUTE, WRITE, READ_WRITE = 0, 1, 3
 """Kinds of window: the R/W field of DR7 (SDM 3B 17.2.4)."""
@@ -67,6 +74,29 @@ class Found(NamedTuple):
     value_known: NDArray[np.bool_]
     old: NDArray[np.uint64]
     old_known: NDArray[np.bool_]
+
+
+class Alone(NamedTuple):
+    """The one instruction, with one memory operand, that made every hit reported at an ip whose window it touches.
+
+    The operand is `size` bytes at `displacement` + register `base` + register `indexed` * `scale` (columns of REGISTERS, None for
+    none) where `known`; else its address is gone. What it stored or loaded is `register` >> `shift` + `immediate` where `valued`;
+    `keeps` says that nothing of what was there before is in a register.
+    """
+
+    insn_ip: int
+    access: int
+    known: bool
+    base: str | None
+    indexed: str | None
+    scale: int
+    displacement: int
+    size: int
+    valued: bool
+    register: str | None
+    shift: int
+    immediate: int
+    keeps: bool
 
 
 class Culprits:
@@ -141,6 +171,37 @@ class Culprits:
         )
         insn_ip[hidden] = 0
         return Found(insn_ip, access, out.value, out.value_known, out.old, out.old_known)
+
+    def alone(self, ip: int, kind: int) -> Alone | None:
+        """Who made the data hits at this ip, where nobody else can have: `find` says the same of each hit whose window the
+        operand touches. None where more than the operand has to be looked at."""
+        site = self._sites_of(np.array([ip], np.uint64))[0]
+        if site["before"] < 0 or site["repeated"] >= 0 or site["entry"] or site["hidden"]:
+            return None
+        first, second = self._code.operands[site["before"]]
+        writes = bool(first["kind"] & 2)
+        if not first["kind"] or second["kind"] or first["step"] or first["narrow"]:
+            return None
+        if FS_BASE in (first["base"], first["index"]) or (kind == WRITE and not writes):
+            return None
+        if not first["known"] and kind == READ_WRITE and site["jumps"]:
+            return None
+        source = int(first["source"])
+        return Alone(
+            int(self._code.addresses[site["before"]]),
+            2 if writes else 1,
+            bool(first["known"]),
+            _column(first["base"]),
+            _column(first["index"]),
+            int(first["scale"]),
+            int(first["displacement"]),
+            int(first["size"]),
+            source in (VALUE_IMMEDIATE, VALUE_REGISTER),
+            _column(first["register"]) if source == VALUE_REGISTER else None,
+            int(first["shift"]),
+            int(first["immediate"]),
+            source in (VALUE_NONE, VALUE_IMMEDIATE, VALUE_REGISTER) or not writes,
+        )
 
     def _choose(
         self,
@@ -368,6 +429,10 @@ class Culprits:
 
 
 _NOWHERE: Final = Arrival(-1)
+
+
+def _column(number: int) -> str | None:
+    return None if number == NOTHING else COLUMNS[number]
 
 
 def _first(place: NDArray[np.intp], count: int) -> list[int]:

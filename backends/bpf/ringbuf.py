@@ -49,8 +49,8 @@ class RingBuffer:
         """Records that have been reserved and not taken."""
         return (int(self._producer[0]) - self._at) // self._dtype.itemsize
 
-    def take(self, most: int) -> Records:
-        """A copy of the records that are complete, at most `most`, oldest first; their room is free again."""
+    def peek(self, most: int) -> Records:
+        """The records that are complete, at most `most`, oldest first, where they lie: until `free` gives their room back."""
         import numpy as np
 
         each = self._dtype.itemsize
@@ -61,10 +61,12 @@ class RingBuffer:
             whole = rows["head"] == np.uint32(each - 8)
             if not whole.all():
                 rows = rows[: int(np.argmin(whole))]
-        taken = rows.copy()
-        self._at += len(taken) * each
+        return rows
+
+    def free(self, count: int) -> None:
+        """Give the room of the oldest `count` records back."""
+        self._at += count * self._dtype.itemsize
         self._consumer[0] = self._at
-        return taken
 
     def close(self) -> None:
         """Unmap it and close its descriptor."""

@@ -458,7 +458,7 @@ class PerfBackend(Backend):
 
     def sites(self) -> tuple[Site, ...]:
         self._need_open()
-        return self._flow.recorder.sites(_PAGE_OF_ROWS)
+        return self._flow.recorder.sites(_PAGE_OF_ROWS, self._capture.dropped())
 
     def output(self, first: int) -> tuple[tuple[int, bytes], ...]:
         self._need_open()
@@ -504,7 +504,7 @@ class PerfBackend(Backend):
         self._writer.header(
             generation=self._generation + self._flow.images,
             stacks=len(self._flow.stacks.stacks),
-            sites=self._flow.recorder.site_count,
+            sites=self._flow.recorder.totals.site_count,
             output=self._output.total,
             lost=self._lost(),
         )

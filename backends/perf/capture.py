@@ -85,8 +85,13 @@ class Capture(ABC):
         """Open the events of a breakpoint on a thread, disabled (OSError: ENOSPC, ESRCH, EACCES, EMFILE)."""
 
     @abstractmethod
-    def take(self, most: int) -> Records:
-        """Raw hits, at most about `most`."""
+    def peek(self, most: int) -> Records:
+        """The oldest raw hits, at most `most`, nearly in the order of time. They may lie in the ring itself: `free` gives
+        their room back."""
+
+    @abstractmethod
+    def free(self, count: int) -> None:
+        """So many of those that were peeked at are done with."""
 
     def named(self, tid: int, comm: str) -> None:  # noqa: B027 - nothing to do where each hit brings its comm
         """A task has this name from now on."""
@@ -97,6 +102,11 @@ class Capture(ABC):
     @abstractmethod
     def waiting(self) -> int:
         """About how many raw hits there are to take."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what holds the raw hits is half full."""
+        return False
 
     def signals(self, carrier: Carrier) -> int:
         """How many hits of a breakpoint have told their thread to stop."""
@@ -187,11 +197,18 @@ class BpfCapture(Capture):
         fd = self._opener.open(carrier.id, tid, cpu)
         carrier.fds.setdefault(tid if cpu < 0 else cpu, []).append(fd)
 
-    def take(self, most: int) -> Records:
-        return self._ring.take(most)
+    def peek(self, most: int) -> Records:
+        return self._ring.peek(most)
+
+    def free(self, count: int) -> None:
+        self._ring.free(count)
 
     def waiting(self) -> int:
         return self._ring.waiting
+
+    @property
+    def crowded(self) -> bool:
+        return 2 * self._ring.waiting * self.layout.dtype.itemsize > self._ring.size
 
     def signals(self, carrier: Carrier) -> int:
         return self.word(carrier, "signals")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from symbols.culprit import Alone, Found
     from symbols.culprit import Culprits as Decoder
-    from symbols.culprit import Found
     from symbols.space import AddressSpace
 
 __all__ = ["Culprits"]
@@ -35,6 +35,8 @@ class Culprits:
         self._mappings: tuple[Mapping, ...] = ()
         self._space: AddressSpace | None = None
         self._decoder: Decoder | None = None
+        self.changes = 0
+        """How often code has gone or come: what was said of it before may be wrong now."""
 
     def update(self, mappings: tuple[Mapping, ...]) -> None:
         """Follow the mappings: what was found is forgotten where code has gone or come."""
@@ -46,8 +48,10 @@ class Culprits:
         self._mappings = mappings
         if self._space is not None:
             self._space.update(mappings)
-        if self._decoder is not None and moved:
-            self._decoder.forget()
+        if moved:
+            self.changes += 1
+            if self._decoder is not None:
+                self._decoder.forget()
 
     @property
     def space(self) -> AddressSpace:
@@ -58,20 +62,32 @@ class Culprits:
             self._space = AddressSpace(self._mappings, self._program)
         return self._space
 
-    def find(self, raw: npt.NDArray[Any], kind: WatchType, length: int) -> Found:
-        """Who made these user-mode hits (`backends.perf.program.Layout`) of one breakpoint."""
+    @property
+    def _decode(self) -> Decoder:
         if self._decoder is None:  # iced-x86 is imported when the first hit is looked at
             from symbols.boundaries import function_at
             from symbols.culprit import Culprits as Decoder
 
             self._decoder = Decoder(self._read, partial(function_at, self.space))
+        return self._decoder
+
+    def alone(self, ip: int, kind: WatchType) -> Alone | None:
+        """Who made every data hit at this ip whose window its operand touches; None where more has to be looked at."""
+        return self._decode.alone(ip, _KINDS[kind])
+
+    def maps(self, ip: int) -> bool:
+        """Whether something is known to be mapped there."""
+        return any(row.start <= ip < row.end for row in self._mappings)
+
+    def find(self, raw: npt.NDArray[Any], kind: WatchType, length: int) -> Found:
+        """Who made these user-mode hits (`backends.perf.program.Layout`) of one breakpoint."""
         registers = {
             "rflags" if name == "eflags" else name: raw["regs"][:, column]
             for column, name in enumerate(REGISTERS)
             if name in self._registers
         }
         top = raw["top"][:, 0]
-        return self._decoder.find(
+        return self._decode.find(
             *(raw["ip"], raw["address"], length, _KINDS[kind], registers, top),
             top_known=top != 0,
             thread=raw["tid"],

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from backends.perf.culprits import Culprits
 from backends.perf.image import Image
+from backends.perf.recorder import AT_ONCE, Recorder
 from backends.perf.sideband import Mapped, Named, Sideband, Started
+from backends.perf.stacks import StackTable
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from backends.perf.capture import Capture, Records
     from backends.perf.opener import Opener
     from backends.perf.target import Target
@@ -19,8 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Flow"]
 
 _SETTLE_NS: Final = 200_000
-_MOST_AT_ONCE: Final = 1 << 16
-_MOST_PENDING: Final = 1 << 18
+_AHEAD: Final = 256
+"""Hits that are looked at further on: CPUs are out of step by a few."""
+_MOST_KEPT: Final = 1 << 18
 _MOST_BIRTHS: Final = 1 << 16
 _MOST_FOLLOWED: Final = 128
 
@@ -43,14 +50,11 @@ class Flow:
         children: bool,
         stacks: bool,
     ) -> None:
-        from backends.perf.recorder import Recorder
-        from backends.perf.stacks import StackTable
-
         self._target = target
         self._capture = capture
         self._writer = writer
         self._executed = executed
-        self._pending: list[Records] = []
+        self._kept: deque[Records] = deque()
         self._births: dict[int, Started] = {}
         self._last_stop: dict[int, tuple[int, int]] = {}
         self.image = Image(target)
@@ -63,7 +67,14 @@ class Flow:
             capture.named(tid, target.comm(tid))
         self.culprits = Culprits(self.image.code, target.program, capture.layout.registers)
         self.stacks = StackTable(stacks)
-        self.recorder = Recorder(writer, self.culprits, self.stacks, held=capture.holds)
+        self.recorder = Recorder(
+            writer,
+            self.culprits,
+            self.stacks,
+            capture.layout.registers,
+            self.read_mappings,
+            held=capture.holds,
+        )
 
     # What is told beside the hits
 
@@ -102,40 +113,55 @@ class Flow:
     @property
     def waits(self) -> bool:
         """Whether hits are under way that the ring has no room for yet."""
-        return bool(self._pending) or self._capture.waiting() > 0
+        return bool(self._kept) or self._capture.waiting() > 0
 
     def drain(self, stops: list[int], *, everything: bool = False) -> int:
         """Raw hits to the ring, those of the last moment left for the next time: CPUs write in no common order.
 
         `stops` are the breakpoints whose hits stop their thread. Returns how many hits went.
         """
-        import numpy as np
-
-        horizon = time.monotonic_ns() - _SETTLE_NS
+        horizon = (1 << 63) - 1 if everything else time.monotonic_ns() - _SETTLE_NS
         done = 0
         while True:
-            room = self._writer.allowance(_MOST_AT_ONCE)
-            waiting = sum(len(part) for part in self._pending)
-            fresh = self._capture.take(_MOST_AT_ONCE) if waiting < _MOST_PENDING else None
-            if fresh is not None and len(fresh):
-                self._pending.append(fresh)
-            if not self._pending:
+            room = self._writer.allowance(AT_ONCE)
+            if not room:
+                self._keep()
                 return done
-            rows = np.concatenate(self._pending) if len(self._pending) > 1 else self._pending[0]
-            times = rows["time"]
-            if len(rows) > 1 and bool((times[1:] < times[:-1]).any()):
-                rows = rows[np.argsort(times, kind="stable")]
-            ready = len(rows) if everything else int(np.searchsorted(rows["time"], horizon))
-            count = min(ready, room)
-            if count:
-                self._note_places(rows[:count])
-                if stops:
-                    self._note_stops(rows[:count], stops)
-                self.recorder.record(rows[:count])
-                done += count
-            self._pending = [rows[count:]] if count < len(rows) else []
-            if count < ready or (fresh is None or len(fresh) < _MOST_AT_ONCE // 2):
+            rows, taken = self._next(room, horizon)
+            if not len(rows):
                 return done
+            if stops:
+                self._note_stops(rows, stops)
+            self.recorder.record(rows)
+            done += len(rows)
+            if taken:
+                self._capture.free(taken)
+
+    def _next(self, room: int, horizon: int) -> tuple[Records, int]:
+        """The next hits in the order of time, at most `room`; how many of the capture's own that were."""
+        if self._kept:
+            first = self._kept[0]
+            rows, rest = first[:room], first[room:]
+            self._kept[0] = rest
+            if not len(rest):
+                self._kept.popleft()
+            return rows, 0
+        rows = self._capture.peek(AT_ONCE + _AHEAD)
+        count, ordered = _ripe(rows["time"], min(room, AT_ONCE), horizon)
+        if ordered is not None:
+            return rows[ordered], count
+        return rows[:count], count
+
+    def _keep(self) -> None:
+        """The reader is behind: take hits out of the kernel's ring before it is full."""
+        import numpy as np
+
+        while self._capture.crowded and sum(map(len, self._kept)) < _MOST_KEPT:
+            rows = self._capture.peek(AT_ONCE)
+            if not len(rows):
+                return
+            self._kept.append(rows[np.argsort(rows["time"], kind="stable")])
+            self._capture.free(len(rows))
 
     def _note_stops(self, rows: Records, stops: list[int]) -> None:
         """The number of the last hit of each thread that was to stop it."""
@@ -150,21 +176,30 @@ class Flow:
         self._last_stop.clear()
         return hit
 
-    def _note_places(self, rows: Records) -> None:
-        """Code that no mapping explains: a library came, or code was made."""
-        import numpy as np
-
-        ips = np.unique(rows["ip"])
-        starts = np.array([m.start for m in self.image.mappings], np.uint64)
-        ends = np.array([m.end for m in self.image.mappings], np.uint64)
-        if not len(starts):
-            return
-        place = np.searchsorted(starts, ips, side="right") - 1
-        outside = (place < 0) | (ips >= ends[np.maximum(place, 0)])
-        outside &= ips < np.uint64(1 << 63)
-        if bool(outside.any()):
-            self.read_mappings()
-
     def close(self) -> None:
         """Follow the target no more."""
         self._sideband.close()
+
+
+def _ripe(times: npt.NDArray[np.uint64], most: int, horizon: int) -> tuple[int, npt.NDArray[np.intp] | None]:
+    """How many of the first hits are older than the horizon and than every one behind them, at most `most`; and their order
+    where it is not the one in which they lie."""
+    import numpy as np
+
+    count = len(times)
+    if not count:
+        return 0, None
+    times = np.ascontiguousarray(times)
+    if bool((times[1:] >= times[:-1]).all()):
+        return min(int(np.searchsorted(times, np.uint64(horizon))), most), None
+    newest = np.maximum.accumulate(times)
+    oldest_behind = np.append(np.minimum.accumulate(times[::-1])[-2::-1], np.uint64((1 << 64) - 1))
+    cuts = np.flatnonzero((newest <= oldest_behind) & (newest < np.uint64(horizon)))
+    cuts = cuts[cuts < most]
+    if len(cuts):
+        count = int(cuts[-1]) + 1
+    elif newest[0] >= horizon or count < most:
+        return 0, None
+    else:
+        count = most  # so much disorder is no order at all
+    return count, np.argsort(times[:count], kind="stable")

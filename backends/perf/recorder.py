@@ -1,11 +1,11 @@
 """From raw hits, in arrays, to rows of the hit ring, exact totals and interned stacks. Nothing here runs once per hit.
 
-Both ways of capture give the same raw array (`backends.perf.program.Layout`), oldest first.
+Both ways of capture give the same raw array (`backends.perf.program.Layout`), oldest first. What a hit's place says of it
+(`backends.perf.places`) is put in for whole arrays; only hits of places that say too little are looked at by themselves.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,75 +13,114 @@ import numpy as np
 from backends.condition import Condition, matching
 from backends.model import BreakpointRequest, Frame, Site, WatchType
 from backends.perf.culprits import Culprits
+from backends.perf.places import Places
 from backends.perf.stacks import StackTable
-from backends.ring import ACCESS_CODES, FLAG_KERNEL, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT
+from backends.perf.totals import Totals
+from backends.ring import ACCESS_CODES, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT
 from backends.ring_reader import record_dtype
+from symbols.dataclass import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from backends.condition import Subject
     from backends.ring_writer import RingWriter
 
     Array = npt.NDArray[Any]
+    Bools = npt.NDArray[np.bool_]
 
-__all__ = ["Armed", "Recorder"]
+__all__ = ["AT_ONCE", "Recorder"]
 
-_MOST_SITES: Final = 65_536
+AT_ONCE: Final = 8192
+"""Hits that are worked on together: as many as stay in a CPU's cache on the way."""
 _DECODED = FROM_CODES.index("decoded")
 _PREVIOUS = FROM_CODES.index("previous")
-_X, _R, _W, _RW = (ACCESS_CODES.index(code) for code in ("x", "r", "w", "rw"))
-_COUNT, _FIRST, _LAST, _VALUE, _OLD, _STACK = range(6)
+_R, _W, _RW = (ACCESS_CODES.index(code) for code in ("r", "w", "rw"))
+_NONE: Final = np.zeros(0, np.intp)
 
 
-@dataclass(slots=True)
 class Armed:
-    """What the recorder must know of a breakpoint, and its totals: `sites` by instruction are
-    [count, first time, last time, value, old, stack]; `last` is the last value seen in each process.
+    """What the recorder must know of a breakpoint. `last` is the last value seen in each process.
 
     Where hits were not held against `condition` and `limit` when they happened, that is done here: `filtered` did not meet it.
     The breakpoints of one watch have one `passed`, of hits towards the limit.
     """
 
-    id: int
-    type: WatchType
-    length: int
-    condition: Condition | None
-    limit: int | None
-    passed: list[int]
-    hits: int = 0
-    filtered: int = 0
-    sites: dict[int, list[Any]] = field(default_factory=dict)
-    last: dict[int, int] = field(default_factory=dict)
+    __slots__ = ("condition", "filtered", "id", "last", "length", "limit", "passed", "type", "watch")
+
+    def __init__(self, id: int, request: BreakpointRequest, passed: list[int]) -> None:  # noqa: A002
+        self.id = id
+        self.watch = request.watch
+        self.type: WatchType = request.type
+        self.length = request.length
+        self.condition = request.condition
+        self.limit = request.limit
+        self.passed = passed
+        self.filtered = 0
+        self.last: dict[int, int] = {}
+
+    @property
+    def restricted(self) -> bool:
+        """Whether not every hit is wanted."""
+        return self.condition is not None or self.limit is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Old values that a register still had: of the rows `at`."""
+
+    at: Array
+    old: Array
 
 
 class Recorder:
     """Turns raw hits into rows. `record` takes them in the order of time, and may be given none.
 
     `held`: every hit meets its condition and limit already, and says what was there before if it could not be the last one
-    that came here.
+    that came here. `unmapped` is called where code runs that no mapping explains.
     """
 
-    def __init__(self, writer: RingWriter, culprits: Culprits, stacks: StackTable, *, held: bool) -> None:
+    def __init__(
+        self,
+        writer: RingWriter,
+        culprits: Culprits,
+        stacks: StackTable,
+        registers: tuple[str, ...],
+        unmapped: Callable[[], None],
+        *,
+        held: bool,
+    ) -> None:
         self._held = held
         self._writer = writer
         self._culprits = culprits
         self.stacks = stacks
         self._armed: dict[int, Armed] = {}
-        self._watches: dict[int, tuple[Armed, int]] = {}
-        self.site_count = 0
+        self._places = Places(culprits, registers, self._type_of, unmapped)
+        self.totals = Totals()
         self.comms: list[str] = []
         self.seen: dict[int, tuple[int, int]] = {}
         self._comm_numbers: dict[bytes, int] = {}
 
+    def _type_of(self, id_: int) -> WatchType | None:
+        armed = self._armed.get(id_)
+        return armed.type if armed is not None else None
+
+    # Breakpoints
+
     def arm(self, id: int, request: BreakpointRequest) -> None:  # noqa: A002 - the model's words
         """A breakpoint whose hits will come, as asked."""
-        passed = next(
-            (each.passed for each, watch in self._watches.values() if watch == request.watch >= 0), [0]
-        )
-        armed = Armed(id, request.type, request.length, request.condition, request.limit, passed)
-        self._armed[id] = armed
-        self._watches[id] = armed, request.watch
+        passed = next((each.passed for each in self._armed.values() if each.watch == request.watch >= 0), [0])
+        self._armed[id] = Armed(id, request, passed)
+        self.totals.arm(id)
+
+    def move(self, id: int, request: BreakpointRequest) -> None:  # noqa: A002
+        """Hits from now on are of another window."""
+        armed = self._armed[id]
+        armed.type, armed.length = request.type, request.length
+        armed.last.clear()
+        self._places.forget()
 
     def restrict(self, id: int, condition: Condition | None, limit: int | None) -> None:  # noqa: A002
         """What its hits must be like from now on, and how many are wanted still."""
@@ -97,8 +136,7 @@ class Recorder:
 
     def hits_of(self, id: int) -> int:  # noqa: A002
         """How many hits of a breakpoint have been recorded."""
-        armed = self._armed.get(id)
-        return armed.hits if armed else 0
+        return self.totals.hits(id)
 
     def held_of(self, id: int) -> tuple[int, bool]:  # noqa: A002
         """(hits that did not meet its condition, whether its limit is reached), where this is told here."""
@@ -107,118 +145,173 @@ class Recorder:
             return 0, False
         return armed.filtered, armed.limit is not None and armed.passed[0] >= armed.limit
 
+    # Hits
+
     def record(self, raw: Array) -> None:
-        """Write hits into the ring and count them in their sites."""
-        count = len(raw)
-        if not count:
+        """Write hits into the ring and count them."""
+        if not self._held and any(armed.restricted for armed in self._armed.values()):
+            for at in range(0, len(raw), AT_ONCE):
+                self._record_wanted(raw[at : at + AT_ONCE])
             return
-        rows = np.zeros(count, dtype=record_dtype())
-        rows[:] = raw["row"]
-        rows["insn_ip"] = rows["stack"] = 0
-        rows["comm"] = self._comms_of(raw["comm"])
-        ids = raw["breakpoint"]
-        same = len(raw) == 1 or bool((ids == ids[0]).all())
-        unwanted: list[Array] = []
-        for id_ in [int(ids[0])] if same else np.unique(ids).tolist():
-            armed = self._armed.get(id_)
-            if armed is None:
-                continue
-            where = slice(None) if same else np.flatnonzero(ids == id_)
-            part, source = rows[where], raw[where]
-            self._one(armed, part, source)
-            if not same:
-                rows[where] = part
-            if not self._held and (armed.condition is not None or armed.limit is not None):
-                refused = np.flatnonzero(~self._wanted(armed, part))
-                unwanted.append(refused if same else where[refused])  # type: ignore[index]
-        if unwanted:
-            keep = np.ones(count, bool)
-            keep[np.concatenate(unwanted)] = False
-            rows, raw = rows[keep], raw[keep]
-            if not len(rows):
-                return
-        if self.stacks.wanted:
-            rows["stack"] = self.stacks.numbers(raw, rows["insn_ip"], self._culprits.space)
-        self._count_sites(rows)
-        self._note_slots(rows)
+        at = 0
+        while at < len(raw):
+            rows = self._writer.claim(min(len(raw) - at, AT_ONCE))
+            part = raw[at : at + len(rows)]
+            places, each = self._fill(part, rows)
+            self._count(part, rows, places, each)
+            self._writer.publish(len(rows))
+            at += len(rows)
+
+    def _record_wanted(self, raw: Array) -> None:
+        """Those that meet their condition and limit, which the kernel has not looked at."""
+        rows = np.zeros(len(raw), record_dtype())
+        places, each = self._fill(raw, rows)
+        wanted = np.ones(len(raw), bool)
+        for armed in self._armed.values():
+            if armed.restricted and len(mine := np.flatnonzero(rows["breakpoint"] == armed.id)):
+                wanted[mine] = _wanted(armed, rows[mine])
+        if not wanted.any():
+            return
+        places = np.broadcast_to(places, len(raw))[wanted]
+        mask = np.zeros(len(raw), bool)
+        mask[each] = True
+        rows = rows[wanted]
+        self._count(raw[wanted], rows, places, np.flatnonzero(mask[wanted]))
         self._writer.append(rows)
 
-    @staticmethod
-    def _wanted(armed: Armed, rows: Array) -> npt.NDArray[np.bool_]:
-        """Which of them meet the condition, and come before the limit is reached."""
-        wanted = np.ones(len(rows), bool)
-        if armed.condition is not None:
-            columns: dict[Subject, Array] = {
-                "value": rows["value"], "thread": rows["tid"], "process": rows["pid"], "ip": rows["ip"], "cpu": rows["cpu"],
-            }  # fmt: skip
-            wanted = matching(armed.condition, columns, rows["value_from"] != 0)
-            armed.filtered += len(rows) - int(wanted.sum())
-        if armed.limit is not None:
-            passed = armed.passed[0] + np.cumsum(wanted)
-            armed.passed[0] = int(passed[-1])
-            wanted &= passed <= armed.limit
-        return wanted
+    def _fill(self, raw: Array, rows: Array) -> tuple[Array, Array]:
+        """Everything but stacks. Returns the place of each (one where it is the same for all), and which rows were looked
+        at by themselves."""
+        block = f"V{rows.dtype.itemsize}"
+        rows.view(block)[:] = raw["row"].view(block)
+        rows["comm"] = self._comms_of(raw["comm"])
+        numbers = self._places.of(rows["breakpoint"], rows["ip"])
+        places = self._places
+        if len(numbers) == 1:
+            only = places.all[int(numbers[0])]
+            rows["insn_ip"], rows["access"], rows["stack"] = only.insn_ip, only.access, 0
+            each = np.arange(len(rows)) if only.each else self._apart(int(numbers[0]), raw, rows, None)
+        else:
+            rows["insn_ip"], rows["access"] = places.insn_ips[numbers], places.accesses[numbers]
+            rows["stack"] = 0
+            apart = [np.flatnonzero(places.looked_at[numbers])]
+            for number in np.flatnonzero(np.bincount(numbers)).tolist():
+                place = places.all[number]
+                if not place.each and place.operand is not None:
+                    apart.append(self._apart(number, raw, rows, np.flatnonzero(numbers == number)))
+            each = np.sort(np.concatenate(apart))
+        found = self._look_at(raw, rows, each) if len(each) else None
+        self._olds(rows, found)
+        return numbers, each
 
-    def _note_slots(self, rows: Array) -> None:
-        """Where each breakpoint sat at its last hit; the newest comes last."""
+    def _apart(self, number: int, raw: Array, rows: Array, where: Array | None) -> Array:
+        """Of the rows of a place (None: all), those whose window its operand does not touch; values that it has are put in."""
+        place = self._places.all[number]
+        operand = place.operand
+        if operand is None:
+            return _NONE
+        mine = raw if where is None else raw[where]
+        every = np.arange(len(rows)) if where is None else where
+        fixed = operand.base is None and operand.indexed is None
+        touching = place.touches(mine[:1] if fixed else mine)
+        apart = _NONE
+        if not touching.all():
+            if fixed:  # the same for all of them
+                return every
+            apart = every[~touching]
+            mine, every = mine[touching], every[touching]
+        if not self._held and operand.valued:
+            values, known = place.values(mine)
+            known &= rows["value_from"][every] == 0
+            rows["value"][every[known]], rows["value_from"][every[known]] = values[known], _DECODED
+        return apart
+
+    def _look_at(self, raw: Array, rows: Array, each: Array) -> _Found | None:
+        """The culprit of these hits, one by one in arrays."""
+        olds: list[Array] = []
+        at: list[Array] = []
+        ids = rows["breakpoint"][each]
+        for id_ in np.unique(ids).tolist():
+            armed = self._armed[id_]
+            where = each[ids == id_]
+            found = self._culprits.find(raw[where], armed.type, armed.length)
+            rows["insn_ip"][where], rows["access"][where] = found.insn_ip, found.access
+            told = found.value_known & (rows["value_from"][where] == 0)
+            rows["value"][where[told]], rows["value_from"][where[told]] = found.value[told], _DECODED
+            kept = found.old_known & (found.access == _W)
+            olds.append(found.old[kept])
+            at.append(where[kept])
+        return _Found(np.concatenate(at), np.concatenate(olds))
+
+    # What was there before
+
+    def _olds(self, rows: Array, found: _Found | None) -> None:
+        ids, pids = rows["breakpoint"], rows["pid"]
+        if bool((ids == ids[0]).all()) and bool((pids == pids[0]).all()):
+            self._old(int(ids[0]), int(pids[0]), rows, None, found)
+            return
+        pairs = ids.astype(np.uint64) << np.uint64(32) | pids
+        for pair in np.unique(pairs).tolist():
+            self._old(pair >> 32, pair & 0xFFFFFFFF, rows, np.flatnonzero(pairs == pair), found)
+
+    def _old(self, id_: int, pid: int, rows: Array, where: Array | None, found: _Found | None) -> None:
+        """Of one breakpoint in one process: a read leaves what it found, an exchange may have kept it in a register, else it is
+        what the hit before left."""
+        armed = self._armed.get(id_)
+        if armed is None or armed.type == "x":
+            return
+        some: Any = slice(None) if where is None else where
+        value, known, access = rows["value"][some], rows["value_from"][some] != 0, rows["access"][some]
+        if self._held and armed.condition is not None:
+            before, sure = rows["old"][some].copy(), rows["old_from"][some] != 0
+        else:
+            before, sure = np.empty(len(value), np.uint64), np.empty(len(value), bool)
+            before[1:], sure[1:] = value[:-1], known[:-1]
+            before[0], sure[0] = armed.last.get(pid, 0), pid in armed.last
+        if known[-1]:
+            armed.last[pid] = int(value[-1])
+        else:
+            armed.last.pop(pid, None)
+        if len(armed.last) > _MOST_PROCESSES:
+            armed.last = {pid: armed.last[pid]} if pid in armed.last else {}
+        old = np.where(sure, before, np.uint64(0))
+        old_from = sure.astype(np.uint8) * np.uint8(_PREVIOUS)
+        told = (access == _R) & known
+        if told.any():
+            old = np.where(told, value, old)
+            old_from = np.where(told, rows["value_from"][some], old_from)
+        if found is not None and len(found.at):
+            mine = found.at if where is None else np.searchsorted(where, found.at)
+            kept = np.ones(len(mine), bool)
+            if where is not None:
+                kept = (mine < len(where)) & (where[np.minimum(mine, len(where) - 1)] == found.at)
+            old[mine[kept]], old_from[mine[kept]] = found.old[kept], _DECODED
+            told[mine[kept]] = True
+        rows["old"][some], rows["old_from"][some] = old, old_from
+        told &= sure
+        if told.any():
+            flags = np.where(old != before, FLAG_UNSEEN, FLAG_SEEN) * told
+            rows["flags"][some] |= flags.astype(np.uint8)
+
+    # The rest
+
+    def _count(self, raw: Array, rows: Array, places: Array, each: Array) -> None:
+        """Stacks, totals, and where each breakpoint sat at its last hit; the newest comes last."""
+        if self.stacks.wanted:
+            known, space = self._places.all, self._culprits.space
+            rows["stack"] = self.stacks.numbers(raw, rows["insn_ip"], known, places, space)
+        self.totals.count(rows, self._places.all, places, each)
         last = rows[-1]
         if last["slot"] != NO_SLOT:
             id_ = int(last["breakpoint"])
             self.seen.pop(id_, None)
             self.seen[id_] = int(last["cpu"]), int(last["slot"])
 
-    def _one(self, armed: Armed, rows: Array, raw: Array) -> None:
-        """What depends on the breakpoint: length, culprit, access, and values that are not in memory's own word."""
-        if armed.type == "x":
-            rows["insn_ip"], rows["access"] = rows["ip"], _X
-            return
-        rows["access"] = _W if armed.type == "w" else _RW
-        user = np.flatnonzero(raw["flags"] & FLAG_KERNEL == 0)
-        found = self._culprits.find(raw[user], armed.type, armed.length) if len(user) else None
-        if found is not None:
-            rows["insn_ip"][user], rows["access"][user] = found.insn_ip, found.access
-            told = found.value_known & (rows["value_from"][user] == 0)
-            rows["value"][user[told]], rows["value_from"][user[told]] = found.value[told], _DECODED
-        before = self._before(armed, rows)
-        read = (rows["access"] == _R) & (rows["value_from"] != 0)
-        rows["old"] = np.where(read, rows["value"], before[0])
-        rows["old_from"] = np.where(read, rows["value_from"], np.where(before[1], _PREVIOUS, 0))
-        told = read
-        if found is not None:  # what an exchange left in a register is surer than the hit before
-            kept = user[found.old_known & (found.access == _W)]
-            rows["old"][kept], rows["old_from"][kept] = (
-                found.old[found.old_known & (found.access == _W)],
-                _DECODED,
-            )
-            told[kept] = True
-        told &= before[1]
-        changed = rows["old"] != before[0]
-        rows["flags"] |= np.where(told, np.where(changed, FLAG_UNSEEN, FLAG_SEEN), 0).astype(np.uint8)
-
-    def _before(self, armed: Armed, rows: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """What the hit before left in the window, in the same process, and whether that is known."""
-        if self._held and armed.condition is not None:
-            return rows["old"].copy(), rows["old_from"] != 0
-        before, sure = np.zeros(len(rows), np.uint64), np.zeros(len(rows), bool)
-        pids = rows["pid"]
-        one = bool((pids == pids[0]).all())
-        for pid in [int(pids[0])] if one else np.unique(pids).tolist():
-            where = np.arange(len(rows)) if one else np.flatnonzero(pids == pid)
-            values, known = rows["value"][where], rows["value_from"][where] != 0
-            last = armed.last.get(pid)
-            sure[where] = np.concatenate((np.array([last is not None]), known[:-1]))
-            values_before = np.concatenate((np.array([last or 0], np.uint64), values[:-1]))
-            before[where] = np.where(sure[where], values_before, 0)
-            if known[-1]:
-                armed.last[pid] = int(values[-1])
-            else:
-                armed.last.pop(pid, None)
-        return before, sure
-
-    def _comms_of(self, comms: Array) -> Array:
+    def _comms_of(self, comms: Array) -> Array | int:
+        first = comms[0]
+        if bool((comms[:, 0] == first[0]).all()) and bool((comms[:, 1] == first[1]).all()):
+            return self.comm_number(first.tobytes().rstrip(b"\0"))
         names = np.ascontiguousarray(comms).view("S16").ravel()
-        if bool((comms == comms[0]).all()):
-            return np.full(len(comms), self.comm_number(bytes(names[0])), np.uint32)
         unique, inverse = np.unique(names, return_inverse=True)
         numbers = [self.comm_number(bytes(name)) for name in unique]
         return np.array(numbers, np.uint32)[inverse]
@@ -231,46 +324,38 @@ class Recorder:
             self.comms.append(comm.decode("utf-8", "surrogateescape"))
         return number
 
-    def _count_sites(self, rows: Array) -> None:
-        ids = rows["breakpoint"]
-        for id_ in np.unique(ids).tolist():
-            armed = self._armed.get(id_)
-            if armed is None:
-                continue
-            mine = rows[ids == id_]
-            armed.hits += len(mine)
-            ips, first, inverse, counts = np.unique(
-                mine["insn_ip"], return_index=True, return_inverse=True, return_counts=True
-            )
-            last = np.zeros(len(ips), np.intp)
-            np.maximum.at(last, inverse, np.arange(len(mine)))
-            for ip, begin, end, count in zip(
-                ips.tolist(), first.tolist(), last.tolist(), counts.tolist(), strict=True
-            ):
-                self._site(armed, ip, count, mine[begin], mine[end])
-
-    def _site(self, armed: Armed, ip: int, count: int, first: Any, last: Any) -> None:
-        site = armed.sites.get(ip)
-        if site is None:
-            if self.site_count >= _MOST_SITES and ip:  # further instructions share one total
-                self._site(armed, 0, count, first, last)
-                return
-            self.site_count += 1
-            site = armed.sites[ip] = [0, int(first["time"]), 0, None, None, 0]
-        site[_COUNT] += count
-        site[_LAST] = int(last["time"])
-        site[_VALUE] = int(last["value"]) if last["value_from"] else None
-        site[_OLD] = int(last["old"]) if last["old_from"] else None
-        site[_STACK] = int(last["stack"])
-
-    def sites(self, limit: int) -> tuple[Site, ...]:
-        """The totals, most hits first."""
-        rows = [
-            Site(armed.id, ip, *site) for armed in self._armed.values() for ip, site in armed.sites.items()
-        ]
-        rows.sort(key=lambda site: -site.count)
-        return tuple(rows[:limit])
+    def sites(self, limit: int, dropped: dict[tuple[int, int], int]) -> tuple[Site, ...]:
+        """The totals, most hits first; `dropped` are hits that no record tells of, by (breakpoint, ip)."""
+        unrecorded: dict[tuple[int, int], int] = {}
+        for (low, ip), count in dropped.items():
+            for armed in self._armed.values():
+                if armed.id & 0xFFFF == low:
+                    place = (
+                        self._culprits.alone(ip, armed.type) if ip < 1 << 63 and armed.type != "x" else None
+                    )
+                    insn_ip = ip if armed.type == "x" else place.insn_ip if place is not None else 0
+                    unrecorded[armed.id, insn_ip] = unrecorded.get((armed.id, insn_ip), 0) + count
+        return self.totals.sites(limit, unrecorded)
 
     def frames(self, first: int, limit: int) -> tuple[tuple[Frame, ...], ...]:
         """Interned stacks from a number on."""
         return self.stacks.frames(first, limit)
+
+
+_MOST_PROCESSES: Final = 1 << 16
+
+
+def _wanted(armed: Armed, rows: Array) -> Bools:
+    """Which of a breakpoint's rows meet the condition, and come before the limit is reached."""
+    wanted = np.ones(len(rows), bool)
+    if armed.condition is not None:
+        columns: dict[Subject, Array] = {
+            "value": rows["value"], "thread": rows["tid"], "process": rows["pid"], "ip": rows["ip"], "cpu": rows["cpu"],
+        }  # fmt: skip
+        wanted = matching(armed.condition, columns, rows["value_from"] != 0)
+        armed.filtered += len(rows) - int(wanted.sum())
+    if armed.limit is not None:
+        passed = armed.passed[0] + np.cumsum(wanted)
+        armed.passed[0] = int(passed[-1])
+        wanted &= passed <= armed.limit
+    return wanted

@@ -47,6 +47,10 @@ _FIXED: Final = 6  # the CPU is that of the ring
 _MARKERS: Final = (1 << 64) - 4095
 """PERF_CONTEXT_USER and its like lie from here on, in the last page."""
 _EXCLUDE_CALLCHAIN_KERNEL: Final = 1 << 21
+_WEIGHTS: Final = np.random.default_rng(0x9E3779B9).integers(1, 1 << 63, FRAMES, np.uint64) * np.uint64(
+    2
+) + np.uint64(1)
+"""Odd numbers that spread a chain of addresses over 64 bits."""
 
 
 class RingCapture(Capture):
@@ -70,7 +74,7 @@ class RingCapture(Capture):
         self._reported: dict[int, int] = {}
         self._final: dict[int, tuple[int, int]] = {}
         self._comms: dict[int, bytes] = {}
-        self._left: list[Array] = []
+        self._left: Array = np.zeros(0, self.layout.dtype)
         self.name = "perf rings"
 
     def prepare(self, carrier: Carrier, tgid: int | None) -> None:
@@ -113,23 +117,28 @@ class RingCapture(Capture):
             )
 
     def waiting(self) -> int:
-        return sum(map(len, self._left)) + self._rings.waiting() // (8 * _FIXED)
+        return len(self._left) + self._rings.waiting() // (8 * _FIXED)
 
-    def take(self, most: int) -> Array:
-        """Everything in the rings (`most` only bounds what is handed on)."""
-        parts = self._left
-        self._left = []
-        if sum(map(len, parts)) < most:
+    @property
+    def crowded(self) -> bool:
+        return True  # they are small, and what is decoded is kept here
+
+    def peek(self, most: int) -> Array:
+        if len(self._left) < most:
+            parts = [self._left] if len(self._left) else []
             for cpu in self._rings.cpus:
                 self._cpu = cpu
                 if data := self._rings.take(cpu):
                     parts += self._decode(np.frombuffer(data, np.uint64))
-        rows = np.concatenate(parts) if parts else np.zeros(0, self.layout.dtype)
-        if len(rows) > most:
-            rows = rows[np.argsort(rows["time"], kind="stable")]
-            self._left = [rows[most:]]
-            rows = rows[:most]
-        return rows
+            rows = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self._left
+            times = rows["time"]
+            if bool((times[1:] < times[:-1]).any()):
+                rows = rows[np.argsort(times, kind="stable")]
+            self._left = rows
+        return self._left[:most]
+
+    def free(self, count: int) -> None:
+        self._left = self._left[count:]
 
     def _decode(self, words: Array) -> list[Array]:
         """One ring's data as raw hits."""
@@ -229,7 +238,9 @@ class RingCapture(Capture):
         registers = words[np.minimum(registers_at[:, None] + np.arange(len(self._order)), last)]
         rows = self._rows(table, registers)
         rows["top"] = words[np.minimum(top_at[:, None] + np.arange(TOP_WORDS), last)]
-        rows["frames"] = _frames(words, chain, lengths)
+        rows["frames"] = frames = _frames(words, chain, lengths)
+        with np.errstate(over="ignore"):
+            rows["chain"] = (frames * _WEIGHTS).sum(axis=1, dtype=np.uint64)
         return rows
 
     def counted(self, carrier: Carrier) -> tuple[int, int]:
@@ -246,7 +257,7 @@ class RingCapture(Capture):
             events.disable(fd)
         carrier.enabled = False
         if carrier.id in self._taken:
-            self._left = [self.take(1 << 62)]
+            self.peek(1 << 62)
             self._final[carrier.id] = self.counted(carrier)
         for fd in carrier.each():
             os.close(fd)

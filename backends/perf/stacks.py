@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from backends.model import Frame
-from backends.perf.program import FRAMES, TOP_WORDS
+from backends.perf.program import TOP_WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
+    from backends.perf.places import Place
     from symbols.space import AddressSpace
 
     Array = npt.NDArray[Any]
@@ -28,62 +31,99 @@ OTHER_STACKS: Final = _MOST_STACKS
 """The number of all stacks beyond the table's end."""
 _RSP: Final = 7  # DWARF's number (psABI figure 3.36)
 _FRAMED, _NO_RULE = -1, -2
+_INSN_MIX, _TOP_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # any odd numbers do
 
 
 class StackTable:
     """Interned stacks; number 0 is no stack. Frames are innermost first, the first being the hit's own instruction.
 
-    They are told apart by a 64-bit hash of the ip and the return addresses.
+    They are told apart by a 64-bit hash of the instruction and the return addresses; that of the frame pointers' chain comes
+    with the hit (`chain`).
     """
 
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self.stacks: list[tuple[Frame, ...]] = [()]
         self._numbers: dict[int, int] = {}
+        self._keys = np.zeros(0, np.uint64)
+        self._sorted = np.zeros(0, np.uint32)
         self._tops: dict[int, int] = {}
-        generator = np.random.default_rng(0x9E3779B9)  # any odd numbers do
-        self._weights = generator.integers(1, 1 << 63, FRAMES + 2, np.uint64) * np.uint64(2) + np.uint64(1)
 
     def forget(self) -> None:
         """Code has gone or come: rules are asked for again, numbers stay."""
         self._tops.clear()
 
-    def numbers(self, raw: Array, insn_ips: Array, space: AddressSpace) -> Array:
-        """The stack's number of each hit."""
-        ips, inverse = np.unique(raw["ip"], return_inverse=True)
-        tops = np.array([self._top(ip, space) for ip in ips.tolist()], np.intp)[inverse]
-        chains = np.zeros((len(raw), FRAMES + 2), np.uint64)
-        chains[:, 0] = np.where(insn_ips != 0, insn_ips, raw["ip"])
-        framed = tops < 0
-        chains[framed, 1:-1] = raw["frames"][framed]
-        bare = np.flatnonzero(~framed)
-        chains[bare, 1] = raw["top"][bare, tops[bare]]
-        chains[bare, 2:] = raw["frames"][bare]
-        marks = (tops == _NO_RULE).astype(np.uint64)
+    def numbers(
+        self, raw: Array, insn_ips: Array, places: Sequence[Place], numbers: Array, space: AddressSpace
+    ) -> Array | int:
+        """The stack's number of each hit, or of all of them. `numbers` says at which place each was, or all were."""
+        if len(numbers) == 1:
+            tops = np.array([self._top(places[int(numbers[0])].ip, space)], np.intp)
+        else:
+            table = np.full(len(places), _FRAMED, np.intp)
+            for number in np.flatnonzero(np.bincount(numbers)).tolist():
+                table[number] = self._top(places[number].ip, space)
+            tops = table[numbers]
         with np.errstate(over="ignore"):
-            hashes = (chains * self._weights).sum(axis=1, dtype=np.uint64) ^ marks
-        unique, first, back = np.unique(hashes, return_index=True, return_inverse=True)
-        numbers = [
-            self._number(key, chains[at], bool(marks[at]), space)
-            for key, at in zip(unique.tolist(), first.tolist(), strict=True)
-        ]
-        return np.array(numbers, np.uint32)[back]
+            keys = raw["chain"] ^ np.where(insn_ips != 0, insn_ips, raw["ip"]) * _INSN_MIX
+            if len(tops) == 1:
+                if tops[0] >= 0:
+                    keys ^= raw["top"][:, tops[0]] * _TOP_MIX
+                elif tops[0] == _NO_RULE:
+                    keys ^= _INSN_MIX
+            else:
+                bare = np.flatnonzero(tops >= 0)
+                keys[bare] ^= raw["top"][bare, tops[bare]] * _TOP_MIX
+                keys[tops == _NO_RULE] ^= _INSN_MIX
+        if bool((keys == keys[0]).all()):
+            return self._of(int(keys[0]), raw[0], int(insn_ips[0]), int(tops[0]), space)
+        if (found := self._known(keys)) is not None:
+            return found
+        unique, first = np.unique(keys, return_index=True)
+        new = len(self.stacks)
+        for key, at in zip(unique.tolist(), first.tolist(), strict=True):
+            self._of(key, raw[at], int(insn_ips[at]), int(tops[at if len(tops) > 1 else 0]), space)
+        if len(self.stacks) != new:
+            known = np.array(list(self._numbers), np.uint64)
+            order = np.argsort(known)
+            self._keys = known[order]
+            self._sorted = np.array(list(self._numbers.values()), np.uint32)[order]
+        found = self._known(keys, full=True)
+        assert found is not None
+        return found
 
-    def _number(self, key: int, chain: Array, unsure: bool, space: AddressSpace) -> int:
+    def _known(self, keys: Array, *, full: bool = False) -> Array | None:
+        """The numbers of these keys; None where one is new and the table is not `full`."""
+        if not len(self._keys):
+            return None
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        same = self._keys[at] == keys
+        if not full and not same.all():
+            return None
+        return np.where(same, self._sorted[at], np.uint32(OTHER_STACKS))
+
+    def _of(self, key: int, raw: Any, insn_ip: int, top: int, space: AddressSpace) -> int:
+        """The number of one stack, made when it is new."""
         number = self._numbers.get(key)
         if number is None:
-            if len(self.stacks) >= _MOST_STACKS:
-                return OTHER_STACKS
-            addresses = chain.tolist()
-            # rbp may hold anything: what does not lead into code is where the chain ends.
-            callers = list(takewhile(space.executable, addresses[1:]))
-            # Frame pointers are what the chain goes by; the caller of a leaf is known by rule, or may be missing.
-            frames = [
-                Frame(addresses[0], False),
-                *(Frame(ip, unsure or depth > 0) for depth, ip in enumerate(callers)),
-            ]
-            number = self._numbers[key] = len(self.stacks)
-            self.stacks.append(tuple(frames))
+            addresses = [insn_ip or int(raw["ip"])]
+            if top >= 0:
+                addresses.append(int(raw["top"][top]))
+            number = self._number(key, [*addresses, *raw["frames"].tolist()], top == _NO_RULE, space)
+        return number
+
+    def _number(self, key: int, addresses: list[int], unsure: bool, space: AddressSpace) -> int:
+        if len(self.stacks) >= _MOST_STACKS:
+            return OTHER_STACKS
+        # rbp may hold anything: what does not lead into code is where the chain ends.
+        callers = list(takewhile(space.executable, addresses[1:]))
+        # Frame pointers are what the chain goes by; the caller of a leaf is known by rule, or may be missing.
+        frames = [
+            Frame(addresses[0], False),
+            *(Frame(ip, unsure or depth > 0) for depth, ip in enumerate(callers)),
+        ]
+        number = self._numbers[key] = len(self.stacks)
+        self.stacks.append(tuple(frames))
         return number
 
     def _top(self, ip: int, space: AddressSpace) -> int:

@@ -11,6 +11,9 @@ import pytest
 from backends.base import Launch
 from backends.client import start
 from backends.model import BreakpointRequest
+from backends.perf import opener
+from backends.perf.backend import PerfBackend
+from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
@@ -106,6 +109,32 @@ def test_every_hit_of_a_flood_can_be_printed(program: str, way: str, tmp_path: P
     with out.open("rb") as file:
         lines = sum(1 for _ in file)
     assert lines == said + 2
+
+
+@pytest.mark.root
+def test_what_the_ring_has_no_room_for_is_lost_to_the_history_and_not_to_the_totals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = 'volatile long first;\nint main(void) { for (int i = 0; i < 3000; i++) first++; for (;;) __asm__("pause"); }\n'
+    program = str(build(tmp_path, "full", source, "-no-pie"))
+    address = SymbolTable(ElfImage.open(program)).find("first")[0].value
+    monkeypatch.setattr(opener, "WANTED_RING", 1 << 16)
+    backend = PerfBackend(create_memfd(1 << 12), (1, 2))
+    try:
+        backend.launch(Launch(program))
+        (made,) = backend.arm((BreakpointRequest(address, 8, "w"),))
+        backend.resume()
+        until = time.monotonic() + 20
+        while int.from_bytes(backend.read(address, 8), "little") < 3000 and time.monotonic() < until:
+            time.sleep(0.01)  # nobody looks at the ring
+        backend.release()
+        view = backend.view()
+        assert view.lost is not None
+        assert view.lost > 2000
+        assert view.hits + view.lost == 3000
+        assert [(site.breakpoint, site.count) for site in backend.sites()] == [(made.id, 3000)]
+    finally:
+        backend.close()
 
 
 @pytest.mark.root

@@ -1,0 +1,174 @@
+"""What a (breakpoint, ip) means, worked out once: which instruction made its hits, and whether that can be said of all of
+them without looking at each one's registers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from backends.model import WatchType
+from backends.perf.culprits import Culprits
+from backends.perf.program import REGISTERS
+from backends.ring import ACCESS_CODES
+from symbols.dataclass import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from symbols.culprit import Alone
+
+    Array = npt.NDArray[Any]
+    Bools = npt.NDArray[np.bool_]
+
+__all__ = ["MOST_IDS", "Place", "Places"]
+
+MOST_IDS: Final = 1 << 15
+"""Breakpoints are numbered below this: their numbers fit beside an ip."""
+_X, _W, _RW = (ACCESS_CODES.index(code) for code in ("x", "w", "rw"))
+_KERNEL: Final = 1 << 63
+_MOST: Final = 1 << 16
+_ALL: Final = (1 << 64) - 1
+_ID_SHIFT: Final = np.uint64(48)
+_COLUMNS: Final = {("rflags" if name == "eflags" else name): n for n, name in enumerate(REGISTERS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The hits of one breakpoint at one ip. `each`: every one of them has to be looked at by itself; else `insn_ip` and
+    `access` are theirs, where `operand` touches the window (None: nothing is to be held against it)."""
+
+    breakpoint: int
+    ip: int
+    insn_ip: int
+    access: int
+    each: bool
+    operand: Alone | None = None
+
+    def touches(self, raw: Array) -> Bools:
+        """Which of these hits have their window under the operand."""
+        operand = self.operand
+        if operand is None:
+            return np.ones(len(raw), bool)
+        with np.errstate(over="ignore"):
+            start = _start(operand, raw)
+            before = raw["address"] - start
+            touching: Bools = (before < np.uint64(operand.size)) | (start - raw["address"] < raw["length"])
+        return touching
+
+    def values(self, raw: Array) -> tuple[Array, Bools]:
+        """The window's value out of the register or the instruction that has it, and where it is known."""
+        operand = self.operand
+        if operand is None or not operand.valued or operand.size > 8:
+            return np.zeros(len(raw), np.uint64), np.zeros(len(raw), bool)
+        with np.errstate(over="ignore"):
+            before = raw["address"] - _start(operand, raw)
+            length = raw["length"].astype(np.uint64)
+            known: Bools = (before < np.uint64(operand.size)) & (length <= np.uint64(operand.size) - before)
+            word = np.full(len(raw), operand.immediate, np.uint64)
+            if operand.register is not None:
+                word += raw["regs"][:, _COLUMNS[operand.register]] >> np.uint64(operand.shift)
+        bits = np.where(known, before, np.uint64(0)) << np.uint64(3)
+        mask = np.uint64(_ALL) >> (np.uint64(64) - (length << np.uint64(3)))
+        return word >> bits & mask, known
+
+
+def _start(operand: Alone, raw: Array) -> Array:
+    """Where the operand begins, for each hit."""
+    start = np.full(len(raw), operand.displacement, np.uint64)
+    for name, scale in ((operand.base, 1), (operand.indexed, operand.scale)):
+        if name is not None:
+            start += raw["regs"][:, _COLUMNS[name]] * np.uint64(scale)
+    return start
+
+
+class Places:
+    """The places that were met. `type_of(breakpoint)` is what it watches, None for one that is not known; `unmapped(ip)` is
+    called where code runs that no mapping explains. `registers` are those that come with a hit."""
+
+    def __init__(
+        self,
+        culprits: Culprits,
+        registers: tuple[str, ...],
+        type_of: Callable[[int], WatchType | None],
+        unmapped: Callable[[], None],
+    ) -> None:
+        self._culprits = culprits
+        self._registers = frozenset("rflags" if name == "eflags" else name for name in registers)
+        self._type_of = type_of
+        self._unmapped = unmapped
+        self._changes = culprits.changes
+        self.forget()
+
+    def forget(self) -> None:
+        """What was said may be wrong now: everything is asked again."""
+        self.all: list[Place] = []
+        self._numbers: dict[int, int] = {}
+        self._keys = np.zeros(0, np.uint64)
+        self._order = np.zeros(0, np.intp)
+        self.insn_ips = np.zeros(0, np.uint64)
+        self.accesses = np.zeros(0, np.uint8)
+        self.looked_at = np.zeros(0, bool)
+
+    def of(self, ids: Array, ips: Array) -> Array:
+        """The number in `all` of each hit's place: an array of one where it is the same for every hit."""
+        if self._culprits.changes != self._changes or len(self.all) > _MOST:
+            self._changes = self._culprits.changes
+            self.forget()
+        keys = ips ^ ids.astype(np.uint64) << _ID_SHIFT
+        if bool((keys == keys[0]).all()):
+            keys = keys[:1]
+        found = self._find(keys)
+        if found is None:
+            for key in np.unique(keys).tolist():
+                if key not in self._numbers:
+                    self._meet(key)
+            if self._culprits.changes != self._changes:  # a mapping came to light on the way
+                return self.of(ids, ips)
+            self._index()
+            found = self._find(keys)
+            assert found is not None
+        return found
+
+    def _find(self, keys: Array) -> Array | None:
+        if not len(self._keys):
+            return None
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if not bool((self._keys[at] == keys).all()):
+            return None
+        return self._order[at]
+
+    def _index(self) -> None:
+        keys = np.array(list(self._numbers), np.uint64)
+        self._order = np.argsort(keys)
+        self._keys = keys[self._order]
+        self.insn_ips = np.array([place.insn_ip for place in self.all], np.uint64)
+        self.accesses = np.array([place.access for place in self.all], np.uint8)
+        self.looked_at = np.array([place.each for place in self.all], bool)
+
+    def _meet(self, key: int) -> None:
+        high = 0xFFFF if key >> 47 & 1 else 0
+        ip = key & (1 << 48) - 1 | high << 48
+        id_ = key >> 48 ^ high
+        if ip < _KERNEL and not self._culprits.maps(ip):
+            self._unmapped()
+        self._numbers[key] = len(self.all)
+        self.all.append(self._place(id_, ip))
+
+    def _place(self, id_: int, ip: int) -> Place:
+        kind = self._type_of(id_)
+        if kind is None:
+            return Place(id_, ip, 0, _X, False)
+        if kind == "x":
+            return Place(id_, ip, ip, _X, False)
+        if ip >= _KERNEL:
+            return Place(id_, ip, 0, _W if kind == "w" else _RW, False)
+        alone = self._culprits.alone(ip, kind)
+        if alone is None or not alone.keeps:
+            return Place(id_, ip, 0, _W, True)
+        registers = {name for name in (alone.base, alone.indexed, alone.register) if name is not None}
+        if not registers <= self._registers:
+            return Place(id_, ip, 0, _W, True)
+        return Place(id_, ip, alone.insn_ip, alone.access, False, alone if alone.known else None)
