@@ -138,6 +138,9 @@ def _same_user(connection: socket.socket) -> bool:
 def main(arguments: list[str]) -> int:
     """`python -m backends.host SOCKET_FD BACKEND`. The name lets it import while the front end still does the same."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the front end
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # numpy's threads turn idly; nothing here multiplies matrices
     _import(arguments[1])
     connection = socket.socket(fileno=int(arguments[0]))
     if not _same_user(connection):

@@ -236,6 +236,10 @@ class Arming:
         """Hits that did not meet their breakpoint's condition, since the beginning, as `held` tells of each."""
         return sum(held(carrier)[0] for carrier in (*self._gone, *self.carriers))
 
+    def missed(self) -> int:
+        """Those of `lost` that are known without asking the kernel for the count of every event."""
+        return self._lost + sum(self._capture.missed(carrier) for carrier in self.carriers)
+
     def lost(self) -> int:
         """Hits that happened and did not reach us, since the beginning."""
         return self._lost + sum(self._capture.counted(carrier)[1] for carrier in self.carriers)

@@ -506,15 +506,14 @@ class PerfBackend(Backend):
             stacks=len(self._flow.stacks.stacks),
             sites=self._flow.recorder.totals.site_count,
             output=self._output.total,
-            lost=self._lost(),
+            lost=max(self._arming.missed(), self._writer.word("lost")),
         )
         self._writer.set_state(self._state)
 
-    def _lost(self) -> int:
-        return self._arming.lost()
-
     def view(self) -> MachineView:
         target = self._open_target
+        lost = self._arming.lost()
+        self._writer.header(lost=lost)
         self._publish()
         booked = self._booked()
         slots = dict(booked.slots)
@@ -531,7 +530,7 @@ class PerfBackend(Backend):
             time_ns=self._time(),
             instructions=None,
             hits=self._writer.head,
-            lost=self._lost(),
+            lost=lost,
             engine=self._capture.name,
             notice=self._capture.notice,
             cpus=booked.cpus,

@@ -131,6 +131,10 @@ class Capture(ABC):
         """(hits the kernel has counted, hits that were lost on the way)."""
 
     @abstractmethod
+    def missed(self, carrier: Carrier) -> int:
+        """Hits that were lost as far as that is known here; `counted` also asks the kernel."""
+
+    @abstractmethod
     def forget(self, carrier: Carrier) -> None:
         """Close what a breakpoint had: its slots are free."""
 
@@ -245,6 +249,9 @@ class BpfCapture(Capture):
             kernel = met
         # What the kernel counted and the program never saw: another BPF program was running on that CPU.
         return max(kernel, met), self.word(carrier, "drops") + max(0, kernel - met)
+
+    def missed(self, carrier: Carrier) -> int:
+        return self.word(carrier, "drops")
 
     def forget(self, carrier: Carrier) -> None:
         for fd in carrier.each():

@@ -112,21 +112,23 @@ class Places:
         self.accesses = np.zeros(0, np.uint8)
         self.looked_at = np.zeros(0, bool)
 
-    def of(self, ids: Array, ips: Array) -> Array:
-        """The number in `all` of each hit's place: an array of one where it is the same for every hit."""
+    def of(self, raw: Array, *, same: bool) -> Array:
+        """The number in `all` of each hit's place: an array of one where it is the same for every hit. `same`: they are
+        all of one breakpoint."""
         if self._culprits.changes != self._changes or len(self.all) > _MOST:
             self._changes = self._culprits.changes
             self.forget()
-        keys = ips ^ ids.astype(np.uint64) << _ID_SHIFT
-        if bool((keys == keys[0]).all()):
-            keys = keys[:1]
+        ips = raw["ip"]
+        if same and bool((ips == ips[0]).all()):
+            raw = raw[:1]
+        keys = raw["ip"] ^ raw["breakpoint"].astype(np.uint64) << _ID_SHIFT
         found = self._find(keys)
         if found is None:
             for key in np.unique(keys).tolist():
                 if key not in self._numbers:
                     self._meet(key)
             if self._culprits.changes != self._changes:  # a mapping came to light on the way
-                return self.of(ids, ips)
+                return self.of(raw, same=same)
             self._index()
             found = self._find(keys)
             assert found is not None

@@ -33,13 +33,23 @@ from backends.perf.lines import (
     TERMS,
     WORDS,
 )
-from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, RECORD_FIELDS
+from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES
 from symbols.dataclass import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["BELOW_WORDS", "FRAMES", "REGISTERS", "TOP_WORDS", "HitMaps", "HitProgram", "Layout", "SlotSource"]
+__all__ = [
+    "BELOW_WORDS",
+    "BLOCKS",
+    "FRAMES",
+    "REGISTERS",
+    "TOP_WORDS",
+    "HitMaps",
+    "HitProgram",
+    "Layout",
+    "SlotSource",
+]
 
 REGISTERS: Final = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
@@ -55,6 +65,21 @@ TOP_WORDS: Final = 8
 one: behind a call it says which call that was."""
 BELOW_WORDS: Final = 4
 """Words under rsp: what a function that has just returned had pushed and called tells its returns apart."""
+BLOCKS: Final = (
+    ("block 0", "time", "V16"),
+    ("block 1", "address", "V16"),
+    ("block 2", "breakpoint", "<u8"),
+    ("block 3", "tid", "<u4"),
+    ("block 4", "cpu", "<u8"),
+)
+"""Pieces of a record that are the same in the hit ring's row: (name, first field, kind)."""
+_FIRST: Final = (
+    *(("time", "<u8"), ("ip", "<u8"), ("address", "<u8"), ("value", "<u8")),
+    *(("breakpoint", "<u4"), ("pid", "<u4"), ("tid", "<u4"), ("spare", "<u4")),
+    *(("cpu", "<u2"), ("length", "u1"), ("slot", "u1")),
+    *(("access", "u1"), ("value_from", "u1"), ("old_from", "u1"), ("flags", "u1")),
+)
+_LINE: Final = 64
 _HEADER: Final = 8  # bytes of the ring's own before each record
 _PROBES: Final = 4
 _TRAP, _PREVIOUS = FROM_CODES.index("trap"), FROM_CODES.index("previous")
@@ -86,8 +111,9 @@ class Layout:
     def dtype(self) -> np.dtype[Any]:
         """The record behind its ring header (kernel/bpf/ringbuf.c, struct bpf_ringbuf_hdr).
 
-        It begins with a row of the hit ring (`backends.ring.RECORD_FIELDS`), there by its fields and whole as `row`, in
-        which what follows from the hit alone is filled in.
+        Fields that the hit ring's row has (`backends.ring.RECORD_FIELDS`) have its names, but for `comm`, which is the text. What
+        the collector reads of each hit lies in the first 64 bytes, one line of a CPU's cache, in BLOCKS as the row has
+        them; `who` is breakpoint and pid as one number.
         """
         return _dtype(self.stacks, self.below)
 
@@ -102,32 +128,31 @@ class Layout:
 def _dtype(stacks: bool, below: bool) -> np.dtype[Any]:
     import numpy as np
 
-    from backends.ring_reader import record_dtype
-
-    row = record_dtype()
-    names, formats, offsets = ["head", "page", "row"], ["<u4", "<u4", row], [0, 4, _HEADER]
-    assert row.fields is not None
-    for name, _ in RECORD_FIELDS:
-        field = row.fields[name]
-        names.append(name if name not in ("comm", "stack") else f"{name}_number")
-        formats.append(field[0])
-        offsets.append(_HEADER + int(field[1]))
-    at = -(-(_HEADER + row.itemsize) // 8) * 8
-    more: list[tuple[str, str, int]] = [("comm", "<u8", 2)]
+    head = [("head", "<u4"), ("page", "<u4")]
+    names, formats, offsets, at = list[str](), list[Any](), list[int](), 0
+    more: list[tuple[str, Any]] = [("old", "<u8"), ("comm", ("<u8", (2,)))]
     if stacks:
-        more.append(("chain", "<u8", 1))
-    more.append(("regs", "<u8", len(REGISTERS)))
+        more.append(("chain", "<u8"))
+    more.append(("regs", ("<u8", (len(REGISTERS),))))
     if below:
-        more.append(("below", "<u8", BELOW_WORDS))
-    more += [("top", "<u8", TOP_WORDS if stacks else 1)]
+        more.append(("below", ("<u8", (BELOW_WORDS,))))
+    more.append(("top", ("<u8", (TOP_WORDS if stacks else 1,))))
     if stacks:
-        more.append(("frames", "<u8", FRAMES))
-    for name, kind, count in more:
+        more.append(("frames", ("<u8", (FRAMES,))))
+    for name, kind in (*head, *_FIRST, *more):
+        if name == "old":
+            assert at == _LINE
         names.append(name)
-        formats.append((kind, (count,)) if name != "chain" else kind)
+        formats.append(kind)
         offsets.append(at)
-        at += 8 * count
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": at})
+        at += np.dtype(kind).itemsize
+    places = dict(zip(names, offsets, strict=True))
+    for name, first, kind in (*BLOCKS, ("who", "breakpoint", "<u8")):
+        names.append(name)
+        formats.append(kind)
+        offsets.append(places[first])
+    size = -(-at // _LINE) * _LINE
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
 
 
 @dataclass(frozen=True, slots=True)

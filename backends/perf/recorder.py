@@ -6,6 +6,7 @@ Both ways of capture give the same raw array (`backends.perf.program.Layout`), o
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from backends.condition import Condition, matching
 from backends.model import BreakpointRequest, Frame, Site, WatchType
 from backends.perf.culprits import Culprits
 from backends.perf.places import Places
+from backends.perf.program import BLOCKS
 from backends.perf.stacks import StackTable
 from backends.perf.totals import Totals
 from backends.ring import ACCESS_CODES, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT
@@ -33,12 +35,22 @@ if TYPE_CHECKING:
 
 __all__ = ["AT_ONCE", "Recorder"]
 
-AT_ONCE: Final = 8192
+AT_ONCE: Final = 16_384
 """Hits that are worked on together: as many as stay in a CPU's cache on the way."""
 _DECODED = FROM_CODES.index("decoded")
 _PREVIOUS = FROM_CODES.index("previous")
 _R, _W, _RW = (ACCESS_CODES.index(code) for code in ("r", "w", "rw"))
 _NONE: Final = np.zeros(0, np.intp)
+
+
+@cache
+def _blocks() -> np.dtype[Any]:
+    """The pieces of a row that come as they are."""
+    row = record_dtype()
+    assert row.fields is not None
+    offsets = [int(row.fields[first][1]) for _, first, _ in BLOCKS]
+    names, formats = [name for name, _, _ in BLOCKS], [kind for _, _, kind in BLOCKS]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": row.itemsize})
 
 
 class Armed:
@@ -182,15 +194,21 @@ class Recorder:
     def _fill(self, raw: Array, rows: Array) -> tuple[Array, Array]:
         """Everything but stacks. Returns the place of each (one where it is the same for all), and which rows were looked
         at by themselves."""
-        block = f"V{rows.dtype.itemsize}"
-        rows.view(block)[:] = raw["row"].view(block)
+        blocks = rows.view(_blocks())
+        for name, _, _ in BLOCKS:
+            blocks[name] = raw[name]
+        if self._held and any(armed.condition is not None for armed in self._armed.values()):
+            rows["old"] = raw["old"]
         rows["comm"] = self._comms_of(raw["comm"])
-        numbers = self._places.of(rows["breakpoint"], rows["ip"])
-        places = self._places
+        who, places = raw["who"], self._places
+        same = bool((who == who[0]).all())
+        numbers = places.of(raw, same=same)
         if len(numbers) == 1:
             only = places.all[int(numbers[0])]
             rows["insn_ip"], rows["access"], rows["stack"] = only.insn_ip, only.access, 0
             each = np.arange(len(rows)) if only.each else self._apart(int(numbers[0]), raw, rows, None)
+            if same and not len(each) and only.access == _W and self._plain_olds(rows):
+                return numbers, each
         else:
             rows["insn_ip"], rows["access"] = places.insn_ips[numbers], places.accesses[numbers]
             rows["stack"] = 0
@@ -201,7 +219,10 @@ class Recorder:
                     apart.append(self._apart(number, raw, rows, np.flatnonzero(numbers == number)))
             each = np.sort(np.concatenate(apart))
         found = self._look_at(raw, rows, each) if len(each) else None
-        self._olds(rows, found)
+        if same:
+            self._old(int(rows["breakpoint"][0]), int(rows["pid"][0]), rows, None, found)
+        else:
+            self._olds(rows, found)
         return numbers, each
 
     def _apart(self, number: int, raw: Array, rows: Array, where: Array | None) -> Array:
@@ -210,9 +231,11 @@ class Recorder:
         operand = place.operand
         if operand is None:
             return _NONE
+        fixed = operand.base is None and operand.indexed is None
+        if fixed and where is None and (self._held or not operand.valued) and place.touches(raw[:1]).all():
+            return _NONE
         mine = raw if where is None else raw[where]
         every = np.arange(len(rows)) if where is None else where
-        fixed = operand.base is None and operand.indexed is None
         touching = place.touches(mine[:1] if fixed else mine)
         apart = _NONE
         if not touching.all():
@@ -245,11 +268,20 @@ class Recorder:
 
     # What was there before
 
+    def _plain_olds(self, rows: Array) -> bool:
+        """Stores of one breakpoint in one process, every value known: False where they are not."""
+        armed = self._armed[int(rows["breakpoint"][0])]
+        if armed.condition is not None or not bool(rows["value_from"].all()):
+            return False
+        pid = int(rows["pid"][0])
+        last = armed.last.get(pid)
+        rows["old"][1:], rows["old_from"] = rows["value"][:-1], _PREVIOUS
+        rows["old"][0], rows["old_from"][0] = last or 0, _PREVIOUS if last is not None else 0
+        armed.last[pid] = int(rows["value"][-1])
+        return True
+
     def _olds(self, rows: Array, found: _Found | None) -> None:
         ids, pids = rows["breakpoint"], rows["pid"]
-        if bool((ids == ids[0]).all()) and bool((pids == pids[0]).all()):
-            self._old(int(ids[0]), int(pids[0]), rows, None, found)
-            return
         pairs = ids.astype(np.uint64) << np.uint64(32) | pids
         for pair in np.unique(pairs).tolist():
             self._old(pair >> 32, pair & 0xFFFFFFFF, rows, np.flatnonzero(pairs == pair), found)

@@ -252,6 +252,9 @@ class RingCapture(Capture):
         # Nothing comes any more: what was counted and is not here was lost, whatever LOST records say of it.
         return hits, max(0, hits - self._taken.get(carrier.id, 0))
 
+    def missed(self, carrier: Carrier) -> int:
+        return self._reported.get(carrier.id, 0)
+
     def forget(self, carrier: Carrier) -> None:
         for fd in carrier.each():
             events.disable(fd)
