@@ -53,7 +53,7 @@ RunState = Literal["loaded", "running", "stopped", "exited", "failed", "detached
 TaskState = Literal["running", "runnable", "waiting", "stopped", "unknown"]
 """`running`: on a CPU; `runnable`: waits for one; `waiting`: in a system call; `stopped`: by a signal or by a person."""
 
-TaskKind = Literal["program", "pattern", "nothing"]
+TaskKind = Literal["program", "pattern", "told", "nothing"]
 """What a task does: a real program, accesses that somebody asked for, or nothing at all, ever."""
 
 

@@ -22,6 +22,7 @@ from backends.emulated.machine import Machine
 from backends.emulated.owner_words import OwnerWords
 from backends.emulated.scheduler import MOST_CPUS
 from backends.emulated.spawning import spawn as make_task
+from backends.emulated.told import Told
 from backends.emulated.views import breakpoint_view, cpu_view, journal_view
 from backends.model import (
     Breakpoint,
@@ -127,7 +128,10 @@ class EmulatedBackend(Backend):
         first.system.on_refusal = self._note_refusal
         machine.place(first)
         self._owners = OwnerWords(
-            self._kernel, self._opener, lambda: self._breakpoints.tracked(self._task(None).tid)
+            self._kernel,
+            self._opener,
+            lambda: self._breakpoints.tracked(self._task(None).tid),
+            Told(machine, self._breakpoints, self._capture),
         )
         self._launch = launch
         if launch.lossless:
@@ -153,6 +157,12 @@ class EmulatedBackend(Backend):
                 tid = min(tasks, default=self._first.tid)
         task = tasks.get(tid)
         if task is None:
+            if self._kernel.tasks.get(tid) is not None:
+                raise HwbpError(
+                    f"task {tid} runs no program: it does what it is told",
+                    errno="EINVAL",
+                    remedy="`task run`, `task access`",
+                )
             raise HwbpError(f"no task {tid}", errno="ESRCH")
         return task
 
@@ -613,6 +623,20 @@ class EmulatedBackend(Backend):
             kind=task.process.kind,
         )
 
+    def _told_tasks(self) -> tuple[TaskView, ...]:
+        """Tasks that run no program and do what they are told; who opens the session's events and traces for it is none of them."""
+        known = self._machine.linux.system.tasks
+        peek = self._kernel.ptrace.peek
+        return tuple(
+            TaskView(
+                task.tgid, task.tid, task.comm, None, None, peek(task, 6), peek(task, 7),
+                state="running" if task.cpu is not None else "waiting", waits_for="" if task.cpu is not None else "to be told",
+                cpu=task.cpu, pinned=tuple(sorted(task.pinned)), ran_ns=task.ctx.time(self._kernel.now), kind="told",
+            )
+            for task in self._kernel.tasks
+            if task.kind == "nothing" and task.uid and not task.dead and task.tid not in known
+        )  # fmt: skip
+
     def _task_state(self, task: Task) -> TaskState:
         if task.stopped:
             return "stopped"
@@ -643,11 +667,11 @@ class EmulatedBackend(Backend):
             lost=0,
             engine="icicle, translated" if jit else "icicle, interpreted",
             cpus=tuple(
-                cpu_view(cpu, registers, self._kernel.layer, task.tid if task is not None else None)
+                cpu_view(cpu, registers, self._kernel.layer, current.tid if current is not None else None)
                 for cpu, registers in zip(machine.cpus, self._kernel.cpus, strict=True)
-                for task in (machine.on_cpu(cpu.number),)
+                for current in (self._kernel.current(cpu.number),)
             ),
-            tasks=tuple(self._task_view(task) for task in tasks),
+            tasks=(*(self._task_view(task) for task in tasks), *self._told_tasks()),
             breakpoints=tuple(
                 self._breakpoint(event) for event in self._kernel.layer.events if event.parent is None
             ),

@@ -113,14 +113,18 @@ class Capture:
         old: int,
         stack: int,
         flags: int = 0,
+        *,
+        known: int = EXACT,
     ) -> None:
-        """Write one hit. `access` is one of ACCESS_*, `flags` of FLAG_*; execute hits have no values."""
+        """Write one hit. `access` is one of ACCESS_*, `flags` of FLAG_*, `known` says where the values are from (0: there are none).
+        Execute hits have none."""
         head = self.head
-        if access != ACCESS_X:
+        if access == ACCESS_X:
+            known = 0
+        elif known:
             if sink.last_pid == self.pid:
                 flags |= FLAG_SEEN if sink.last == old else FLAG_UNSEEN
             sink.last, sink.last_pid = value, self.pid
-        known = 0 if access == ACCESS_X else EXACT
         self._pack(
             self.records, (head & self.mask) * self._size,
             head, time, ip, insn_ip, address, value, old,

@@ -110,6 +110,11 @@ class Machine:
         """The clock: instructions run so far, on all CPUs."""
         return self._clock if self._active is None else self._active.instructions
 
+    def advance(self, nanoseconds: int) -> None:
+        """The clock goes on without the engine: somebody who runs no program did something. Only between turns."""
+        assert self._active is None
+        self._clock += nanoseconds
+
     def comm_number(self, comm: str) -> int:
         """The index of a task's name in `comms`."""
         number = self._comm_numbers.get(comm)

@@ -71,3 +71,34 @@ def test_impossible_machines_are_refused_by_the_command_line(options: tuple[str,
     )  # fmt: skip
     assert done.returncode == 2
     assert options[1] in done.stderr
+
+
+def test_a_task_that_is_told_what_to_do_is_seen_with_its_hits_and_its_time(tmp_path: Path) -> None:
+    rows = script(
+        tmp_path,
+        "task new worker 1\nperf event counter -t 1001\nperf event pid_max -C 1 kernel\ninfo tasks\ntask run 1001 1\n"
+        "task access 1 counter:w\ntask access 1 counter:r\ntask access 1 pid_max kernel\ninfo tasks\ninfo hits\ninfo cpus\n"
+        "task idle 1\ninfo journal\n! EINVAL task 1001\n! ESRCH task 77\ntask exit 1001\ninfo tasks\ncontinue 1 &\nstop\n",
+    )
+    asked = {row["command"]: row["result"] for row in rows if "result" in row}
+    before, after, gone = (
+        [task for task in row["result"]["tasks"] if task["tid"] == 1001]
+        for row in rows
+        if row["command"] == "info tasks"
+    )
+    assert [(task["kind"], task["state"], task["cpu"], task["pinned"], task["pc"]) for task in before] == [
+        ("told", "waiting", None, [1], None)
+    ]
+    assert [(task["state"], task["cpu"], task["ran_ns"]) for task in after] == [("running", 1, 3)]
+    assert gone == []
+    hits = asked["info hits"]["hits"]
+    assert [(hit["tid"], hit["cpu"], hit["mode"], hit["access"], hit["value"]) for hit in hits] == [
+        (1001, 1, "user", "w", 0), (1001, 1, "kernel", "w", None),
+    ]  # fmt: skip
+    assert [hit["time"] for hit in hits] == [101, 103]
+    assert [(cpu["tid"], cpu["db_count"]) for cpu in asked["info cpus"]["cpus"]] == [(1000, 0), (1001, 2)]
+    sat = [
+        (row["cpu"], row["slot"], row["start_ns"], row["end_ns"])
+        for row in asked["info journal"]["occupancies"]
+    ]
+    assert sat == [(1, 0, 0, None), (1, 1, 100, 203)]

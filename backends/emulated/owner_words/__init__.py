@@ -15,7 +15,7 @@ from backends.emulated.owner_words.looking import InfoWords, KernelWords
 from backends.emulated.owner_words.perf import PerfWords
 from backends.emulated.owner_words.ptrace import PtraceWords
 from backends.emulated.owner_words.reading import Reading
-from backends.emulated.owner_words.tasks import NmiWords, TaskWords
+from backends.emulated.owner_words.tasks import NmiWords, Recorder, TaskWords
 
 __all__ = ["OwnerWords"]
 
@@ -28,8 +28,11 @@ _OWNERS: Final[dict[str, type[Reading]]] = {
 class OwnerWords:
     """Finds the method `do_VERB` of an owner and calls it with its arguments, which are texts."""
 
-    def __init__(self, kernel: Kernel, opener: Task, first: Callable[[], Task]) -> None:
+    def __init__(self, kernel: Kernel, opener: Task, first: Callable[[], Task], told: Recorder) -> None:
         self._owners = {name: owner(kernel, opener, first) for name, owner in _OWNERS.items()}
+        tasks = self._owners["task"]
+        assert isinstance(tasks, TaskWords)
+        tasks.recorder = told
 
     def do(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
         """One call (EOPNOTSUPP: no such call; EINVAL: too many or too few arguments; and whatever it meets)."""

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from backends import dr
 from backends.base import HwbpError
+from backends.emulated.kernel.events import PerfEvent
 from backends.emulated.kernel.tasks import CLONE_THREAD, CLONE_VM, Task
 from backends.emulated.owner_words.reading import Lines, Reading
 
-__all__ = ["TaskWords"]
+__all__ = ["NmiWords", "Recorder", "TaskWords"]
 
 _MOST_TASKS: Final = 4096
+SLICE_NS: Final = 100
+"""How long a told task has run when another is told to: on the timeline that is a slice to be seen."""
+
+
+class Recorder(Protocol):
+    """Who keeps what told tasks do: `backends.emulated.told`."""
+
+    def passes(self, nanoseconds: int) -> None:
+        """The clock goes on."""
+        ...
+
+    def hits(
+        self, cpu: int, task: Task | None, kind: str, fired: list[tuple[int, PerfEvent]], *, user: bool
+    ) -> None:
+        """One access's hits: register and event each."""
+        ...
 
 
 class TaskWords(Reading):
     """Tasks without a program."""
+
+    recorder: Recorder
 
     def do_new(self, name: str, *words: str) -> Lines:
         if len(self._kernel.tasks) >= _MOST_TASKS:
@@ -27,12 +46,14 @@ class TaskWords(Reading):
     def do_run(self, task: str, cpu: str) -> Lines:
         number = self._cpu(cpu)
         chosen = self._task(task)
+        self.recorder.passes(SLICE_NS)
         writes = self._kernel.switch(number, chosen)
         yield f"CPU {number} runs task {chosen.tid}: {writes} register write{'s' * (writes != 1)}"
         yield from self._occupied(number)
 
     def do_idle(self, cpu: str) -> Lines:
         number = self._cpu(cpu)
+        self.recorder.passes(SLICE_NS)
         writes = self._kernel.switch(number, None)
         yield f"CPU {number} is idle: {writes} register write{'s' * (writes != 1)}"
 
@@ -57,6 +78,7 @@ class TaskWords(Reading):
         kernel = self._kernel
         if kernel.kgdb.stopped is not None:
             raise HwbpError("nothing runs while the machine stands in kgdb", errno="EBUSY")
+        self.recorder.passes(1)
         unit = kernel.cpus[cpu].unit
         addresses = (unit.dr[0], unit.dr[1], unit.dr[2], unit.dr[3])
         hits = dr.matches(unit.dr7, addresses, address, size, kind)  # type: ignore[arg-type]
@@ -72,14 +94,16 @@ class TaskWords(Reading):
                 yield f"KVM_EXIT_DEBUG exception {left.exception}, pc {left.pc:#x}, dr6 {left.dr6:#x}, dr7 {left.dr7:#x}"
                 kernel.kvm.leave(vcpu)
             return
+        task = kernel.current(cpu)
         result = kernel.debug_exception(cpu, dr.DR6_BASE | hits, address, user=user)
+        self.recorder.hits(cpu, task, kind, [(fired.slot, fired.event) for fired in result.fired], user=user)
         for fired in result.fired:
             yield f"DR{fired.slot} hit: {fired.event.described()}, count {fired.event.total}"
         for ignored in result.ignored:
             yield f"DR{ignored.slot} hit, and nobody counts it: {ignored.why}"
-        for task, signal in result.signals:
-            yield f"signal {signal.number} code {signal.code} to task {task.tid}"
-            kernel.signal_delivered(task, signal)
+        for whom, signal in result.signals:
+            yield f"signal {signal.number} code {signal.code} to task {whom.tid}"
+            kernel.signal_delivered(whom, signal)
         if result.kgdb:
             yield "the machine stops in kgdb"
 

@@ -65,7 +65,13 @@ class TaskPanel(Panel):
     def _facts(self, width: int, task: TaskView) -> list[Line]:
         ink = self.ink
         line = self.line(width).add(f"  process {task.pid}", ink.base)
-        unknown = "it never runs" if task.kind == "nothing" else "which CPU is not known"
+        unknown = (
+            "it has none now"
+            if task.kind == "told"
+            else "it never runs"
+            if task.kind == "nothing"
+            else "which CPU is not known"
+        )
         where = unknown if task.cpu is None else f"CPU {task.cpu}"
         line.add(f", {where}", ink.base)
         if task.pinned:

@@ -101,6 +101,8 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
     def _state(self, task: TaskView) -> str:
         if task.kind == "nothing":
             return "never runs"
+        if task.kind == "told" and task.state == "waiting":
+            return "to be told"
         if task.state == "waiting":
             return f"wait: {shown(task.waits_for)}" if task.waits_for else "waits"
         return {"running": "on its CPU", "runnable": "runnable", "stopped": "held back"}.get(task.state, "")

@@ -24,6 +24,8 @@ _GAP: Final = 100
 
 def _where(task: TaskView) -> str:
     pinned = f" pinned to {_list(task.pinned)}" if task.pinned else ""
+    if task.kind == "told" and task.cpu is None:
+        return f"waits to be told what to do{pinned}"
     if task.cpu is None:
         return "never runs"
     place = f"on CPU {task.cpu}" if task.state == "running" else f"last on CPU {task.cpu}"
@@ -45,7 +47,8 @@ def tasks(session: Session, _text: str) -> Answer:
         if task.state != "unknown":
             line += f"  {_where(task)}"
             if task.ran_ns is not None:
-                line += f", ran {task.ran_ns} ns in {task.switches} turns"
+                turns = f" in {task.switches} turns" if task.switches is not None else ""
+                line += f", ran {task.ran_ns} ns{turns}"
         if task.pc is not None and task.kind == "program":
             line += f"  at {session.describe(task.pc)} ({task.pc:#x})"
         if task.virtual_dr6 is not None and task.ptrace_dr7 is not None:
