@@ -128,6 +128,18 @@ def test_every_word_of_the_owners_is_in_their_document_with_its_example() -> Non
         assert f"`{example}`" in text
 
 
+def test_every_row_of_the_suites_names_tests_that_exist() -> None:
+    text = (ROOT / "docs/suites.md").read_text()
+    named = set(re.findall(r"`((?:unit|machine|live)/\w+\.py)::(\w+)`", text))
+    assert len(named) > 60
+    for path, name in named:
+        assert re.search(rf"def {name}\(", (ROOT / "tests" / path).read_text()), f"{path}::{name}"
+    programs = set(re.findall(r"\(([A-Z_]+)\)", text))
+    from tests.machine import perf_programs
+
+    assert programs <= set(perf_programs.__all__)
+
+
 def test_every_scene_is_in_the_document() -> None:
     from tui.session.demos import DEMOS
 

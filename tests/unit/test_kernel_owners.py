@@ -163,6 +163,23 @@ class TestPerf:
         assert bench.read(fd) == 3
         assert bench.kernel.cpus[0].unit.dr7 == 0x600
 
+    def test_a_frequency_adapts_the_period_to_the_rate_of_hits(self, bench: Bench) -> None:
+        """A hit a microsecond, 10,000 samples a second wanted: the period becomes 100. Linux 6.18 accepts attr.freq for breakpoints."""
+        fd = bench.open(2, flags="exclude_kernel freq", sample_period=10_000)
+        event = bench.kernel.perf.event(bench.root, fd)
+        bench.kernel.switch(0, bench.task)
+        before = 0
+        for number in range(40_000):
+            bench.kernel.time_ns += 1000
+            bench.kernel.debug_exception(0, dr.DR6_BASE | 1, DATA)
+            if number == 35_000:
+                before = event.overflows  # it overshoots first, as on silicon
+        assert 95 <= event.period <= 106
+        assert 45 <= event.overflows - before <= 55
+        assert not event.quiet
+        assert bench.errno(bench.open, 2, flags="exclude_kernel freq", sample_period=200_000) == "EINVAL"
+        assert bench.errno(bench.kernel.perf.period, bench.root, fd, 200_000) == "EINVAL"
+
     def test_a_period_for_an_event_whose_task_has_ended_is_accepted_and_forgotten(self, bench: Bench) -> None:
         """As on Linux 6.18: a modification that names the old period is no change of it."""
         fd = bench.open(2)
@@ -489,6 +506,13 @@ class TestKgdb:
         assert self.stop(kgdb, *packets) == ["OK"] * 4 + ["E01"]
         assert kgdb.errno(kgdb.open, 2, pid=-1, cpu=0) == "ENOSPC"
         assert kgdb.errno(kgdb.kernel.ptrace.poke, kgdb.task, 0, DATA) == "ENOSPC"
+
+    def test_a_misaligned_watch_of_kgdb_covers_the_aligned_block(self, kgdb: Bench) -> None:
+        """kgdb checks no alignment; the hardware masks the low bits of the address by the length."""
+        assert self.stop(kgdb, f"Z2,{JIFFIES + 2:x},4") == ["OK"]
+        assert kgdb.access(JIFFIES, 1, "w", user=False).kgdb
+        kgdb.kernel.kgdb.packet("c")
+        assert kgdb.access(JIFFIES + 4, 1, "w", user=False) is None
 
     def test_a_held_lock_refuses_both_ways(self, kgdb: Bench) -> None:
         self.stop(kgdb, f"Z2,{JIFFIES:x},4")
