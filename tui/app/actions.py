@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backends import dr
-from tui.app.conversation import Conversation
+from tui.app.copying import Copying
 from tui.app.palette import Palette
 from tui.app.shown import shown
 from tui.app.themes import PALETTES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Actions"]
 
 
-class Actions(Conversation, inherit_bindings=False):
+class Actions(Copying, inherit_bindings=False):
     """The half of the app that keys reach; `HwbpApp` is the other."""
 
     glyphs: Glyphs

@@ -27,6 +27,7 @@ from tui.app.palette import TableCommands
 from tui.app.panel import Panel
 from tui.app.scene import Scene
 from tui.app.shown import without_del
+from tui.app.waiting import Waiting
 from tui.app.widgets.command_line import CommandLine
 from tui.app.widgets.detail import DetailPanel, StackPanel
 from tui.app.widgets.dr7 import Dr6Panel, Dr7Panel
@@ -128,6 +129,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.scene.fps = (min(fps, 2) if self.scene.still else fps) or 15
         self.arrangement = Arrangement()
         self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble)
+        self.waiting = Waiting(self.machine)
         self.player = self._player(demo) if demo is not None else None
         self._late: list[tuple[str, Result]] = []
         self._opening = opening
@@ -284,11 +286,21 @@ class HwbpApp(Actions, inherit_bindings=False):
         self._samples += 1
         if self._samples % _CHECK_EVERY == 0:
             self.machine.check()
-        moved = self.scene.sample(self.clock())
+        now = self.clock()
+        self._show_waiting(now)
+        moved = self.scene.sample(now)
         for panel in self.shown_panels:
             panel.sampled()
         if moved:
             self._changed()
+
+    def _show_waiting(self, now: float) -> None:
+        """On the message line, in the place of what stood there; it goes with its answer."""
+        if self.waiting.look(now, self.scene.session is None and self.failure is None):
+            if self.waiting.text:
+                self.tell(Note("busy", self.waiting.text))
+            elif self.message.note.kind == "busy":
+                self.tell(Note("idle", ""))
 
     def _new_ink(self, _theme: Theme) -> None:
         self._changed()

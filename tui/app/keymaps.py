@@ -52,6 +52,7 @@ KEYMAPS: Final[dict[str, Keys]] = {
         "newest": ("end", "alt+>"),
         "command-line": ("colon", "alt+x"),
         "command-palette": ("f4",),
+        "copy": ("y", "alt+w"),
         "undo": ("u", "ctrl+underscore"),
         "dismiss-message": ("escape", "ctrl+g"),
     },

@@ -6,6 +6,7 @@ machine asked, with at most one question of each kind under way.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
@@ -50,6 +51,8 @@ class Machine:
         self._deliver = deliver
         self._changed = changed
         self._trouble = trouble
+        self.working: deque[str] = deque()
+        """Command lines that are not answered yet, the one under way first."""
         self._asking = False
         self._counters_due = False
         self._inspections: dict[Key, Inspection] = {}
@@ -219,12 +222,15 @@ class Machine:
         if session is None:
             return False
 
+        self.working.append(line)
+
         def job() -> tuple[Result, Picture]:
             result = session.execute(line)
             return result, _picture(session)
 
         def take(answer: tuple[Result, Picture]) -> None:
             result, picture = answer
+            self.working.popleft()
             self.executed += 1
             self._show(picture)
             then(result)
@@ -286,6 +292,7 @@ class Machine:
         self._changed()
 
     def _lost(self, error: Exception) -> None:
+        self.working.clear()
         self._asking = False
         self.broken = True
         self._trouble(error)

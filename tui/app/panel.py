@@ -153,6 +153,19 @@ class Panel(Widget, inherit_bindings=False):
         """Only what is on the screen."""
         return self.can_focus and self.shown
 
+    # What is copied
+
+    def as_text(self) -> str:
+        """What is shown, line by line."""
+        return "\n".join(strip.text.rstrip() for strip in self._strips)
+
+    def row_text(self) -> str:
+        """The line under the cursor, which its sign begins; "" where there is none."""
+        for strip in self._strips:
+            if strip.text.startswith(self.glyphs.cursor):
+                return " ".join(strip.text[1:].split())
+        return ""
+
     def line(self, width: int) -> Line:
         """An empty line."""
         return Line(width, self.ink.base, self.glyphs.ellipsis)

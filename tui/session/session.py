@@ -74,6 +74,8 @@ class Session:
         self._nowhere: set[int] = set()
         self._goal: Goal | None = None
         self._interrupted = threading.Event()
+        self.progress: tuple[int, int] | None = None
+        """How many of how many steps the command that is under way has done; any thread may look."""
         self.view: MachineView = backend.view()
         self.names = Names(self.view.program, backend.read, space)
         self.names.thread = self._thread
@@ -171,6 +173,7 @@ class Session:
         if not word or word.startswith("#"):
             return Result(True, "")
         self._interrupted.clear()
+        self.progress = None
         try:
             command, rest = find(line)
             word = command.word
@@ -286,7 +289,9 @@ class Session:
 
     def step(self, count: int, over_calls: bool = False) -> None:
         """Run `count` instructions; ends early where anything else stops the machine, or at `interrupt`."""
+        wanted = count
         while count > 0 and not self._interrupted.is_set():
+            self.progress = wanted - count, wanted
             some = 1 if over_calls else min(count, _STEPS_AT_ONCE)
             self.took(self.backend.step(some, over_calls))
             self.settle()

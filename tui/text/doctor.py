@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Final
 
 from tui.session.escape import one_line
+from tui.session.hit_lines import dump
 from tui.text.checks.check import Check
 from tui.text.checks.kernel import (
     bpf,
@@ -21,7 +22,6 @@ from tui.text.checks.kernel import (
 )
 from tui.text.checks.program import colours, emulator, python, system, terminal, utf8
 from tui.text.checks.registers import descriptors, fires, ring_memory, slots_free
-from tui.text.hit_lines import dump
 from tui.text.output import print_lines
 
 __all__ = ["CHECKS", "Check", "doctor"]

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from backends.base import HwbpError
 from tui.session.escape import escape
+from tui.session.hit_lines import dump
 from tui.session.result import Result
 from tui.session.session import Session
-from tui.text.hit_lines import dump
 from tui.text.output import ClosedOutputError, Output, ProgramOutput
 
 __all__ = ["read_script", "run_script"]

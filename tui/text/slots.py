@@ -11,7 +11,7 @@ from backends.base import HwbpError
 from backends.kernelview.books import SLOTS, Books, Holding
 from backends.kernelview.now import books_now
 from tui.session.escape import escape
-from tui.text.hit_lines import dump
+from tui.session.hit_lines import dump
 from tui.text.output import print_lines
 
 if TYPE_CHECKING:

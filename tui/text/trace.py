@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from backends.base import HwbpError
 from tui.session.escape import escape
+from tui.session.hit_lines import HitLines, JsonLines, TextLines
 from tui.session.session import Session
-from tui.text.hit_lines import HitLines, JsonLines, TextLines
 from tui.text.output import ClosedOutputError, Output, ProgramOutput, note
 
 __all__ = ["Interrupt", "TraceOptions", "trace"]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import Click
 from textual.screen import ModalScreen
 from textual.strip import Strip
 
@@ -55,6 +56,14 @@ class _Pages(Panel, can_focus=True, inherit_bindings=False):
         room = max(1, self.size.height - 2)
         self.first = max(0, min(self.first + by, len(self.text) - room))
         self.redraw()
+
+    def on_mouse_scroll_up(self) -> None:
+        """Three lines."""
+        self.scroll(-3)
+
+    def on_mouse_scroll_down(self) -> None:
+        """Three lines."""
+        self.scroll(3)
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """A frame of rules, the text between."""
@@ -117,6 +126,12 @@ class Reader(ModalScreen[None], inherit_bindings=False):
         width, height = self.app.size
         lines = self._pages.wrap(max(_NARROWEST, min(_WIDEST, width * 9 // 10) - 4))
         self._pages.styles.height = max(3, min(lines + 2, height - 2))
+
+    def on_click(self, event: Click) -> None:
+        """Outside of it, or on its last line, which says so: close it."""
+        region = self._pages.region
+        if not region.contains(event.screen_x, event.screen_y) or event.screen_y == region.bottom - 1:
+            self.action_dismiss_reader()
 
     def action_scroll_by(self, by: int) -> None:
         """Scroll."""

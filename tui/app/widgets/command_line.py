@@ -62,6 +62,11 @@ stepi, x, print, info ...; `help` lists them all, `help WORD` explains one.
 Tab completes, again Tab takes the next. Up and Down walk the lines that were run, also in earlier runs: those that begin
 with what stands here. Esc closes."""
 
+    def on_click(self) -> None:
+        """Begin to type, where nobody does yet."""
+        if not self.can_focus:
+            self.app.call_later(self.app.run_action, "command_line")
+
     class Completing(Message):
         """Candidates are wanted for the text."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual.events import Click
 from textual.strip import Strip
 
 from backends.ring import FROM_CODES
@@ -22,6 +23,10 @@ class _HitPanel(Panel):
 
     record: Record | None = None
     inspection: Inspection | None = None
+
+    def on_click(self, _event: Click) -> None:
+        """The whole hit."""
+        self.desk_app.open_hit(self.record)
 
     def show(self, record: Record | None, inspection: Inspection | None) -> None:
         """Another hit, or more about it."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rich.style import Style
 from textual.binding import BindingType
+from textual.events import Click
 from textual.strip import Strip
 
 from backends import dr
@@ -54,6 +55,20 @@ bit 10           reads 1
 Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."""
 
     bit = 1
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self._spans: list[tuple[int, int, int]] = []
+
+    def on_click(self, event: Click) -> None:
+        """The bit under the mouse; a click on the one that is chosen turns it."""
+        found = next((bit for start, end, bit in self._spans if start <= event.x < end), None)
+        if event.y == 0 or found is None or found not in _NAMES:
+            return
+        if event.chain > 1 and found == self.bit:
+            self.desk_app.do("toggle_bit")
+        self.bit = found
+        self.redraw()
 
     def arrow(self, right: int, down: int) -> bool:
         """Along the bits, which stand from 31 to 0."""
@@ -120,6 +135,7 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
         names, values = self.line(width).add(" "), self.line(width).add(" ")
         value, changed = (cpu.dr7, cpu.changed_dr7) if cpu else (0, 0)
         spread = 1 if width >= 98 else 0
+        self._spans = []
         for field in dr.dr7_fields():
             cell = (len(field.name) if field.width == 2 else max(len(field.name) + 1, 3)) + spread
             gap = " " if field.width == 2 else ""
@@ -134,6 +150,11 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
                 digits.add(str(value >> bit & 1) if cpu else self.glyphs.unknown, style)
             for segment in digits.strip():
                 values.add(segment.text, segment.style)
+            for bit in range(
+                field.width
+            ):  # the last digit is the lowest bit, and a name is as good as a digit
+                start = values.at - 1 - bit if bit < field.width - 1 else values.at - cell
+                self._spans.append((start, values.at - bit, field.shift + bit))
             values.add(gap)
         return [self._heading(width), names.strip(), values.strip()]
 
@@ -144,8 +165,10 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
         row = self.line(width).add("  value ", ink.muted)
         below = self.line(width).add("        ", ink.muted)
         meaning = self.line(width).add("        ", ink.muted)
+        self._spans = []
         for bit in range(31, -1, -1):
             gap = " " if bit in _GROUP_ENDS else ""
+            self._spans.append((row.at, row.at + 3, bit))
             at = self.has_focus and bit == self.bit
             head.add(f"{bit:>3}", ink.strong if at else ink.muted).add(gap)
             row.add(" ").add(self.glyphs.changed if changed >> bit & 1 else " ", ink.changed)
@@ -192,6 +215,20 @@ BLD, RTM   active low: 0 means it happened (bus lock; inside a transaction)
 virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles the bit."""
 
     at = 0
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
+        super().__init__(id)
+        self._ends: list[int] = []
+
+    def on_click(self, event: Click) -> None:
+        """The field under the mouse; a second click turns it."""
+        found = next((n for n, end in enumerate(self._ends) if event.x < end), None)
+        if found is None:
+            return
+        if event.chain > 1 and found == self.at:
+            self.desk_app.do("toggle_bit")
+        self.at = found
+        self.redraw()
 
     def arrow(self, right: int, down: int) -> bool:
         """Along the bits."""
@@ -252,6 +289,7 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
 
     def _bits(self, line: Line, *, notes: bool) -> None:
         ink, cpu = self.ink, self.scene.cpu
+        self._ends = []
         for number, field in enumerate(dr.dr6_fields()):
             low = field.name in ("BLD", "RTM")
             bit = field.of(cpu.dr6) if cpu else 0
@@ -263,3 +301,4 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
             if low and notes:
                 line.add(" (1: no)" if bit else " (0: yes)", ink.muted)
             line.add("  " if notes else " ")
+            self._ends.append(line.at)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
+from textual.events import Click
 from textual.strip import Strip
 
 from tui.app.panel import Panel
@@ -18,7 +19,8 @@ __all__ = ["MessagePanel", "Note", "note_of", "wrap"]
 
 
 class Note(NamedTuple):
-    """What the message line says. `kind` is "idle", "answer", "refusal" or "trouble" (the machine itself failed)."""
+    """What the message line says. `kind` is "idle", "answer", "refusal", "busy" (a command takes its time) or
+    "trouble" (the machine itself failed)."""
 
     kind: str
     head: str
@@ -48,6 +50,10 @@ class MessagePanel(Panel):
 
     help: ClassVar[str] = "The last answer. Esc closes it."
     note = Note("idle", "")
+
+    def on_click(self, _event: Click) -> None:
+        """Close it."""
+        self.desk_app.do("dismiss_message")
 
     def wanted(self, width: int) -> int:
         """Lines that the note needs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import BindingType
+from textual.events import Click
 from textual.strip import Strip
 
 from tui.app.keymap import bindings
@@ -43,6 +44,10 @@ Tab goes to the other panels: everything else works as always."""
         self.answer = ""
         self.ok = True
         self.waiting = False
+
+    def on_click(self, _event: Click) -> None:
+        """Go on."""
+        self.desk_app.do("demo_next")
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """Always `height` lines: a narration that moves is hard to read."""

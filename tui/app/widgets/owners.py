@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from textual.events import Click
 from textual.strip import Strip
 
 from backends.model import Breakpoint, MachineView
@@ -26,6 +27,10 @@ class OwnersPanel(Panel):
         "Pinned to CPUs and to the greediest task must fit into 4. "
         "Emulated, perf and ptrace were compared with a running kernel; kgdb, KVM and ftrace are modelled from source."
     )
+
+    def on_click(self, _event: Click) -> None:
+        """All of them, as a page."""
+        self.desk_app.run_line("info owners")
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """Two lines, or one for each owner and the books below."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.events import Click
 from textual.strip import Strip
 
 from tui.app.panel import Panel
@@ -11,6 +12,10 @@ __all__ = ["Preview", "Prompt"]
 
 class Prompt(Panel):
     """The colon; the slash of a filter."""
+
+    def on_click(self, _event: Click) -> None:
+        """Open the command line."""
+        self.desk_app.do("command_line")
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """Bright while something is typed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual.events import Click
 from textual.strip import Strip
 
 from tui.app import numbers
@@ -21,6 +22,10 @@ class SitesPanel(Panel):
     def sampled(self) -> None:
         """Exact totals, counted where the hits are."""
         self.desk_app.machine.count_sites()
+
+    def on_click(self, _event: Click) -> None:
+        """The view of all of them."""
+        self.desk_app.do("view('3')")
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """As many as fit; the rest is counted in the rule."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rich.style import Style
 from textual.binding import BindingType
+from textual.events import Click
 from textual.strip import Strip
 
 from backends.model import TaskView
@@ -54,6 +55,15 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
         for panel in self.desk_app.shown_panels:
             if panel.id == "task":
                 panel.redraw()
+
+    def on_click(self, event: Click) -> None:
+        """The task under the mouse; a second click looks at it."""
+        row = self.first + event.y - 2
+        tasks = self.scene.view.tasks if self.scene.view else ()
+        if event.y >= 2 and row < len(tasks):
+            self.move(row - self.cursor)
+            if event.chain > 1:
+                self.open()
 
     def spot(self) -> Spot | None:
         """The task under the cursor, and where it stands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 
 from rich.style import Style
+from textual.events import Click
 from textual.strip import Strip
 
 from tui.app import records
@@ -39,6 +40,10 @@ class TitleBar(Panel):
         line.add(state, style, min(room, len(state)) if room > 0 else 0)
         line.end((figures + " ", self.ink.bar), style=self.ink.bar)
         return [line.strip()]
+
+    def on_click(self, _event: Click) -> None:
+        """Let the program run, or stop it."""
+        self.desk_app.do("run_or_stop")
 
     def _around(self, width: int, least: int) -> tuple[Line, str]:
         """What stands before the state, and the figures behind it."""
