@@ -314,8 +314,22 @@ class _Evaluation:
         what = "an array" if at is not None else "a pointer"
         raise ExpressionError(f"{here} is {value.type}, not {what}", span=of.span)
 
+    def _of_package(self, node: Member) -> Value | None:
+        """Go's names have their package before a dot, also in DWARF."""
+        if not isinstance(node.of, Name) or node.of.scope or node.arrow:
+            return None
+        try:
+            return self.resolver.object(Name((), f"{node.of.name}.{node.name}", True))
+        except ExpressionError:
+            return None
+
     def _member(self, node: Member) -> Value:
-        value = self.of(node.of)
+        try:
+            value = self.of(node.of)
+        except ExpressionError:
+            if (found := self._of_package(node)) is None:
+                raise
+            return found
         here, kind = spell(node.of), self._typed(value, node.of).plain
         if kind.kind == "pointer":
             value = Value(kind.target, address=self._pointer(value, node.of))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -91,6 +92,12 @@ class KernelNames:
             types = None
         return cls(data, types, read, task)
 
+    def reading(self, read: Read, task: Callable[[int], int | None]) -> KernelNames:
+        """The same names, with a way to the kernel's memory."""
+        other = copy(self)
+        other._read, other._task = read, task
+        return other
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -161,11 +168,13 @@ class KernelNames:
         match = re.fullmatch(r"task_([0-9]{1,9})", name)
         if match is None:
             raise ExpressionError(f"the kernel has no ${name}: tasks are $task_PID")
-        address = self._task(int(match[1])) if self._task is not None else None
-        if address is None:
+        if self._task is None:
             raise ExpressionError(
                 f"the task of pid {match[1]} is not known: that needs the kernel's own books"
             )
+        address = self._task(int(match[1]))
+        if address is None:
+            raise ExpressionError(f"no task has the number {match[1]}")
         kind = self.type_named(("struct", "task_struct"))
         return Value(pointer_to(kind) if kind is not None else None, number=address)
 

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from backends.base import HwbpError
 from backends.kernelview.books import Books, Holding
+from backends.kernelview.btf import Btf
+from backends.kernelview.layout import Layout
+from backends.kernelview.memory import BpfMemory, UnreadableError
 from backends.kernelview.procfs import books_from_proc, hints
 from backends.kernelview.scanner import Scanner
+from backends.kernelview.tasks import Tasks
 
-__all__ = ["books_now", "describe", "holders", "holders_in"]
+__all__ = ["KernelMemory", "books_now", "describe", "holders", "holders_in"]
 
 _MOST_LINES = 12
+
+
+class KernelMemory:
+    """The running kernel's memory for expressions about it. Raises HwbpError (EPERM) where that is closed to us."""
+
+    def __init__(self) -> None:
+        self._memory = BpfMemory()
+        self._tasks: Tasks | None = None
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes at an address. Raises HwbpError (EFAULT) where there is no memory."""
+        try:
+            return self._memory.read(address, size)
+        except UnreadableError as error:
+            raise HwbpError(f"no kernel memory at {address:#x}", errno="EFAULT") from error
+
+    def task(self, pid: int) -> int | None:
+        """The address of the task_struct of a process or thread, None where there is none."""
+        if self._tasks is None:
+            self._tasks = Tasks(Layout(Btf.load()), self._memory)
+        return self._tasks.numbered(pid)
+
+    def close(self) -> None:
+        """Give the way to the kernel's memory back."""
+        self._memory.close()
 
 
 def books_now(pid: int | None = None) -> Books:

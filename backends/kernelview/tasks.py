@@ -85,6 +85,17 @@ class Tasks:
         found = self._memory.nodes(me + tasks, shape.offset("signal") - tasks)
         return [me, *(node - tasks for node, _ in found)]
 
+    def numbered(self, number: int) -> int | None:
+        """The address of the process or thread with a number (in the first PID namespace), None where there is none."""
+        node, pid = self._layout.task.offset("thread_node"), self._layout.task.offset("pid")
+        for head in self._thread_heads():
+            for thread, word in self._memory.nodes(
+                head, pid - node
+            ):  # the word is its number and its process's
+                if word & 0xFFFF_FFFF == number:
+                    return thread - node
+        return None
+
     def descriptor(self, owner: Task, event: int) -> int | None:
         """The number of the owner's descriptor that leads to an event, None where it has none.
 

@@ -126,7 +126,7 @@ def test_a_kernel_expression_follows_types_and_memory(btf: Btf) -> None:
     assert cast.address == place + btf.field("task_struct", "tgid").offset
     with pytest.raises(ExpressionError, match="no member nosuch"):
         kernel.resolve("$task_41->nosuch")
-    with pytest.raises(ExpressionError, match="pid 7 is not known"):
+    with pytest.raises(ExpressionError, match="no task has the number 7"):
         kernel.resolve("$task_7->pid")
     state = types.named(("enum", "hrtimer_restart"))
     assert state is not None

@@ -39,9 +39,15 @@ class Looked:
 def look(session: Session, expr: str) -> Looked:
     """Evaluate an expression by C's rules. Raises HwbpError."""
     from symbols.evaluate import SCALARS, decode
+    from tui.session.kernel import inside, kernel_value
 
-    value = session.names.value(expr)
-    length, data, number = value.length, value.data, value.number
+    in_kernel = inside(expr) is not None
+    if in_kernel:
+        value, data = kernel_value(session, expr, LARGEST)
+        length, number = value.length, value.number
+    else:
+        value = session.names.value(expr)
+        length, data, number = value.length, value.data, value.number
     kind = value.type
     if value.code or (value.address is None and data is None and number is None):
         return Looked(escape(expr), kind, value.address, length, None, None, None, value.code)
@@ -50,7 +56,7 @@ def look(session: Session, expr: str) -> Looked:
             return Looked(escape(expr), kind, None, length, None, number, None, False)
         length = kind.size or 8
         data = (number & (1 << 8 * length) - 1).to_bytes(length, "little")
-    elif value.address is not None and length:
+    elif value.address is not None and length and not in_kernel:
         data = session.backend.read(value.address, min(length, LARGEST))
     if data is not None and length and number is None and kind is not None and len(data) >= length:
         number = decode(data[:length], kind, value.bits) if kind.plain.kind in SCALARS else None
@@ -72,7 +78,11 @@ def type_lines(session: Session, text: str) -> tuple[str, list[str]]:
     """(name, definition) of a type, or of the type that an expression has. Raises HwbpError."""
     from symbols.expression import parse_type
     from symbols.values import layout
+    from tui.session.kernel import inside, kernel_type
 
+    if inside(text) is not None:
+        known = kernel_type(session, text)
+        return escape(str(known)), [escape(line) for line in layout(known)]
     named = parse_type(text)
     kind: Type | None = None
     problem: HwbpError | None = None
