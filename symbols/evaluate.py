@@ -327,9 +327,9 @@ class _Evaluation:
         try:
             value = self.of(node.of)
         except ExpressionError:
-            if (found := self._of_package(node)) is None:
+            if (whole := self._of_package(node)) is None:
                 raise
-            return found
+            return whole
         here, kind = spell(node.of), self._typed(value, node.of).plain
         if kind.kind == "pointer":
             value = Value(kind.target, address=self._pointer(value, node.of))

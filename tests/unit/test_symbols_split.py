@@ -177,3 +177,17 @@ def test_sections_that_are_compressed_with_zstd(tmp_path: Path, monkeypatch: pyt
         match=r"no line information .* zstd, which needs Python 3\.14 or `pip install zstandard`",
     ):
         space.resolve("objects.c:30")
+
+
+def test_a_name_of_go_has_its_package_before_a_dot(tmp_path: Path) -> None:
+    """A C program whose symbols are named as Go names them."""
+    need("gcc")
+    (tmp_path / "go.c").write_text(
+        'struct node { long key; struct node *next; };\nstruct node head __asm__("pkg.head") = {7, &head};\n'
+        "int main(void) { return (int)head.key; }\n"
+    )
+    run("gcc", "-no-pie", "-o", tmp_path / "go", tmp_path / "go.c")
+    space = space_of(tmp_path / "go")
+    assert space.resolve("pkg.head").size == 16
+    with pytest.raises(ExpressionError, match="no symbol pkg"):
+        space.resolve("pkg.nothing")
