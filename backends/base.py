@@ -140,6 +140,11 @@ class Backend(ABC):
     def enable(self, id: int, on: bool) -> None:  # noqa: A002 - the protocol's word
         """Enable or disable one; a disabled one keeps its slot. Enabled again, hits towards its limit are counted from 0."""
 
+    def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
+        """Give breakpoints other windows, one each, all or none: numbers and slots stay, and the kernel's count of each; our
+        totals begin anew (PERF_EVENT_IOC_MODIFY_ATTRIBUTES). ENOENT; EINVAL where the kernel takes no such change; EOPNOTSUPP."""
+        raise HwbpError("this machine moves no breakpoint", errno="EOPNOTSUPP")
+
     def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
         """What hits of these breakpoints must be like to be recorded, from the next one on, and how many are wanted of all
         of them together, counted from now (ENOENT; EOPNOTSUPP)."""
@@ -179,6 +184,15 @@ class Backend(ABC):
     @abstractmethod
     def read(self, address: int, size: int) -> bytes:
         """Memory, at most 1 MiB a call (EFAULT). A read by the debugger hits no slot."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write memory of a program that stands still, at most 64 KiB a call, also where it may not write itself (EFAULT,
+        EBUSY, EPERM). It hits no slot."""
+        raise HwbpError("this machine's memory cannot be written from outside", errno="EOPNOTSUPP")
+
+    def set_register(self, tid: int | None, name: str, value: int) -> None:
+        """Write one of `registers` of a task that stands still (ESRCH, EBUSY, EINVAL, EPERM)."""
+        raise HwbpError("this machine's registers cannot be written from outside", errno="EOPNOTSUPP")
 
     @abstractmethod
     def registers(self, tid: int | None) -> tuple[Register, ...]:

@@ -165,6 +165,15 @@ class ClientBackend(Backend):
     def enable(self, id: int, on: bool) -> None:  # noqa: A002
         self._call("enable", id, on)
 
+    def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
+        return self._call("move", ids, requests)  # type: ignore[no-any-return]
+
+    def write(self, address: int, data: bytes) -> None:
+        self._call("write", address, data)
+
+    def set_register(self, tid: int | None, name: str, value: int) -> None:
+        self._call("set_register", tid, name, value)
+
     def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
         self._call("restrict", ids, condition, limit)
 

@@ -45,6 +45,7 @@ __all__ = ["EmulatedBackend"]
 _SLICE_SECONDS = 0.008
 _FIRST_BUDGET = 50_000
 _MOST_BUDGET = 20_000_000
+_MOST_WRITTEN = 1 << 16
 _READ_LIMIT = 1 << 20
 _PAGE_OF_ROWS = 4096
 _OUTPUT_LIMIT = 1 << 16
@@ -571,6 +572,72 @@ class EmulatedBackend(Backend):
     def _process(self) -> Process:
         """The process that is looked at: the first one, as long as it lives."""
         return self._task(None).process if self._machine.linux.alive else self._first.process
+
+    def write(self, address: int, data: bytes) -> None:
+        self._need_stopped()
+        self._stands_still()
+        if not 0 < len(data) <= _MOST_WRITTEN:
+            raise HwbpError(f"{len(data)} bytes: between 1 and {_MOST_WRITTEN}", errno="EINVAL")
+        try:
+            self._process().mm.space.poke(address, data)
+        except EngineError as error:
+            raise HwbpError(str(error), errno="EFAULT") from error
+        for cpu in self._machine.cpus:
+            cpu.unit.forget_values()
+        self._changed()
+
+    def set_register(self, tid: int | None, name: str, value: int) -> None:
+        self._need_stopped()
+        self._stands_still()
+        wanted = {row.name for row in self.registers(tid)}
+        if name not in wanted:
+            raise HwbpError(f"there is no register {name}", errno="EINVAL")
+        if not 0 <= value < 1 << 64:
+            raise HwbpError(f"{value} does not fit 64 bits", errno="EINVAL")
+        engine = self._process().mm.engine
+        if name == "rip":
+            engine.pc = value
+        else:
+            engine.set({"eflags": "RFLAGS"}.get(name, name.upper()), value)
+        self._changed()
+
+    def _stands_still(self) -> None:
+        if self._state == "running":
+            raise HwbpError("the program is running", errno="EBUSY", remedy="`stop` it first")
+
+    def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
+        self._breakpoints.settle_all()
+        events = [self._find(id_) for id_ in ids]
+        if len(events) != len(requests):
+            raise HwbpError("a breakpoint moves to one window, no more and no fewer", errno="EINVAL")
+        done: list[tuple[PerfEvent, Attr]] = []
+        try:
+            for event, request in zip(events, requests, strict=True):
+                if event.owner.kind != "perf":
+                    raise HwbpError(f"{event.owner.kind}'s breakpoint is not moved by perf", errno="EINVAL")
+                before = event.attr
+                attr = before.changed(
+                    bp_addr=request.address,
+                    bp_type=bp_type(request.type),
+                    bp_len=bp_len(request.type, request.length),
+                    flags=before.flags & ~1 | (not event.enabled),
+                )
+                self._kernel.perf.control.modify(event, attr, self._opener)
+                done.append((event, before))
+        except HwbpError:
+            for event, before in done:
+                self._kernel.perf.control.modify(
+                    event, before.changed(flags=before.flags & ~1 | (not event.enabled)), self._opener
+                )
+            raise
+        for event, request in zip(events, requests, strict=True):
+            event.watch, event.window, event.text = request.watch, request.window, request.text
+            event.stop = request.stop
+            self._hold(event, request.condition, request.limit)
+            self._capture.begin_anew(self._capture.sink(event.id))
+        self._breakpoints.refresh()
+        self._changed()
+        return tuple(self._breakpoint(event) for event in events)
 
     def registers(self, tid: int | None) -> tuple[Register, ...]:
         engine = self._process().mm.engine

@@ -166,6 +166,11 @@ class Breakpoints:
         for cpu in self._machine.cpus:
             self.settle(cpu)
 
+    def settle_all(self) -> None:
+        """The same for every CPU."""
+        for cpu in self._machine.cpus:
+            self.settle(cpu)
+
     def settle(self, cpu: Cpu) -> None:
         """Tell the layer of the hits that only counted."""
         if not cpu.quiet_dbs:

@@ -154,6 +154,13 @@ class Capture:
         self.site_count += 1
         sink.sites[insn_ip] = [1, time, time, value, old, stack]
 
+    def begin_anew(self, sink: HitSink) -> None:
+        """Its breakpoint watches something else now: totals from 0, and no last value."""
+        self.site_count -= len(sink.sites)
+        sink.sites = {}
+        sink.hits = sink.filtered = 0
+        sink.last_pid = -1
+
     def publish(self) -> None:
         """Let readers see all hits up to now."""
         self.words[HEADER["head"]] = self.head

@@ -195,6 +195,37 @@ class Arming:
 
     # The rest of their life
 
+    def move(self, carriers: list[Carrier], requests: tuple[BreakpointRequest, ...]) -> None:
+        """Give breakpoints that are disabled other windows, all or none. Raises HwbpError; nothing has changed then."""
+        if len(carriers) != len(requests):
+            raise HwbpError("a breakpoint moves to one window, no more and no fewer", errno="EINVAL")
+        for carrier, request in zip(carriers, requests, strict=True):
+            self._check(request)
+            if (request.address >= _KERNEL_START) != (carrier.request.address >= _KERNEL_START):
+                raise HwbpError("a breakpoint does not move between a program and the kernel", errno="EINVAL")
+            if request.stop != carrier.request.stop:
+                raise HwbpError("whether a hit stops the program is fixed when it is armed", errno="EINVAL")
+        done: list[tuple[int, events.Attributes]] = []
+        attrs = []
+        try:
+            for carrier, request in zip(carriers, requests, strict=True):
+                attr = events.moved(carrier.attr, request.address, request.length, request.type)
+                attrs.append(attr)
+                for fd in carrier.each():
+                    events.modify(fd, attr)
+                    done.append((fd, carrier.attr))
+        except OSError as error:
+            for fd, attr in done:
+                with contextlib.suppress(OSError):
+                    events.modify(fd, attr)
+            what = requests[0].text or f"{requests[0].address:#x}"
+            raise events.refusal(error, what, f"process {self._target.pid}") from error
+        for carrier, request, attr in zip(carriers, requests, attrs, strict=True):
+            carrier.request, carrier.attr = request, attr
+            self._capture.hold(carrier)
+            self._capture.allow(carrier)
+            self._capture.begin_anew(carrier)
+
     def restrict(self, carrier: Carrier, condition: Condition | None, limit: int | None) -> None:
         """Hits must be like this from the next one on, and this many of them are wanted."""
         carrier.request = replace(carrier.request, condition=condition, limit=limit)

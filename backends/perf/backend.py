@@ -27,7 +27,7 @@ from backends.perf.control import Control
 from backends.perf.flow import Flow
 from backends.perf.guard import Guard
 from backends.perf.loading import Loading
-from backends.perf.looks import breakpoint_view, register_views, task_views
+from backends.perf.looks import breakpoint_view, register_views, set_register, task_views
 from backends.perf.opener import Opener, OwnOpener
 from backends.perf.output import CapturedOutput
 from backends.perf.registers import BookedRegisters, Registers
@@ -380,6 +380,24 @@ class PerfBackend(Backend):
             self._flow.recorder.restrict(carrier.id, condition, limit)
         self._changed()
 
+    def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
+        self._need_alive()
+        carriers = [self._arming.find(id_) for id_ in ids]
+        enabled = [carrier for carrier in carriers if carrier.enabled]
+        for carrier in enabled:
+            carrier.enable(False)
+        self._drain_all()
+        try:
+            self._arming.move(carriers, requests)
+            for carrier in carriers:
+                self._flow.recorder.move(carrier.id, carrier.request)
+        finally:
+            for carrier in enabled:
+                carrier.enable(True)
+        self._registers.look_again()
+        self._changed()
+        return tuple(self._breakpoint(carrier) for carrier in carriers)
+
     def _look_for_limits(self) -> None:
         """Those that have had as many hits as were wanted: each further one would cost its trap for nothing."""
         for carrier in self._arming.carriers:
@@ -410,6 +428,15 @@ class PerfBackend(Backend):
                 remedy="as root, or with CAP_SYS_PTRACE",
             )
         return self._flow.image.code(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        self._need_stopped()
+        self._open_target.write(address, data)
+
+    def set_register(self, tid: int | None, name: str, value: int) -> None:
+        self._need_stopped()
+        set_register(self._open_target, self._control.current if tid is None else tid, name, value)
+        self._changed()
 
     def registers(self, tid: int | None) -> tuple[Register, ...]:
         target = self._need_alive()

@@ -122,6 +122,9 @@ class Capture(ABC):
     def allow(self, carrier: Carrier) -> None:  # noqa: B027
         """The hits of its limit are counted from 0 again."""
 
+    def begin_anew(self, carrier: Carrier) -> None:  # noqa: B027
+        """What `dropped` tells of a breakpoint begins at 0 again."""
+
     def dropped(self) -> dict[tuple[int, int], int]:
         """How many hits there were that no record tells of, by (the low 16 bits of the breakpoint's number, ip)."""
         return {}
@@ -166,6 +169,7 @@ class BpfCapture(Capture):
         self._shared = Lines(self._memory)
         self._lines: dict[int, int] = {}
         self._limits: dict[int, int] = {}
+        self._limit_lines: dict[int, int] = {}
         self._seen: dict[int, tuple[int, int]] = {}
         self._held: dict[int, tuple[int, bool]] = {}
 
@@ -190,7 +194,9 @@ class BpfCapture(Capture):
     def _limit_line(self, carrier: Carrier, own: int) -> int:
         """The line in which hits towards the limit are counted: the windows of one watch have one."""
         watch = carrier.request.watch
-        return own if watch < 0 else self._limits.setdefault(watch, own)
+        line = own if watch < 0 else self._limits.setdefault(watch, own)
+        self._limit_lines[carrier.id] = line
+        return line
 
     def hold(self, carrier: Carrier) -> None:
         request = carrier.request
@@ -225,14 +231,16 @@ class BpfCapture(Capture):
         if carrier.id in self._held:
             return self._held[carrier.id]
         limit = carrier.request.limit
-        line = self._limits.get(carrier.request.watch, self._lines[carrier.id])
+        line = self._limit_lines[carrier.id]
         reached = bool(limit) and self._shared.word(line, "passed") >= (limit or 0)
         return self.word(carrier, "filtered"), reached
 
     def allow(self, carrier: Carrier) -> None:
         self._shared.set_word(self._lines[carrier.id], "limit", carrier.request.limit or 0)
-        line = self._limits.get(carrier.request.watch, self._lines[carrier.id])
-        self._shared.set_word(line, "passed", 0)
+        self._shared.set_word(self._limit_lines[carrier.id], "passed", 0)
+
+    def begin_anew(self, carrier: Carrier) -> None:
+        self._shared.forget_dropped(carrier.id)
 
     def dropped(self) -> dict[tuple[int, int], int]:
         return self._shared.dropped()
@@ -265,8 +273,7 @@ class BpfCapture(Capture):
         self._opener.unload(carrier.id)
         if (line := self._lines.pop(carrier.id, None)) is not None:
             self._shared.give_back(line)
-            if self._limits.get(carrier.request.watch) == line:
-                del self._limits[carrier.request.watch]
+            self._limits = {watch: first for watch, first in self._limits.items() if first != line}
 
     def close(self) -> None:
         self._ring.close()

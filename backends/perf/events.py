@@ -29,6 +29,8 @@ __all__ = [
     "for_whole_cpus",
     "idle_attributes",
     "is_for_whole_cpus",
+    "modify",
+    "moved",
     "open_event",
     "read_counts",
     "redirect_output",
@@ -47,6 +49,7 @@ _IOC_DISABLE: Final = 0x2401
 _IOC_SET_OUTPUT: Final = 0x2405
 _IOC_ID: Final = 0x80082407
 _IOC_SET_BPF: Final = 0x40042408
+_IOC_MODIFY_ATTRIBUTES: Final = 0x4008240B
 _IOC_FLAG_GROUP: Final = 0
 _FORMAT_LOST: Final = 1 << 4
 _BP_TYPES: Final = {"w": 2, "rw": 3, "x": 4}
@@ -205,6 +208,22 @@ def disable(fd: int) -> None:
 def set_program(fd: int, program: int) -> None:
     """Run a BPF program at each overflow. It must happen before the task has children: they copy what is there."""
     fcntl.ioctl(fd, _IOC_SET_BPF, program)
+
+
+def moved(attr: Attributes, address: int, length: int, kind: WatchType) -> Attributes:
+    """The same attribute for another window, still disabled."""
+    copy = _Attr.from_buffer_copy(attr)
+    copy.bp_addr, copy.bp_type, copy.bp_len = address, _BP_TYPES[kind], 8 if kind == "x" else length
+    return copy
+
+
+def modify(fd: int, attr: Attributes) -> None:
+    """Give a disabled event another window; its register and its count stay, in the children that inherited it too.
+
+    Nothing but address, length and type may differ from what it was opened with (EINVAL; kernel/events/core.c,
+    perf_event_modify_attr). ENOTTY before Linux 4.17.
+    """
+    fcntl.ioctl(fd, _IOC_MODIFY_ATTRIBUTES, bytearray(bytes(attr)))
 
 
 def redirect_output(fd: int, to: int) -> None:

@@ -104,6 +104,14 @@ class Lines:
         self.set_word(line, "last_process", 0)
         self.set_word(line, "active", other)
 
+    def forget_dropped(self, id_: int) -> None:
+        """Those of a breakpoint are nobody's any more."""
+        for number in range(PLACES):
+            at = PLACES_AT + number * PLACE
+            (key,) = struct.unpack_from("<Q", self._memory, at)
+            if key and key >> 48 ^ (0xFFFF if key >> 47 & 1 else 0) == id_ & 0xFFFF:
+                struct.pack_into("<Q", self._memory, at + 8, 0)
+
     def dropped(self) -> dict[tuple[int, int], int]:
         """How many hits found no room, by (the low 16 bits of the breakpoint's number, ip)."""
         found: dict[tuple[int, int], int] = {}

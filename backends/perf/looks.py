@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import Final
 
@@ -12,7 +13,7 @@ from backends.perf import ptrace
 from backends.perf.capture import Carrier
 from backends.perf.target import Target
 
-__all__ = ["breakpoint_view", "register_views", "task_views"]
+__all__ = ["breakpoint_view", "register_views", "set_register", "task_views"]
 
 _TASKS_SHOWN: Final = 64
 _SHOWN: Final = (
@@ -50,6 +51,20 @@ def register_views(target: Target, tid: int) -> tuple[Register, ...]:
         raise HwbpError(f"no task {tid}", errno="ESRCH")
     values = ptrace.registers(tid).values
     return tuple(Register(name, values[name]) for name in _SHOWN)
+
+
+def set_register(target: Target, tid: int, name: str, value: int) -> None:
+    """Write a register of a stopped thread (ESRCH, EINVAL, EPERM where the kernel takes no such value)."""
+    if tid not in target.tracer.stopped:
+        raise HwbpError(f"no task {tid}", errno="ESRCH")
+    if name not in _SHOWN:
+        raise HwbpError(f"there is no register {name}", errno="EINVAL")
+    try:
+        ptrace.write_register(tid, name, value)
+    except OSError as error:
+        raise HwbpError(
+            f"${name} = {value:#x}: {error.strerror}", errno=errno.errorcode.get(error.errno or 0)
+        ) from error
 
 
 def breakpoint_view(carrier: Carrier, pid: int, hits: int, filtered: int, slot: int | None) -> Breakpoint:

@@ -152,6 +152,16 @@ def registers(tid: int) -> UserRegisters:
     return UserRegisters(dict(zip(_NAMES, struct.unpack(f"<{len(_NAMES)}Q", buffer.raw), strict=True)))
 
 
+def write_register(tid: int, name: str, value: int) -> None:
+    """Write one general register of a stopped task (EIO or EPERM for a value that it cannot have: a base or flags).
+
+    A task that was stopped in a system call does not begin it anew at another rip.
+    """
+    _ptrace(_Request.POKEUSER, tid, 8 * _NAMES.index(name), value & 0xFFFF_FFFF_FFFF_FFFF)
+    if name == "rip":
+        _ptrace(_Request.POKEUSER, tid, 8 * _NAMES.index("orig_rax"), 0xFFFF_FFFF_FFFF_FFFF)
+
+
 _DEBUG_REGISTERS: Final = 848
 """offsetof(struct user, u_debugreg) (arch/x86/include/asm/user_64.h)."""
 

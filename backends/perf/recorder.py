@@ -128,10 +128,12 @@ class Recorder:
         self.totals.arm(id)
 
     def move(self, id: int, request: BreakpointRequest) -> None:  # noqa: A002
-        """Hits from now on are of another window."""
+        """Hits from now on are of another window: totals begin anew."""
+        self.totals.arm(id)
         armed = self._armed[id]
         armed.type, armed.length = request.type, request.length
-        armed.last.clear()
+        armed.watch, armed.condition, armed.limit = request.watch, request.condition, request.limit
+        self.begin_anew(id)
         self._places.forget()
 
     def restrict(self, id: int, condition: Condition | None, limit: int | None) -> None:  # noqa: A002

@@ -27,6 +27,7 @@ from backends.perf.tracer import Tracer
 __all__ = ["Target", "attach", "launch"]
 
 _SHELL_NOT_FOUND: Final = 127
+_MOST_WRITTEN: Final = 1 << 16
 _REAPED_WITHIN: Final = 0.2
 _INFO_EXIT: Final = 1 << 3
 _INFO_SIZE: Final = 64  # PIDFD_INFO_SIZE_VER0; exit_code is its last member
@@ -72,6 +73,26 @@ class Target:
     def memory(self) -> int | None:
         """/proc/PID/mem, None where that may not be read."""
         return self._memory
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write its memory, whatever the mapping permits: as a debugger, with our own rights (EFAULT, EPERM, EINVAL)."""
+        if not 0 < len(data) <= _MOST_WRITTEN:
+            raise HwbpError(f"{len(data)} bytes: between 1 and {_MOST_WRITTEN}", errno="EINVAL")
+        try:
+            fd = os.open(f"/proc/{self.pid}/mem", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise HwbpError(
+                f"the memory of process {self.pid} may not be written: {error.strerror}",
+                errno="EPERM",
+                remedy="as root, or with CAP_SYS_PTRACE",
+            ) from error
+        try:
+            if os.pwrite(fd, data, address) != len(data):
+                raise HwbpError(f"{address:#x}: not all of it is mapped", errno="EFAULT")
+        except (OSError, OverflowError) as error:
+            raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT") from error
+        finally:
+            os.close(fd)
 
     def reopen_memory(self) -> None:
         """After an exec: the old descriptor shows the old image's memory (fs/proc/base.c, mem_open)."""

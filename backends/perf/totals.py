@@ -32,7 +32,8 @@ class Totals:
         self.site_count = 0
 
     def arm(self, id: int) -> None:  # noqa: A002 - the model's word
-        """A breakpoint whose hits will come."""
+        """A breakpoint whose hits will come, from 0 on."""
+        self.site_count -= len(self._sites.get(id, ()))
         self._sites[id] = {}
         self._hits[id] = 0
 

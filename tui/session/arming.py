@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Planned",
     "arm",
+    "asked",
     "event_number",
     "free_slots",
     "held_against",
@@ -104,20 +105,9 @@ def arm(
     """Reserve all windows of all watches, or none. Raises HwbpError; ENOSPC names who holds the slots."""
     first = session.watches.next_index
     requests = tuple(
-        BreakpointRequest(
-            address=address,
-            length=length,
-            type=planned.type,
-            owner=owner,
-            watch=first + number,
-            window=window,
-            text=planned.watch.place,
-            stop=stop,
-            condition=planned.condition,
-            limit=planned.watch.limit,
-        )
+        request
         for number, planned in enumerate(plans)
-        for window, (address, length) in enumerate(planned.windows)
+        for request in asked(planned, first + number, owner, stop)
     )
     try:
         made = session.backend.arm(requests)
@@ -133,6 +123,25 @@ def arm(
         ids = tuple(bp.id for bp in mine)
         armed.append(record(session, planned, first + number, ids, owner, stop))
     return tuple(armed)
+
+
+def asked(planned: Planned, index: int, owner: OwnerKind, stop: bool) -> tuple[BreakpointRequest, ...]:
+    """What a machine is asked for a watch with this number: a breakpoint for each window."""
+    return tuple(
+        BreakpointRequest(
+            address=address,
+            length=length,
+            type=planned.type,
+            owner=owner,
+            watch=index,
+            window=window,
+            text=planned.watch.place,
+            stop=stop,
+            condition=planned.condition,
+            limit=planned.watch.limit,
+        )
+        for window, (address, length) in enumerate(planned.windows)
+    )
 
 
 def record(

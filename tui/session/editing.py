@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from backends.base import HwbpError
 from backends.dr import dr7_fields, slot_length, slot_type
-from tui.session.arming import Planned, arm, free_slots, owner_text, plan
+from tui.session.arming import Planned, arm, asked, free_slots, owner_text, plan, record
 from tui.session.escape import escape
 from tui.session.watch import Watch
 
@@ -53,10 +53,11 @@ def plan_edit(session: Session, old: ArmedWatch, watch: Watch) -> Planned:
     return planned
 
 
-def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> ArmedWatch:
-    """Another watch in the place of one of ours; where it is refused, the old one is armed as it was.
+def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> tuple[ArmedWatch, str]:
+    """Another watch in the place of one of ours, and how that was done; where it is refused, the old one is armed as it was.
 
-    The new one is armed first where there is room for both, so that nothing is missed; else the old one makes room.
+    Its registers move to the new place where there are as many as are needed: slots stay, and it works when none is free. Else
+    the new one is armed first where there is room for both, so that nothing is missed; else the old one makes room.
     """
     if old.owner != "perf":
         raise HwbpError(
@@ -65,6 +66,14 @@ def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> Arme
             remedy=f"arm another one: watch {escape(str(watch))}",
         )
     planned = plan_edit(session, old, watch)
+    moved = ""
+    if len(planned.windows) == len(old.breakpoints):
+        try:
+            return _move(session, old, planned, stop), "moved in place: its slots stay"
+        except HwbpError as error:
+            if error.errno not in ("EINVAL", "EOPNOTSUPP", "ENOTTY", "EPERM"):
+                raise
+            moved = f"armed anew, for it cannot move: {error.message}"
     disabled = any(not bp.enabled for bp in session.view.breakpoints if bp.id in old.breakpoints)
     both = len(planned.windows) <= free_slots(session.view)
     if not both:
@@ -80,6 +89,16 @@ def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> Arme
     if disabled:
         for bp_id in armed.breakpoints:
             session.backend.enable(bp_id, False)
+    session.look()
+    return armed, moved
+
+
+def _move(session: Session, old: ArmedWatch, planned: Planned, stop: bool) -> ArmedWatch:
+    """PERF_EVENT_IOC_MODIFY_ATTRIBUTES. The hits up to now stay those of the old watch."""
+    index = session.watches.next_index
+    session.backend.move(old.breakpoints, asked(planned, index, "perf", stop))
+    session.watches.remove(old.index)
+    armed = record(session, planned, index, old.breakpoints, "perf", stop)
     session.look()
     return armed
 

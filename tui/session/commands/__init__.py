@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from tui.session.commands import changing, info, kernel, looking, owners, places, running, tasks, watching
+from tui.session.commands import (
+    assigning,
+    changing,
+    info,
+    kernel,
+    looking,
+    owners,
+    places,
+    running,
+    tasks,
+    watching,
+)
 from tui.session.commands.table import Command, Group, answer
 from tui.session.commands.words import symbols
 from tui.session.escape import escape
@@ -77,6 +88,7 @@ COMMANDS: Final = (
     *running.COMMANDS,
     *tasks.COMMANDS,
     *looking.COMMANDS,
+    *assigning.COMMANDS,
     *info.COMMANDS,
     *places.COMMANDS,
     *owners.COMMANDS,

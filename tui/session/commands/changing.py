@@ -32,9 +32,9 @@ def _edit(session: Session, text: str) -> Answer:
         raise UsageError(
             f"watch {old.index} is {escape(str(old.watch))}: what should it be?", f"usage: {_EDIT}"
         )
-    armed = replace(session, old, edited(old, what), stop or old.stop)
+    armed, how = replace(session, old, edited(old, what), stop or old.stop)
     return armed_answer(
-        session, armed, f"in the place of watch {old.index}: {escape(str(old.watch))}, which is gone"
+        session, armed, f"in the place of watch {old.index}: {escape(str(old.watch))}, which is gone", how
     )
 
 
@@ -105,9 +105,9 @@ COMMANDS = (
         "watches",
         _EDIT,
         "change a watch: another place, length or type",
-        "What is left out stays: `/4` changes the length alone, `:rw` the type alone. Armed before the old one is given back\n"
-        "where there is room for both, so nothing is missed; refused, the old one is armed again. It has a number of its\n"
-        "own: the hits of the old one stay the old one's.\n"
+        "What is left out stays: `/4` changes the length alone, `:rw` the type alone. Its registers move where there are as many\n"
+        "as are needed; else it is armed before the old one is given back, where there is room for both. Refused, the old one is\n"
+        "armed again. It has a number of its own: the hits of the old one stay the old one's.\n"
         "Example: edit 0 :rw   edit 0 cfg.limits[2]/8:w",
         _edit,
         aliases=("move",),
