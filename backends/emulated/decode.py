@@ -5,12 +5,13 @@ iced-x86 says which memory operands an instruction has; the corrections for what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 import iced_x86 as ic
 
-__all__ = ["IN_USER_FAULTS", "REGISTER_NAMES", "UNSEEN", "AccessList", "Decoded", "decode"]
+__all__ = ["IN_USER_FAULTS", "ON_FLOATS", "REGISTER_NAMES", "UNSEEN", "AccessList", "Decoded", "decode"]
 
 AccessList = tuple[tuple[int, int, int], ...]
 """(address, size in bytes, kind): kind is 1 for a read, 2 for a write, 3 for both."""
@@ -35,6 +36,12 @@ _INSTRUCTION_POINTERS = (ic.Register.RIP, ic.Register.EIP)
 _FXSAVE_TOUCHES = 416
 """Bytes of the 512-byte image: the reserved end of it was found untouched on an AMD Zen 5."""
 _BIT_TESTS = {_M.BT, _M.BTS, _M.BTR, _M.BTC}
+ON_FLOATS = frozenset(
+    getattr(_M, name)
+    for name in dir(_M)
+    if re.fullmatch(r"(ADD|SUB|MUL|DIV|SQRT|MIN|MAX|CMP)[PS][SD]|U?COMIS[SD]|CVT\w+", name)
+)
+"""Instructions on floats, which the engine leaves to us where they raise flags of MXCSR (and CMPSD of strings)."""
 UNSEEN = frozenset({_M.PUNPCKHQDQ, _M.UNPCKHPD, _M.PMULUDQ})
 """Instructions of which the engine does not show every access: they take halves out of an operand that silicon loads whole."""
 _LOWER_HALF = frozenset({
@@ -64,6 +71,7 @@ class Decoded:
             "condition",
             "element",
             "instruction",
+            "is_plain",
             "is_string",
             "is_unseen",
             "length",
@@ -82,6 +90,8 @@ class Decoded:
         self.is_string = self.mnemonic in _STRING or (
             self.mnemonic in _STRING_OR_SSE and instruction.is_string_instruction
         )
+        self.is_plain = not self.is_string and self.mnemonic not in ON_FLOATS
+        """Whether the engine alone finishes it, in one piece."""
         self.is_unseen = self.mnemonic in UNSEEN
         self.element: int = ic.MemorySizeExt.size(instruction.memory_size) if self.is_string else 0
         self.rep = self.is_string and (instruction.has_rep_prefix or instruction.has_repne_prefix)

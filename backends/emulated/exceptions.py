@@ -14,7 +14,9 @@ from backends.emulated.hits import after_element, report, take_back
 from backends.emulated.lacking import run_lacking
 from backends.emulated.rep import run_in_bulk
 from backends.emulated.shadow import moves_ss, run_mov_ss
+from backends.emulated.sleigh_floats import TRAP
 from backends.emulated.special import Privileged, UndefinedInstruction, run_special
+from backends.emulated.sse.running import run_float
 from backends.emulated.x87.running import RUN_HERE, run_x87
 
 if TYPE_CHECKING:
@@ -56,7 +58,14 @@ def exception(cpu: Cpu, kind: EventKind) -> None:
 
 
 def unmapped(cpu: Cpu, address: int) -> None:
-    """The instruction at pc touches memory that is not there, or an operand that is not aligned: #PF, #SS or #GP."""
+    """The instruction at pc touches memory that is not there, or an operand that is not aligned: #PF, #SS or #GP.
+
+    Or it is one on floats that is left to us.
+    """
+    pc = cpu.engine.pc
+    if address == TRAP and cpu.space.prot_at(pc) & EXEC:
+        run_float(cpu, pc, cpu.decode(pc))
+        return
     take_back(cpu)
     memory_fault(cpu, address)
 

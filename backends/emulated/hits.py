@@ -14,6 +14,8 @@ from backends.emulated.access_faults import crosses, first_fault, memory_fault
 from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X
 from backends.emulated.decode import AccessList, Decoded
 from backends.emulated.engine import EXEC, EventKind
+from backends.emulated.sleigh_floats import TRAP
+from backends.emulated.sse.running import run_float
 from backends.ring import FLAG_KERNEL, FLAG_SAME_DB
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def data_access(cpu: Cpu, faulted: bool) -> None:
     pc = engine.pc
     decoded = cpu.decoded.get(pc) or cpu.decode(pc)
     accesses = decoded.accesses()
-    plain = len(accesses) == 1 and not decoded.is_string and not unit.overlapping
+    plain = len(accesses) == 1 and decoded.is_plain and not unit.overlapping
     if plain and not cpu.stepping and not engine.has_breakpoint(pc):
         cpu.quick[pc] = decoded.accesses
     if faulted:
@@ -120,7 +122,10 @@ def data_access(cpu: Cpu, faulted: bool) -> None:
         if any(lifted):
             edges.deny()
         unit.deny_all()
-    if event is not EventKind.LIMIT:
+    if event is EventKind.UNMAPPED and engine.event().address == TRAP:
+        if not run_float(cpu, pc, decoded):
+            return
+    elif event is not EventKind.LIMIT:
         faulted_after_all(cpu, event)
         return
     cpu.rf_pc = -1

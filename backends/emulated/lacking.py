@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import iced_x86 as ic
 
 from backends.emulated.access_faults import first_fault, memory_fault
-from backends.emulated.decode import REGISTER_NAMES, Decoded
+from backends.emulated.decode import ON_FLOATS, REGISTER_NAMES, Decoded
 from backends.emulated.hits import report
+from backends.emulated.sse.running import run_float
 
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
@@ -29,6 +30,17 @@ def run_lacking(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
     elif decoded.mnemonic in _NOTHING:
         cpu.engine.pc += decoded.length
         cpu.rf_pc = -1
+    elif (
+        decoded.mnemonic in ON_FLOATS and not decoded.is_string
+    ):  # a comparison with a predicate of more than three bits
+        touched = [
+            (slot, 1, slot.current(cpu.engine.raw_read))
+            for address, size, _ in decoded.accesses()
+            for slot in cpu.unit.touched(address, address + size)
+        ]
+        stack = cpu.stack(pc) if touched else 0
+        if run_float(cpu, pc, decoded):
+            report(cpu, pc, touched, stack)
     elif decoded.mnemonic == _M.MASKMOVDQU:
         _masked_store(cpu, pc, decoded)
     else:

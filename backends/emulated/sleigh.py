@@ -20,6 +20,7 @@ from typing import Final
 
 from backends.emulated.sleigh_faults import ALIGNED, UNALIGNED_TABLE, Rule, changes_nothing, expected
 from backends.emulated.sleigh_flags import auxiliary_carry, flag_macros, flags_expected
+from backends.emulated.sleigh_floats import floats, floats_expected
 
 __all__ = ["Mismatch", "mended", "mended_languages"]
 
@@ -89,26 +90,6 @@ def _vector(lane: Callable[[str, int], str], bits: int, size: int = 128) -> Mend
         return rule._replace(body="\n".join(lines))
 
     return mend
-
-
-def _pick(condition: str, bits: int) -> Callable[[str, int], str]:
-    """The lane of `d` where a condition holds, else that of `s`."""
-    bytes_ = bits // 8
-
-    def lane(target: str, at: int) -> str:
-        a, b = f"d[{at},{bits}]", f"s[{at},{bits}]"
-        test = condition.format(d=a, s=b)
-        chosen = f"local c{at}:{bytes_} = zext({test});"
-        return f"{chosen} {target}[{at},{bits}] = ({a} * c{at}) | ({b} * (1 - c{at}));"
-
-    return lane
-
-
-def _lane(text: str, bits: int) -> Callable[[str, int], str]:
-    """One expression of `d` and `s`."""
-    return lambda target, at: (
-        f"{target}[{at},{bits}] = {text.format(d=f'd[{at},{bits}]', s=f's[{at},{bits}]')};"
-    )
 
 
 def _from_lower_half(text: str) -> Callable[[str, int], str]:
@@ -307,14 +288,9 @@ MENDS: Final[dict[str, tuple[Mend, int]]] = {
     "CVTTPD2DQ": (_vector(_to_integers("hwbpTruncated", 64), 32), 2),
     "CVTDQ2PD": (_vector(_from_lower_half("int2float({s})"), 64), 2),
     "CVTPS2PD": (_vector(_from_lower_half("float2float({s})"), 64), 2),
-    "MINPS": (_vector(_pick("{d} f< {s}", 32), 32), 2),
-    "MINPD": (_vector(_pick("{d} f< {s}", 64), 64), 2),
-    "MAXPS": (_vector(_pick("{s} f< {d}", 32), 32), 2),
-    "MAXPD": (_vector(_pick("{s} f< {d}", 64), 64), 2),
-    "DIVPS": (_vector(_lane("{d} f/ {s}", 32), 32), 2),
-    "DIVPD": (_vector(_lane("{d} f/ {s}", 64), 64), 2),
-    "SQRTPS": (_vector(_lane("sqrt({s})", 32), 32), 2),
-    "SQRTPD": (_vector(_lane("sqrt({s})", 64), 64), 2),
+    "PSLLW": (_shift("<<", 16), 2),
+    "PSRLW": (_shift(">>", 16), 2),
+    "PSRAW": (_shift("s>>", 16), 2),
     "PSLLD": (_shift("<<", 32), 2),
     "PSLLQ": (_shift("<<", 64), 2),
     "PSRLD": (_shift(">>", 32), 2),
@@ -350,7 +326,7 @@ def mended(text: str, found: dict[str, int]) -> str:
         if entry and (better := entry[0](rule)):
             rule = better
             found[rule.name] = found.get(rule.name, 0) + 1
-        rules = changes_nothing(auxiliary_carry(rule, found), found)
+        rules = changes_nothing(floats(auxiliary_carry(rule, found), found), found)
         if rules == (as_it_is,):
             return match[0]
         return "\n".join([f":{each.name}{each.head}\n{{\n{each.body}\n}}" for each in rules])
@@ -375,7 +351,9 @@ def mended_languages(installed: Path) -> Iterator[Path]:
                 (target / source.name).write_text(f"{source.read_text()}\n{MACROS}")
             elif source.is_file():
                 os.symlink(source, target / source.name)
-        wanted = {name: count for name, (_, count) in MENDS.items()} | expected | flags_expected
+        wanted = (
+            {name: count for name, (_, count) in MENDS.items()} | expected | flags_expected | floats_expected
+        )
         wrong = [name for name, count in wanted.items() if found.get(name) != count]
         if wrong:
             raise Mismatch(f"icicle-emu is not the version that this was made for: {', '.join(wrong)}")

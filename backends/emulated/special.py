@@ -40,7 +40,6 @@ _LEAVES: Final[dict[int, tuple[int, int, int, int]]] = {
     0x8000_0008: (0x3030, 0, 0, 0),
 }
 _M = ic.Mnemonic
-_MXCSR_AT_START: Final = 0x1F80
 
 
 class Privileged(Exception):
@@ -52,16 +51,14 @@ class UndefinedInstruction(Exception):
 
 
 def _check_mxcsr(engine: Engine, decoded: Decoded) -> None:
-    """SSE arithmetic is the host's own, as programs start with it: to nearest, denormals kept, exceptions masked."""
+    """Reserved bits are #GP (SDM 1, 11.6.4)."""
     address, size, _ = decoded.accesses()[0]
     try:
         value = int.from_bytes(engine.read(address, size), "little")
     except EngineError:
         return
-    if value & 0xFFC0 != _MXCSR_AT_START:
-        raise Unsupported(
-            "SSE arithmetic is rounded to nearest here, with exceptions masked, and no other way"
-        )
+    if value >> 16:
+        raise Privileged
 
 
 def _loads_segment(decoded: Decoded) -> bool:

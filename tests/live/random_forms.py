@@ -7,13 +7,13 @@ strings or the x87 (they have pieces of their own), privileged ones, and what em
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
 import iced_x86 as ic
 
+from backends.emulated.decode import ON_FLOATS
 from tests.live.instructions import PROMISED
 
 __all__ = ["Forms"]
@@ -24,13 +24,6 @@ _ELSEWHERE: Final = {
     _M.LSL, _M.LAR, _M.VERR, _M.VERW, _M.SIDT, _M.SGDT, _M.SLDT, _M.STR, _M.SMSW, _M.XLATB, _M.INT1, _M.INT3, _M.INT, _M.UD0, _M.UD1,
     _M.UD2, _M.PAUSE, _M.RSM, _M.MASKMOVDQU, _M.MASKMOVQ, _M.SYSENTER, _M.SYSCALL, _M.RDPMC, _M.ENTER, _M.LEAVE, _M.LSS, _M.LFS, _M.LGS,
 }  # fmt: skip
-FLOATS: Final = frozenset(
-    getattr(_M, name)
-    for name in dir(_M)
-    if re.fullmatch(r"(ADD|SUB|MUL|DIV|SQRT|MIN|MAX|CMP)[PS][SD]|U?COMIS[SD]|CVT\w+", name)
-    and name not in ("CVTDQ2PD",)
-)
-"""Those that raise flags of MXCSR."""
 _UNDEFINED: Final = {
     ic.Code.MOVSXD_R16_RM16, ic.Code.BSWAP_R16, ic.Code.SHLD_RM16_R16_CL, ic.Code.SHLD_RM16_R16_IMM8, ic.Code.SHRD_RM16_R16_CL,
     ic.Code.SHRD_RM16_R16_IMM8, *(getattr(ic.Code, name) for name in dir(ic.Code) if "0F0D" in name),
@@ -85,7 +78,6 @@ def _forms() -> dict[int, list[Any]]:
             set(instruction.cpuid_features()) <= PROMISED
             and instruction.mnemonic not in _ELSEWHERE
             and not any(kind in (_K.MM_REG, _K.MM_RM, _K.MM_OR_MEM) for kind in kinds)
-            and instruction.mnemonic not in FLOATS
             and code not in _UNDEFINED
             and instruction.flow_control == ic.FlowControl.NEXT
             and not instruction.is_stack_instruction
@@ -113,12 +105,16 @@ class Forms:
     def piece(self, only: Iterable[int] | None = None) -> bytes:
         """One instruction, with what its operands need in front and a comparison behind where flags are undefined."""
         chance, forms = self._chance, _forms()
-        mnemonics = sorted(forms) if only is None else [each for each in only if each in forms]
+        mnemonics = sorted(forms if only is None else forms.keys() & only)
         while True:
             mnemonic = chance.choice(mnemonics)
             found = self._encoded(chance.choice(forms[mnemonic]))
             if found is not None:
                 return found
+
+    def floats(self) -> bytes:
+        """One on floats."""
+        return self.piece(ON_FLOATS)
 
     def at_r8(self) -> bytes:
         """One with its memory operand at [r8]."""

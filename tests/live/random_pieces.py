@@ -23,6 +23,39 @@ _FREE = (0, 1, 2, 6, 7)
 """rax, rcx, rdx, rsi, rdi: rbx is the data, rbp keeps rsp."""
 
 
+def _double(chance: random.Random) -> int:
+    exponent = chance.choice(
+        [
+            0,
+            0,
+            1,
+            2,
+            0x3FF,
+            0x3FF,
+            0x400,
+            0x41D,
+            0x43D,
+            0x7FE,
+            0x7FF,
+            chance.randrange(0x7FF),
+            chance.randrange(0x3E0, 0x420),
+        ]
+    )
+    fraction = chance.choice(
+        [0, 1, 1 << 51, chance.getrandbits(52), chance.getrandbits(10) << 42, (1 << 52) - 1]
+    )
+    return chance.getrandbits(1) << 63 | exponent << 52 | fraction
+
+
+def _singles(chance: random.Random) -> int:
+    number = 0
+    for _ in range(2):
+        exponent = chance.choice([0, 0, 1, 0x7F, 0x7F, 0x80, 0x9D, 0xFE, 0xFF, chance.randrange(0xFF)])
+        fraction = chance.choice([0, 1, 1 << 22, chance.getrandbits(23), chance.getrandbits(6) << 17])
+        number = number << 32 | chance.getrandbits(1) << 31 | exponent << 23 | fraction
+    return number
+
+
 class Maker:
     """Pieces, slots and an end from one seed."""
 
@@ -48,6 +81,7 @@ class Maker:
             *(self.stack, self.call, self.string, self.string, self.sse, self.flags, self.branch, self.wide),
             *(self.upper, self.multiply, self.sse_whole, self.x87, self.x87, self.x87, self.move_ss),
             *(self.form,) * 14,
+            *(self.floats, self.floats, self.floats, self.floats, self.control),
             *(self.loop, self.frames, self.frames, self.odd, self.odd, self.divide, self.mask),
         )
         return self.chance.choice(kinds)()
@@ -282,6 +316,42 @@ class Maker:
     def form(self) -> bytes:
         """Any instruction that there is."""
         return self._forms.piece()
+
+    def floats(self) -> bytes:
+        """Numbers of every class in memory or a register, and an instruction or two on floats."""
+        code = b""
+        for _ in range(self.chance.randrange(1, 3)):
+            number = self.chance.choice([_double, _double, _singles])(self.chance)
+            code += b"\x48\xb8" + struct.pack("<Q", number)
+            if self.chance.random() < 0.5:
+                code += b"\x66\x48\x0f\x6e" + bytes([0xC0 | self.chance.randrange(4) << 3])
+                if self.chance.random() < 0.5:
+                    code += b"\x66\x0f\x6c" + bytes(
+                        [0xC0 | self.chance.randrange(4) << 3 | self.chance.randrange(4)]
+                    )
+            else:
+                code += b"\x48\x89\x43" + struct.pack("b", self.chance.randrange(-24, 48) & -8)
+        return code + b"".join(self._forms.floats() for _ in range(self.chance.randrange(1, 4)))
+
+    def control(self) -> bytes:
+        """MXCSR: a rounding mode, denormals as zeros, flags cleared, exceptions not masked; and what it is."""
+        value = self.chance.choice(
+            [
+                0x1F80,
+                0x1F80,
+                0x3F80,
+                0x5F80,
+                0x7F80,
+                0x1FC0,
+                0x9F80,
+                0x9FC0,
+                0x1FBF,
+                0x1F80 & ~self.chance.choice([0, 0x80, 0x200, 0x1000, 0x800]),
+            ]
+        )
+        at = struct.pack("b", self.chance.randrange(-16, 40))
+        code = b"\xc7\x43" + at + struct.pack("<I", value) + b"\x0f\xae\x53" + at
+        return self.chance.choice([code, b"\x0f\xae\x5b" + at])
 
     def segments(self) -> bytes:
         """The bases of fs and gs become the middle of the data: arch_prctl(ARCH_SET_FS and ARCH_SET_GS)."""

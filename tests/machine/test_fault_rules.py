@@ -66,6 +66,7 @@ def test_what_may_not_be_written_leaves_the_flags(tmp_path: Path, code: bytes) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slot", [None, (LAST - 8, 8, "w"), (LAST - 16, 2, "rw")])
 @pytest.mark.parametrize(
     ("code", "size"),

@@ -22,10 +22,10 @@ _SAVES: Final = {_M.FXSAVE, _M.FXSAVE64}
 _RESTORES: Final = {_M.FXRSTOR, _M.FXRSTOR64}
 RUN_HERE: Final = MNEMONICS | _SAVES | _RESTORES
 """The mnemonics that `run_x87` runs."""
-_PROBED: Final[dict[int, tuple[int, ...]]] = {
-    **dict.fromkeys(_SAVES | _RESTORES, (FXSAVE_SIZE - 1,)),
-    **dict.fromkeys((_M.FNSAVE, _M.FRSTOR), (0, 107)),
-    **dict.fromkeys((_M.FNSTENV, _M.FLDENV), (0, 27)),
+_PROBED: Final[dict[int, tuple[tuple[int, int], ...]]] = {
+    **dict.fromkeys(_SAVES | _RESTORES, ((FXSAVE_SIZE - 1, 1),)),
+    **dict.fromkeys((_M.FNSAVE, _M.FRSTOR), ((0, 4), (107, 1))),
+    **dict.fromkeys((_M.FNSTENV, _M.FLDENV), ((0, 4), (27, 1))),
 }
 """Which bytes of an image are asked first whether they may be accessed, as found on an AMD Zen 5: si_addr is one of them."""
 _SIGSEGV, _SI_KERNEL = 11, 0x80
@@ -44,9 +44,8 @@ def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
     whole = FXSAVE_SIZE if saves or restores else size
     kind = 2 if stores else 1
     if in_memory and first_fault(cpu.space, ((address, whole, kind),)) is not None:
-        probes = _PROBED.get(decoded.mnemonic, ())
-        bad = [at for at in probes if first_fault(cpu.space, ((address + at, 1, kind),)) is not None]
-        memory_fault(cpu, address, address + bad[0] if bad else None)
+        probes = [(address + at, count, kind) for at, count in _PROBED.get(decoded.mnemonic, ())]
+        memory_fault(cpu, address, first_fault(cpu.space, tuple(probes)))
         return
     touched = [
         (slot, 2 if stores else 1, slot.current(engine.raw_read))

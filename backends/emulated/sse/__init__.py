@@ -1,0 +1,1 @@
+"""SSE instructions on floats where MXCSR matters: rounding, exception flags, exceptions."""
