@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +104,49 @@ def test_where_a_stopped_program_stands(session: Session) -> None:
     assert where.words[0].returns == 1
     assert where.words[0].value == where.frames[1].ip
     assert [local.name for local in where.locals] == ["which", "amount"]
+
+
+INLINED = r"""volatile long x;
+__attribute__((always_inline)) static inline void bump(long by) { x += by; }
+__attribute__((always_inline)) static inline void twice(long by) { bump(by); bump(by); }
+__attribute__((noinline)) void work(long n) {
+    twice(n);
+    __asm__ volatile("");
+}
+__attribute__((noinline)) void again(long n) {
+    if (n) again(n - 1);
+    else work(n);
+    __asm__ volatile("");
+}
+int main(void) { again(2); return 0; }
+"""
+
+
+def test_calls_that_were_inlined_are_frames_of_every_stack(tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc: apt-get install gcc")
+    (tmp_path / "in.c").write_text(INLINED)
+    subprocess.run(
+        ["gcc", "-g", "-O1", "-fno-omit-frame-pointer", "-no-pie", "-static", "-o", "in", "in.c"],
+        cwd=tmp_path,
+        check=True,
+    )
+    opened = open_session(spawn("emulated"), Launch(str(tmp_path / "in")), patient=True)
+    try:
+        assert opened.execute("watch x stop").ok
+        assert opened.execute("continue").ok
+        hit = opened.execute("info stack")
+        assert [line.split(maxsplit=2)[2].split("+")[0] for line in hit.lines[:6]] == [
+            "bump (inlined) at in.c:2", "twice (inlined) at in.c:3", "work", "again", "again", "again",
+        ]  # fmt: skip
+        assert hit.lines[2].endswith(" at in.c:5")
+        assert [frame["inlined"] for frame in hit.data["frames"]][:4] == [True, True, False, False]
+        where = standing(opened)
+        assert [frame.text.split("+")[0] for frame in where.frames[:4]] == [
+            "bump (inlined)", "twice (inlined)", "work", "again",
+        ]  # fmt: skip
+        returns = [word.returns for word in where.words if word.returns is not None]
+        assert returns[:4] == [3, 4, 5, 6]  # work to again, again to itself twice, to main
+        assert "#1 " in opened.execute("info frames").lines[1]
+    finally:
+        opened.close()

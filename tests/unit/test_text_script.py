@@ -1,4 +1,4 @@
-"""`script`: the objects of design 5.5, and what `!` expects."""
+"""`script`: the objects of docs/cli.md, and what `!` expects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`trace`: every field of design 5.3, the summary, and how it ends."""
+"""`trace`: every field of docs/cli.md, the summary, and how it ends."""
 
 from __future__ import annotations
 

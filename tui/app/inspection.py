@@ -71,8 +71,8 @@ def inspect(session: Session, record: Record) -> Inspection:
     stack = session.stack(record.stack) if record.stack else ()
     for number, frame in enumerate(stack):
         address = frame.ip if number == 0 else frame.ip - 1
-        source = session.source(address) or ""
-        frames.append(FrameLine(session.describe(address), source, frame.guessed))
+        for level in session.levels(address):
+            frames.append(FrameLine(level.text, level.source or "", frame.guessed))
     return Inspection(key_of(record), tuple(code), tuple(frames), session.source(place) or "", shown(problem))
 
 

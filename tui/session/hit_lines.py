@@ -67,7 +67,7 @@ class HitLines(ABC):
         """The last line."""
 
     def names(self, hit: dict[str, int]) -> dict[str, Any]:
-        """The fields of design 5.3 that do not change between hits of one kind."""
+        """The fields of a JSON line (docs/cli.md) that do not change between hits of one kind."""
         session, names = self.session, self.session.names
         bp_id, comm, seq = hit["breakpoint"], hit["comm"], hit["seq"]
         if comm >= len(session.view.comms) or not (
@@ -116,6 +116,14 @@ class HitLines(ABC):
         """An interned stack: the first address is where its symbol is, the others return to theirs."""
         frames = self.session.stack(number) if number else ()
         return [(frame.ip, self.symbol(frame.ip - bool(depth))) for depth, frame in enumerate(frames)]
+
+    def calls(self, number: int) -> list[str]:
+        """The functions of an interned stack, innermost first, with those that were inlined."""
+        names: list[str] = []
+        for depth, (ip, symbol) in enumerate(self.frames(number)):
+            names += [level.text for level in self.session.levels(ip - bool(depth))[:-1]]
+            names.append(symbol)
+        return names
 
 
 class JsonLines(HitLines):
@@ -185,9 +193,7 @@ class TextLines(HitLines):
         if self.stack and row[_STACK]:
             stack = self._stacks.get(row[_STACK])
             if stack is None:
-                stack = self._stacks[row[_STACK]] = " < ".join(
-                    symbol for _, symbol in self.frames(row[_STACK])
-                )
+                stack = self._stacks[row[_STACK]] = " < ".join(self.calls(row[_STACK]))
             end = f" | {stack}"
         return f"{number:>8} {row[_TIME]:>12} {before} {change:<26} {after}{end}".rstrip()
 

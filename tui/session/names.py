@@ -6,10 +6,11 @@ mappings change. `symbols` is imported when the first name is asked for.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from backends.base import HwbpError
 from backends.model import Mapping
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from symbols.source_files import Source, Sources
     from symbols.space import AddressSpace
 
-__all__ = ["ExpressionRefused", "Names", "Place", "Space", "open_space"]
+__all__ = ["ExpressionRefused", "Level", "Names", "Place", "Space", "open_space"]
 
 Read = Callable[[int, int], bytes]
 
 _LONGEST_INSTRUCTION = 15
 _KERNEL = 0xFFFF_8000_0000_0000
+_LEVELS_KEPT: Final = 1 << 16
 _BARE = re.compile(r"0[xX][0-9a-fA-F]{1,16}")
 
 
@@ -99,6 +101,23 @@ def open_space(mappings: tuple[Mapping, ...], program: str) -> Space:
     return AddressSpace(mappings, program)
 
 
+def _line_of(frame: Frame) -> str | None:
+    return escape(f"{os.path.basename(frame.file)}:{frame.line}") if frame.line else None
+
+
+class Level(NamedTuple):
+    """A function of the source on a call stack. Of a call that was inlined, `symbol` is the function alone."""
+
+    symbol: str
+    source: str | None
+    inlined: bool = False
+
+    @property
+    def text(self) -> str:
+        """As a line of a call stack shows it."""
+        return f"{self.symbol} (inlined)" if self.inlined else self.symbol
+
+
 class Names:
     """Names, sources and instructions by address. Nothing here raises, except `resolve`."""
 
@@ -120,6 +139,7 @@ class Names:
         self._names: dict[int, str] = {}
         self._data_names: dict[int, str] = {}
         self._insns: dict[int, str | None] = {}
+        self._levels: dict[int, tuple[Level, ...]] = {}
 
     @property
     def space(self) -> Space:
@@ -142,6 +162,7 @@ class Names:
         self._names.clear()
         self._data_names.clear()
         self._insns.clear()
+        self._levels.clear()
         self._types.clear()
         if self._space is not None:
             self._space.update(mappings)
@@ -254,6 +275,28 @@ class Names:
     def frames(self, address: int) -> tuple[Frame, ...]:
         """The source's call stack at an address, inlined calls first; () where no line is known."""
         return cast("AddressSpace", self.space).frames(address)
+
+    def levels(self, address: int) -> tuple[Level, ...]:
+        """What a frame of a call stack shows: the calls that were inlined there, innermost first, then the function itself.
+
+        All but the last are inlined. Never empty; escaped.
+        """
+        found = self._levels.get(address)
+        if found is None:
+            if len(self._levels) >= _LEVELS_KEPT:
+                self._levels.clear()
+            found = self._levels[address] = self._level(address)
+        return found
+
+    def _level(self, address: int) -> tuple[Level, ...]:
+        frames = self.frames(address)
+        if len(frames) < 2:
+            return (Level(self.describe(address), self.source(address)),)
+        *inlined, outer = frames
+        return (
+            *(Level(escape(frame.function) or "?", _line_of(frame), True) for frame in inlined),
+            Level(self.describe(address), _line_of(outer)),
+        )
 
     def resolve(self, expr: str, *, typed: bool = True) -> Object:
         """The place that an expression means now. Raises HwbpError, with near misses in its message.

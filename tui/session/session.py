@@ -19,7 +19,7 @@ from tui.session.arming import Planned, arm, plan
 from tui.session.entry import entry_point
 from tui.session.escape import escape, one_line
 from tui.session.goal import Goal
-from tui.session.names import Names, Space, open_space
+from tui.session.names import Level, Names, Space, open_space
 from tui.session.result import Result, pointer
 from tui.session.undo import Changes
 from tui.session.watch import Watch
@@ -342,6 +342,11 @@ class Session:
     def source(self, ip: int) -> str | None:
         """`counter.c:42`, or None."""
         return self.names.source(ip)
+
+    def levels(self, ip: int) -> tuple[Level, ...]:
+        """What is inlined at an address and the function around it (`Names.levels`)."""
+        self.locate(ip)
+        return self.names.levels(ip)
 
     def disassembly(self, ip: int, before: int = 4, after: int = 6) -> tuple[Instruction, ...]:
         """The instructions around an address."""

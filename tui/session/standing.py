@@ -42,12 +42,22 @@ class StandingRegister(NamedTuple):
 
 
 class StandingFrame(NamedTuple):
-    """A frame of the call stack, innermost first. `guessed` where no unwind rule led to it."""
+    """A line of the call stack, innermost first: a function, or a call that was inlined into the next line's.
+
+    `ip` is where it goes on, `place` the instruction that it is in. `guessed` where no unwind rule led to it.
+    """
 
     ip: int
+    place: int
     symbol: str
     source: str
+    inlined: bool
     guessed: bool
+
+    @property
+    def text(self) -> str:
+        """The function, and whether it is inlined."""
+        return f"{self.symbol} (inlined)" if self.inlined else self.symbol
 
 
 class StackWord(NamedTuple):
@@ -145,7 +155,8 @@ def _frames(session: Session, values: dict[str, int]) -> tuple[StandingFrame, ..
     found = []
     for number, (ip, guessed) in enumerate(walker.walk(pc, sp, bp, DEEPEST, lambda name: values[name])):
         place = ip if number == 0 else ip - 1
-        found.append(StandingFrame(ip, session.describe(place), session.source(place) or "", guessed))
+        for level in session.levels(place):
+            found.append(StandingFrame(ip, place, level.symbol, level.source or "", level.inlined, guessed))
     return tuple(found)
 
 
@@ -155,12 +166,12 @@ def _words(session: Session, sp: int | None, frames: tuple[StandingFrame, ...]) 
         return ()
     data = session.names.code(sp, 8 * WORDS)
     words = []
-    frame = 1
+    callers = [n for n in range(1, len(frames)) if not frames[n - 1].inlined]
     for at in range(0, len(data) - 7, 8):
         value = int.from_bytes(data[at : at + 8], "little")
         returns = None
-        if frame < len(frames) and value == frames[frame].ip:
-            returns, frame = frame, frame + 1
+        if callers and value == frames[callers[0]].ip:
+            returns = callers.pop(0)
         words.append(StackWord(sp + at, value, _points(session, value, sp), returns))
     return tuple(words)
 

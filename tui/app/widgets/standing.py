@@ -177,7 +177,7 @@ class FramesPanel(_StandingPanel):
         frame, ink = self.now.frames[number], self.ink
         line = self.line(width).add(self.glyphs.cursor if number == self.cursor else " ", ink.rule_focus)
         line.add("~" if frame.guessed else " ", ink.warn).add(f"{number:>2} ", ink.muted)
-        line.add(without_del(frame.symbol), ink.symbol)
+        line.add(without_del(frame.text), ink.symbol)
         source = without_del(frame.source)
         if len(source) + 2 > line.room:
             source = source.rpartition("/")[2]
@@ -201,7 +201,7 @@ class FramesPanel(_StandingPanel):
             return None
         number = min(self.cursor, self.count() - 1)
         frame = self.now.frames[number]
-        return Spot(without_del(frame.symbol), f"{frame.ip:#x}", code=frame.ip - (number > 0))
+        return Spot(without_del(frame.symbol), f"{frame.ip:#x}", code=frame.place)
 
 
 class WordsPanel(_StandingPanel):

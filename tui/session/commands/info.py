@@ -45,7 +45,8 @@ def hit_line(hit: HitView, typed: str | None = None) -> str:
 
 def _watchpoints(session: Session, _text: str) -> Answer:
     counts = {bp.id: bp for bp in session.view.breakpoints}
-    lines, rows = [], []
+    lines: list[str] = []
+    rows: list[dict[str, Any]] = []
     for watch in session.watches.armed:
         mine = [counts[id] for id in watch.breakpoints if id in counts]  # noqa: A001 - the model's word
         hits, on = sum(bp.hits for bp in mine), all(bp.enabled for bp in mine)
@@ -242,14 +243,14 @@ def _stack(session: Session, text: str) -> Answer:
     hit = session.hit(seq) if seq >= 0 else None
     if hit is None:
         raise HwbpError(f"hit {seq + 1} is not in the ring" if seq >= 0 else "no hits yet", errno="ENOENT")
-    lines, rows = [], []
+    lines: list[str] = []
+    rows: list[dict[str, Any]] = []
     for depth, frame in enumerate(session.stack(hit.stack)):
         place = frame.ip if depth == 0 else frame.ip - 1
-        symbol, source = session.describe(place), session.source(place)
-        lines.append(
-            f"#{depth:<2} {frame.ip:#x} {symbol}{f' at {source}' if source else ''}{'  ?' * frame.guessed}"
-        )
-        rows.append({"ip": frame.ip, "symbol": symbol, "source": source, "guessed": frame.guessed})
+        for level in session.levels(place):
+            at = f" at {level.source}" if level.source else ""
+            lines.append(f"#{len(lines):<2} {frame.ip:#x} {level.text}{at}{'  ?' * frame.guessed}")
+            rows.append({"ip": frame.ip, **level._asdict(), "guessed": frame.guessed})
     return answer(*(lines or [f"hit {seq + 1} has no stack"]), hit=seq + 1, frames=rows)
 
 

@@ -90,7 +90,7 @@ def _frames(session: Session, _text: str) -> Answer:
     if where.problem:
         raise HwbpError(where.problem, errno="EBUSY" if session.view.state == "running" else "ESRCH")
     lines = [
-        f"#{number:<2} {frame.ip:#x} {frame.symbol}{f' at {frame.source}' if frame.source else ''}{'  ?' * frame.guessed}"
+        f"#{number:<2} {frame.ip:#x} {frame.text}{f' at {frame.source}' if frame.source else ''}{'  ?' * frame.guessed}"
         for number, frame in enumerate(where.frames)
     ]
     rows = [frame._asdict() for frame in where.frames]
