@@ -19,6 +19,8 @@ from symbols.space import AddressSpace
 
 __all__ = ["LIMIT", "Source", "Sources", "compiled_in"]
 
+_ONE_CHECKOUT: Final = 2.0
+"""Seconds within which a checkout writes a program and its source, in whatever order."""
 LIMIT: Final = 8 << 20  # bytes
 _KEPT: Final = 64
 """Files whose text is kept."""
@@ -135,5 +137,5 @@ def _read(path: str) -> tuple[bytes | None, str]:
 
 def _newer(path: str, program: str) -> bool:
     with contextlib.suppress(OSError, ValueError):
-        return os.stat(path).st_mtime > os.stat(program).st_mtime
+        return os.stat(path).st_mtime > os.stat(program).st_mtime + _ONE_CHECKOUT
     return False

@@ -31,6 +31,7 @@ from backends.model import (
 from backends.ring import ACCESS_CODES, FROM_CODES, HEADER, RECORD, RUN_STATES, RingMemory, create_memfd
 from backends.ring_reader import RingReader
 from symbols.evaluate import Value
+from symbols.lines import Frame as SourceFrame
 from symbols.scope import Context
 from tui.app.app import HwbpApp
 from tui.session.session import Session
@@ -101,6 +102,9 @@ class FakeSpace:
     def name(self, address: int) -> str:
         found = self._symbol(address)
         return f"{self.rename.get(found[0], found[0])}+{found[1]:#x}" if found else f"{address:#x}"
+
+    def frames(self, address: int) -> tuple[SourceFrame, ...]:
+        return ()
 
     def data_name(self, address: int) -> str | None:
         found = self._symbol(address)

@@ -36,6 +36,7 @@ from backends.ring import ACCESS_CODES, FROM_CODES, HEADER, RECORD, RUN_STATES, 
 from backends.ring_reader import RingReader
 from symbols.ctype import BUILTIN, Type
 from symbols.evaluate import Value
+from symbols.lines import Frame as SourceFrame
 from symbols.scope import Context
 from symbols.target import ExpressionError
 from tui.session.session import Session
@@ -120,6 +121,9 @@ class FakeSpace:
     def name(self, address: int) -> str:
         found = self._symbol(address)
         return f"{found[0]}+{found[1]:#x}" if found else f"{address:#x}"
+
+    def frames(self, address: int) -> tuple[SourceFrame, ...]:
+        return ()
 
     def data_name(self, address: int) -> str | None:
         found = self._symbol(address)

@@ -62,6 +62,8 @@ def test_a_source_that_was_changed_after_the_link_is_called_newer(tmp_path: Path
     os.utime(program, (10, 10))
     os.utime(path, (20, 20))
     assert Sources().find(str(path), "", str(program)).newer
+    os.utime(path, (11, 11))  # both come out of one archive
+    assert not Sources().find(str(path), "", str(program)).newer
 
 
 def test_what_is_no_plain_file_is_not_read(

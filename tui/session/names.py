@@ -85,6 +85,7 @@ class Space(Protocol):
     def lookup(self, address: int) -> Place: ...
     def name(self, address: int) -> str: ...
     def data_name(self, address: int) -> str | None: ...
+    def frames(self, address: int) -> tuple[Frame, ...]: ...
     def resolve(
         self, expr: str, read: Read | None = None, *, typed: bool = True, context: Context | None = None
     ) -> Object: ...
@@ -274,7 +275,7 @@ class Names:
 
     def frames(self, address: int) -> tuple[Frame, ...]:
         """The source's call stack at an address, inlined calls first; () where no line is known."""
-        return cast("AddressSpace", self.space).frames(address)
+        return self.space.frames(address)
 
     def levels(self, address: int) -> tuple[Level, ...]:
         """What a frame of a call stack shows: the calls that were inlined there, innermost first, then the function itself.

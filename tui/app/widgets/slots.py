@@ -36,6 +36,7 @@ watch       the number of the watch, which `delete` takes, and what lies there: 
 typ         x execute, w write, rw read or write (x86 cannot watch reads alone)
 ln          1, 2, 4 or 8 bytes, aligned; always 1 for x
 en          L (local) or G (global) enable bit of DR7; Linux sets G; "-" is off
+waits       live: armed, and put into the register when a task of the watch runs
 owner       who reserved it; NOBODY: enabled, but no books know it (written by hand)
 hits, rate  exact, and measured over the last second; {flash} hit within the last quarter of a second
 
@@ -130,6 +131,11 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             line.add(" ")
             self._last(line, row)
 
+    @property
+    def _readable(self) -> bool:
+        """What is shown is the register itself. Live it is the kernel's copy, and a watch is in it while its task runs."""
+        return self.scene.cpu is None or self.scene.cpu.readable
+
     def _number(self, row: SlotRow) -> str:
         """The watch's number, "" for what is no watch of ours."""
         number = self.scene.watches.get(row.breakpoint.id) if row.breakpoint else None
@@ -216,7 +222,8 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         lines[1].add(f"{slot.address:#x}").add(f"  {slot.type} {slot.length}", ink.strong)
         enable = ink.good if row.enabled else ink.warn
         on = [f"{letter}{slot.index}" for letter, bit in (("L", slot.local), ("G", slot.global_)) if bit]
-        bits = f"{' '.join(on)} on" if on else "off"
+        waits = row.breakpoint is not None and row.breakpoint.enabled and not self._readable
+        bits = f"{' '.join(on)} on" if on else "waits" if waits else "off"
         lines[1].end((bits if lines[1].room > len(bits) else f" {row.bits}", enable))
         if row.breakpoint is None:
             lines[2].add("enabled, and in nobody's books", ink.error)
