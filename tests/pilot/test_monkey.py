@@ -18,7 +18,7 @@ KEYS = (
     *("space", "tab", "shift+tab", "up", "down", "left", "right", "enter", "escape", "backspace", "delete"),
     *("home", "end", "pageup", "pagedown", "f1", "ctrl+p", "ctrl+c", "ctrl+w", "ctrl+u", "ctrl+e", "ctrl+d"),
     *("ctrl+left", "ctrl+right", "f2", "f12", "ctrl+l", "ctrl+z", "ctrl+o", "ctrl+s", "insert"),
-    *":/?GTghjklfwdsneturx019&!\\[]{}\"'äß中\u202e",
+    *":/?GTghjklfwdsneturx0123456789.;,+-vobmzaCFc&!\\[]{}\"'äß中\u202e",
 )
 ENDS = ("q", "ctrl+q")
 ARGUMENTS = (

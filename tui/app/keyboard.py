@@ -50,6 +50,8 @@ class Keyboard(Looks, inherit_bindings=False):
 
     async def on_event(self, event: events.Event) -> None:
         """Keys and pastes are ours, but for those of the palette, which has an input of its own."""
+        if isinstance(event, events.Key | events.Paste) and not self.screen_stack:
+            return  # the app is ending: a key that was on its way to a screen comes back without one
         if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
             await super().on_event(event)
         elif self.keys is None:
