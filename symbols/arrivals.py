@@ -9,8 +9,8 @@ import iced_x86 as ic
 import numpy as np
 from numpy.typing import NDArray
 
+from symbols.analysis import Analysis
 from symbols.code import Code
-from symbols.facts import Analysis
 from symbols.paths import way_to
 from symbols.region import Region, region_of, stub
 from symbols.verdict import Hits
@@ -100,7 +100,7 @@ class Arrivals:
         return found
 
     def surer(self, entry: int, ip: int) -> tuple[Arrival, ...]:
-        """The same for the call that ends at `ip`, with what all its code says (`symbols.facts`): dearer."""
+        """The same for the call that ends at `ip`, with what all its code says (`symbols.analysis`): dearer."""
         found = self._facts.get((entry, ip))
         if found is None:
             self._bound()

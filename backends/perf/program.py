@@ -63,7 +63,7 @@ FRAMES: Final = 15
 TOP_WORDS: Final = 8
 """Words from rsp on that a record with a stack carries: a leaf without a frame has its caller there. Without a stack it is
 one: behind a call it says which call that was."""
-BELOW_WORDS: Final = 4
+BELOW_WORDS: Final = 8
 """Words under rsp: what a function that has just returned had pushed and called tells its returns apart."""
 BLOCKS: Final = (
     ("block 0", "time", "V16"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import struct
 import sys
 import time
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = ["Made", "check"]
 CODE, STACK, MEMORY = 0x40_0000, 0x7F00_0000_0000, 0x10_0000
 _CALLER, _CALLEE, _OTHER, _TAIL = 0, 0x100, 0x800, 0xA00
 _STEPS = 600
+_LEFT = 12  # words
 _REGISTERS = (0, 1, 2, 3, 5, 6, 7, 8, 9, 12)
 _CONDITIONS = 16
 
@@ -178,8 +180,9 @@ class Made:
             raise OSError("nothing there")
         return bytes(self.code[address - CODE : address - CODE + size])
 
-    def run(self) -> tuple[int, dict[str, int]] | None:
-        """The return that was taken, and the registers behind it; None where it did not end in time."""
+    def run(self) -> tuple[int, dict[str, int], list[int]] | None:
+        """The return that was taken, the registers behind it, and the words that rsp has left, nearest first; None where it did
+        not end in time."""
         import unicorn as uc
         from unicorn import x86_const as x86
 
@@ -214,7 +217,8 @@ class Made:
             return None
         registers = {name: machine.reg_read(number) for name, number in numbers.items()}
         registers["rflags"] = machine.reg_read(x86.UC_X86_REG_EFLAGS)
-        return last[0], registers
+        left = machine.mem_read(STACK - 8 * _LEFT, 8 * _LEFT)
+        return last[0], registers, list(struct.unpack(f"<{_LEFT}Q", left))[::-1]
 
 
 def check(seed: int) -> tuple[bool, int, int]:
@@ -223,11 +227,12 @@ def check(seed: int) -> tuple[bool, int, int]:
     end = made.run()
     if end is None:
         return False, 0, 0
-    taken, registers = end
+    taken, registers, left = end
     culprits = Culprits(made.read, made.function_at)
     where = culprits._arrivals
     sampled = {name: np.array([registers[name]], np.uint64) for name in COLUMNS[:FS_BASE]}
     hits = Hits(CODE + made.call + 5, STACK - 8, 8, READ_WRITE, sampled)
+    hits.below, hits.have_below = np.array([left], np.uint64), np.ones(1, bool)
     arrivals = where.surer(CODE + _CALLEE, CODE + made.call + 5)
     assert taken in [int(culprits._code.addresses[each.number]) for each in arrivals] or not arrivals
     out = 0
@@ -237,7 +242,7 @@ def check(seed: int) -> tuple[bool, int, int]:
         no = [way is not None and bool(way.contradicted(hits, np.array([0]))[0]) for way in ways]
         assert address != taken or not any(no), (hex(address), no, registers)
         out += any(no)
-    found = culprits.find(CODE + made.call + 5, STACK - 8, 8, READ_WRITE, sampled)
+    found = culprits.find(CODE + made.call + 5, STACK - 8, 8, READ_WRITE, sampled, below=[left])
     assert int(found.insn_ip[0]) in (0, taken)
     return True, len(arrivals), out
 
