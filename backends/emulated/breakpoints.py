@@ -105,7 +105,7 @@ class Breakpoints:
 
     def _switched(self, cpu: Cpu, task: Task | None) -> None:
         """A context switch."""
-        self.kernel.switch(cpu.number, None if task is None else self.tracked(task.tid))
+        self.kernel.switch(cpu.number, None if task is None else self.kernel.tasks.get(task.tid))
 
     def reclaim(self) -> None:
         """The programs run on: no CPU stands in kgdb or in a guest, and each has the machine's own task again (EBUSY)."""

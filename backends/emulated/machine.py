@@ -184,9 +184,10 @@ class Machine:
             if system.has_deadlines and (deadline := system.next_deadline()) is not None:
                 limit = min(limit, max(1, deadline - system.now()))
             mm = task.process.mm
-            if cpu.between_instructions:
-                mm.warm_up()
-            limit = min(limit, mm.most_at_once)
+            if not mm.engine.jit:
+                if cpu.between_instructions:
+                    mm.warm_up()
+                limit = min(limit, mm.most_at_once)
             stop = cpu.run(limit)
             self.blocked = cpu.blocked
         self._left(cpu, task, start, alone)

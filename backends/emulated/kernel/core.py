@@ -248,17 +248,20 @@ class Kernel:
             or (following.pinned and cpu not in following.pinned)
         ):
             raise HwbpError(f"task {following.tid} cannot run on CPU {cpu} now", errno="EINVAL")
-        if following is not self.current(cpu):
+        if self.kvm.vcpus and following is not self.current(cpu):
             self.kvm.kick(cpu)  # a vCPU's thread is scheduled out
-        registers = self.cpus[cpu]
-        before = registers.writes
-        cause, registers.cause = registers.cause, "switch"
-        try:
-            self.scheduler.switch(cpu, following)
-        finally:
-            registers.cause = cause
+        writes = 0
+        if not self.scheduler.switch_free(cpu, following):
+            registers = self.cpus[cpu]
+            before = registers.writes
+            cause, registers.cause = registers.cause, "switch"
+            try:
+                self.scheduler.switch(cpu, following)
+            finally:
+                registers.cause = cause
+            writes = registers.writes - before
         self.journal.mark(cpu, "switch", following.tid if following is not None else 0)
-        return registers.writes - before
+        return writes
 
     # -- hits
 

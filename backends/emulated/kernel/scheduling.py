@@ -195,6 +195,8 @@ class Scheduler:
 
     def join(self, event: PerfEvent, context: Context) -> None:
         """list_add_event."""
+        if context.task is not None and context.task.cpu is not None:
+            context.start(self.now)
         event.ctx = context
         event.stamp = context.time(self.now)
         context.events.append(event)
@@ -235,6 +237,24 @@ class Scheduler:
 
     # -- what happens to tasks
 
+    def switch_free(self, cpu: int, following: Task | None) -> bool:
+        """A switch between two tasks without events, which is nothing but that; False, and nothing done, where one has some."""
+        leaving = self.current[cpu]
+        if leaving is following:
+            return True
+        if leaving is not None:
+            if leaving.ctx.events or leaving.ctx.since_ns is not None:
+                return False
+            if following is not None and following.ctx.events:
+                return False
+            leaving.cpu = None
+        elif following is not None and following.ctx.events:
+            return False
+        self.current[cpu] = following
+        if following is not None:
+            following.cpu = cpu
+        return True
+
     def switch(self, cpu: int, following: Task | None) -> None:
         """perf_event_task_sched_out and _in: nothing is written where neither task has an event for this CPU."""
         registers = self.cpus[cpu]
@@ -243,11 +263,13 @@ class Scheduler:
             return
         if leaving is not None:
             leaving.cpu = None
-            leaving.ctx.stop(self.now)
+            if leaving.ctx.since_ns is not None:
+                leaving.ctx.stop(self.now)
         self.current[cpu] = following
         if following is not None:
             following.cpu = cpu
-            following.ctx.start(self.now)
+            if following.ctx.events:
+                following.ctx.start(self.now)
         old = leaving.ctx if leaving is not None else None
         new = following.ctx if following is not None else None
         if (

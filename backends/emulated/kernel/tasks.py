@@ -50,7 +50,7 @@ class Context:
 
     A context that fork made as an exact copy is a clone: between two clones a context switch swaps the contexts
     and leaves the registers alone (perf_event_context_sched_out). `generation` grows when events come or go.
-    A task's context has a clock that runs while the task does: `ran_ns`, and since when it runs (None: it does not).
+    A task's context has a clock that runs while the task does, from its first event on: `ran_ns`, and since when it runs (None: it does not).
     """
 
     task: Task | None = None

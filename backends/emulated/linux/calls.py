@@ -181,8 +181,9 @@ class Linux:
         if task.result is not None:
             result, task.result = task.result, None
             self._finish(task, result)
-        self._resume(task)
-        return self._runs(task)
+        if task.signalled or task.notify_resume or task.saved_mask is not None:
+            self._resume(task)
+        return task.wait is None and not task.ended and not task.stopped
 
     def _resume(self, task: Task) -> None:
         """On the way back to user mode (exit_to_user_mode_loop)."""
