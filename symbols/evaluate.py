@@ -7,12 +7,10 @@ whose memory cannot be read still has addresses.
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
+from symbols.arithmetic import arithmetic, common, fitted, promoted, wrapped
 from symbols.ctype import BUILTIN, RECORDS, UNKNOWN, Type, pointer_to
-from symbols.dataclass import dataclass
 from symbols.expression import (
     Binary,
     Cast,
@@ -25,81 +23,16 @@ from symbols.expression import (
     Register,
     Repeat,
     SizeOf,
-    Target,
     TypeName,
     Unary,
     spell,
 )
+from symbols.value import MASK, SCALARS, Resolver, Value, decode
 
-__all__ = ["Resolver", "Value", "decode", "evaluate", "number_of", "place", "type_of"]
+__all__ = ["evaluate", "type_of"]
 
-MASK: Final = (1 << 64) - 1
 REPEAT_LIMIT: Final = 1 << 20
-SCALARS: Final = ("int", "char", "bool", "enum", "float", "pointer", "reference")
 _LONG, _ULONG, _INT, _DOUBLE = (BUILTIN[name] for name in ("long", "unsigned long", "int", "double"))
-_FLOATS: Final = {4: "<f", 8: "<d"}
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """Something with a type: in memory at `address`, or as a `number` or `data` of its own.
-
-    `size` stands in for the type's where a symbol has none; `code`: a function; `also` and `frame` as in `Target`.
-    """
-
-    type: Type | None
-    address: int | None = None
-    number: int | float | None = None
-    data: bytes | None = None
-    bits: tuple[int, int] | None = None
-    code: bool = False
-    size: int | None = None
-    also: tuple[int, ...] = ()
-    frame: int | None = None
-    why: str = ""
-    """Why it has no address, where it has none."""
-
-    @property
-    def length(self) -> int | None:
-        """Bytes, None where it is not known."""
-        if self.bits is not None:
-            return (self.bits[0] + self.bits[1] + 7) // 8
-        return self.type.size if self.type is not None and self.type.size is not None else self.size
-
-
-class Resolver(Protocol):
-    """Whom an expression asks. All of it may raise ExpressionError; `read` whatever it likes."""
-
-    def object(self, name: Name) -> Value: ...
-    def type_named(self, words: tuple[str, ...]) -> Type | None: ...
-    def register(self, name: str) -> int | Value: ...
-    @property
-    def read(self) -> Callable[[int, int], bytes] | None: ...
-
-
-def place(node: Node, resolver: Resolver) -> Target:
-    """The place that an expression means. `object + constant` counts bytes, as nm and perf do.
-
-    A value that is no place is an address; that of a pointer, what it points to. Raises ExpressionError.
-    """
-    offset, base, right = 0, node, None
-    while isinstance(base, Binary) and base.operator == "+" and _is_constant(base.right):
-        offset, right, base = offset + _whole(base.right, resolver), base.right, base.left
-    if right is None and isinstance(base, Binary) and (hit := _object_plus(base, resolver)):
-        raise hit
-    value = evaluate(base, resolver)
-    if right is not None and value.address is None:
-        return _target(evaluate(node, resolver), node)
-    if right is not None and not 0 <= offset < 1 << 63:
-        raise ExpressionError(
-            f"{offset:#x} is not an address or an offset in '{spell(node)}'", span=right.span
-        )
-    target = _target(value, base)
-    if right is None:
-        return target
-    size = target.size - offset if target.size is not None and offset < target.size else None
-    also = tuple(address + offset & MASK for address in target.also)
-    return Target(target.address + offset & MASK, size, target.kind, also=also, frame=target.frame)
 
 
 def evaluate(node: Node, resolver: Resolver) -> Value:
@@ -128,37 +61,6 @@ def type_of(named: TypeName, resolver: Resolver) -> Type:
     return found
 
 
-def number_of(value: Value, resolver: Resolver) -> int | float:
-    """A scalar as a number, read from memory where it lies there. Raises ExpressionError."""
-    return _Evaluation(resolver).load(value, Number(0))
-
-
-def decode(data: bytes, kind: Type, bits: tuple[int, int] | None = None) -> int | float:
-    """The number that these bytes are, by their type."""
-    plain = kind.plain
-    value = int.from_bytes(data, "little")
-    width = 8 * len(data)
-    if bits is not None:
-        value, width = value >> bits[0] & (1 << bits[1]) - 1, bits[1]
-    elif plain.kind == "float":
-        if len(data) in _FLOATS:
-            return float(struct.unpack(_FLOATS[len(data)], data)[0])
-        return _extended(data)
-    return value - (1 << width) if plain.signed and width and value >> width - 1 else value
-
-
-def _extended(data: bytes) -> float:
-    """An 80-bit x87 number (SDM 1 4.2.2)."""
-    mantissa, top = int.from_bytes(data[:8], "little"), int.from_bytes(data[8:10], "little")
-    exponent, sign = top & 0x7FFF, -1.0 if top >> 15 else 1.0
-    if exponent == 0x7FFF:
-        return sign * math.inf if not mantissa << 1 & MASK else math.nan
-    try:
-        return sign * math.ldexp(mantissa, exponent - 16383 - 63)
-    except OverflowError:
-        return sign * math.inf
-
-
 def _builtin(words: tuple[str, ...]) -> Type | None:
     text = " ".join(words)
     if text in BUILTIN:
@@ -166,62 +68,6 @@ def _builtin(words: tuple[str, ...]) -> Type | None:
     rest = [word for word in words if word not in ("signed", "unsigned", "int")]
     sign = "unsigned " if "unsigned" in words else "signed " if "signed" in words and rest == ["char"] else ""
     return BUILTIN.get(f"{sign}{' '.join(rest) or 'int'}")
-
-
-def _is_constant(node: Node) -> bool:
-    if isinstance(node, Binary):
-        return _is_constant(node.left) and _is_constant(node.right)
-    return isinstance(node, Number) or (
-        isinstance(node, Unary) and node.operator in "-+~!" and _is_constant(node.of)
-    )
-
-
-def _whole(node: Node, resolver: Resolver) -> int:
-    value = evaluate(node, resolver).number
-    if not isinstance(value, int):
-        raise ExpressionError(f"{spell(node)} is no whole number", span=node.span)
-    return value
-
-
-def _object_plus(node: Binary, resolver: Resolver) -> ExpressionError | None:
-    """What to say of `box+i` and `box-4`, which mean bytes to some and elements to others."""
-    left = evaluate(node.left, resolver) if node.operator in "+-" else None
-    if left is None or left.address is None:
-        return None
-    return ExpressionError(
-        f"{spell(node)} could mean bytes or elements: write {spell(node.left)}+BYTES, {spell(node.left)}[INDEX] or &{spell(node.left)}",
-        span=node.span,
-    )
-
-
-def _target(value: Value, node: Node) -> Target:
-    kind = value.type
-    if value.address is not None:
-        size = value.length
-        return Target(
-            value.address & MASK,
-            size or None,
-            "code" if value.code else "data",
-            "" if kind is None or value.code else str(kind),
-            kind,
-            value.bits,
-            value.also,
-            value.frame,
-        )
-    if value.why:
-        raise ExpressionError(f"{spell(node)} {value.why}", span=node.span)
-    number = value.number
-    if not isinstance(number, int):
-        raise ExpressionError(f"{spell(node)} is a value, not a place", span=node.span)
-    if not -(1 << 63) <= number < 1 << 64 or (number < 0 and (kind is None or kind.plain.kind != "pointer")):
-        raise ExpressionError(
-            f"{number:#x} is not an address or an offset in '{spell(node)}'", span=node.span
-        )
-    if kind is not None and kind.plain.kind == "pointer":
-        to = kind.plain.target
-        code = to.plain.kind == "function"
-        return Target(number & MASK, to.size or None, "code" if code else "data", "" if code else str(to), to)
-    return Target(number & MASK, None, "data")
 
 
 class _Evaluation:
@@ -474,12 +320,12 @@ class _Evaluation:
         number = self.load(value, node.of)
         if node.operator == "!":
             return Value(_INT, number=int(not number))
-        kind = self._promoted(value)
+        kind = promoted(value)
         if node.operator == "~":
             if isinstance(number, float):
                 raise ExpressionError(f"{spell(node.of)} is no whole number", span=node.of.span)
-            return self._fitted(~number, kind)
-        return self._fitted(-number if node.operator == "-" else number, kind)
+            return fitted(~number, kind)
+        return fitted(-number if node.operator == "-" else number, kind)
 
     def _binary(self, node: Binary) -> Value:
         operator = node.operator
@@ -508,8 +354,8 @@ class _Evaluation:
         pointer = self._pointer_arithmetic(operator, left, right_value, a, b, node)
         if pointer is not None:
             return pointer
-        kind = self._common(left, right_value)
-        return self._fitted(_arithmetic(operator, a, b, node), kind)
+        kind = common(left, right_value)
+        return fitted(arithmetic(operator, a, b, node), kind)
 
     def _pointer_arithmetic(
         self, operator: str, left: Value, right: Value, a: int | float, b: int | float, node: Binary
@@ -531,46 +377,6 @@ class _Evaluation:
         step = b * (to.size or 1)
         return Value(pointer_to(to), number=(a + step if operator == "+" else a - step) & MASK)
 
-    def _promoted(self, value: Value) -> Type:
-        kind = value.type if value.type is not None else _LONG
-        plain = kind.plain
-        if plain.kind == "float":
-            return kind
-        return (
-            kind
-            if (plain.size or 8) >= 4 and plain.kind == "int"
-            else _INT
-            if (plain.size or 8) < 8
-            else _ULONG
-        )
-
-    def _common(self, left: Value, right: Value) -> Type:
-        """The usual arithmetic conversions (C11 6.3.1.8)."""
-        kinds = [self._promoted(value) for value in (left, right)]
-        if any(kind.plain.kind == "float" for kind in kinds):
-            return _DOUBLE
-        size = max(kind.size or 4 for kind in kinds)
-        unsigned = any((kind.size or 4) == size and not kind.plain.signed for kind in kinds)
-        if size <= 4:
-            return BUILTIN["unsigned int"] if unsigned else _INT
-        return _ULONG if unsigned else _LONG
-
-    def _fitted(self, number: int | float, kind: Type) -> Value:
-        if isinstance(number, float):
-            return Value(_DOUBLE, number=number)
-        if (
-            kind.plain.kind == "int"
-            and kind.plain.signed
-            and not -(1 << 31) <= number < 1 << 31
-            and kind.size == 4
-        ):
-            kind = _LONG  # constants are read as wide as they need, so that addresses stay whole
-        if kind.plain.kind == "float":
-            return Value(kind, number=float(number))
-        if abs(number) >= 1 << 64:
-            raise ExpressionError("a number beyond 64 bits")
-        return Value(kind, number=_wrapped(number, kind))
-
     def _cast(self, kind: Type, value: Value, node: Node) -> Value:
         plain = kind.plain
         if plain.kind in (*RECORDS, "array"):
@@ -588,7 +394,7 @@ class _Evaluation:
         whole = int(number) if not isinstance(number, float) or math.isfinite(number) else 0
         if plain.kind == "bool":
             whole = int(bool(whole))
-        return Value(kind, number=_wrapped(whole, kind))
+        return Value(kind, number=wrapped(whole, kind))
 
 
 def _points_to(value: Value) -> Type | None:
@@ -598,32 +404,6 @@ def _points_to(value: Value) -> Type | None:
     if plain.kind == "pointer":
         return plain.target
     return plain.element if plain.kind == "array" else None
-
-
-def _wrapped(number: int, kind: Type) -> int:
-    width = 8 * (kind.size or 8)
-    number &= (1 << width) - 1
-    return number - (1 << width) if kind.plain.signed and number >> width - 1 else number
-
-
-def _arithmetic(operator: str, a: int | float, b: int | float, node: Binary) -> int | float:
-    if operator in "/%" and not b:
-        raise ExpressionError(f"division by zero in '{spell(node)}'", span=node.right.span)
-    if isinstance(a, float) or isinstance(b, float):
-        try:
-            if operator in "+-*/":
-                return float({"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else math.nan}[operator])
-        except OverflowError:
-            return math.inf
-        raise ExpressionError(f"{operator} needs whole numbers", span=node.span)
-    if operator in ("<<", ">>"):
-        if not 0 <= b < 64:
-            raise ExpressionError(f"a shift by {b} in '{spell(node)}'", span=node.right.span)
-        return a << b if operator == "<<" else a >> b
-    if operator in "/%":  # C truncates, Python floors
-        quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-        return quotient if operator == "/" else a - quotient * b
-    return {"+": a + b, "-": a - b, "*": a * b, "&": a & b, "|": a | b, "^": a ^ b}[operator]
 
 
 def _near(name: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from symbols.ctype import Type, pointer_to
 from symbols.dataclass import dataclass
-from symbols.evaluate import Value, place
 from symbols.expression import Name, SourceLine, parse, spell
+from symbols.places import place
 from symbols.target import ExpressionError, Target
+from symbols.value import Value
 
 if TYPE_CHECKING:
     from symbols.btf_types import BtfTypes

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from symbols.ctype import Type
 from symbols.dataclass import dataclass
-from symbols.evaluate import Value
 from symbols.expression import ExpressionError, Name, spell
 from symbols.frame_expression import evaluate as evaluate_frame
 from symbols.location import Located, Thread
 from symbols.table import Symbol
 from symbols.tls import block
+from symbols.value import Value
 
 if TYPE_CHECKING:
     from symbols.dwarf import Entry

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from symbols.cfi import CallFrames
     from symbols.debug_sections import DebugSections
     from symbols.dwarf import DebugInfo
-    from symbols.evaluate import Value
     from symbols.expression import Name, Node, SourceLine
     from symbols.kernel import KernelNames
     from symbols.lines import Frame, LineTable
     from symbols.process import JitNames, ProcessFiles
     from symbols.scope import Context, ProgramScope
+    from symbols.value import Value
 
 __all__ = ["AddressSpace", "Located", "Location", "Module", "Names"]
 
@@ -256,8 +256,8 @@ class AddressSpace:
         """
         if not typed and (found := self._plain_object(expr)) is not None:
             return found
-        from symbols.evaluate import place
         from symbols.expression import Name, SourceLine, parse
+        from symbols.places import place
         from symbols.scope import Context, ProgramScope
 
         context = context or Context(read)
@@ -277,7 +277,7 @@ class AddressSpace:
 
         Raises ExpressionError.
         """
-        from symbols.evaluate import Value, evaluate
+        from symbols.evaluate import evaluate
         from symbols.expression import SourceLine, parse
         from symbols.scope import ProgramScope
 

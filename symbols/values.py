@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from symbols.ctype import DEPTH_LIMIT, RECORDS, Type, Variants
 from symbols.dataclass import dataclass
-from symbols.evaluate import decode
+from symbols.value import decode
 
 __all__ = ["Part", "Style", "describe", "layout", "parts", "spell_value"]
 

@@ -30,9 +30,9 @@ from backends.model import (
 )
 from backends.ring import ACCESS_CODES, FROM_CODES, HEADER, RECORD, RUN_STATES, RingMemory, create_memfd
 from backends.ring_reader import RingReader
-from symbols.evaluate import Value
 from symbols.lines import Frame as SourceFrame
 from symbols.scope import Context
+from symbols.value import Value
 from tui.app.app import HwbpApp
 from tui.session.session import Session
 

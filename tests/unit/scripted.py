@@ -35,10 +35,10 @@ from backends.model import (
 from backends.ring import ACCESS_CODES, FROM_CODES, HEADER, RECORD, RUN_STATES, RingMemory, create_memfd
 from backends.ring_reader import RingReader
 from symbols.ctype import BUILTIN, Type
-from symbols.evaluate import Value
 from symbols.lines import Frame as SourceFrame
 from symbols.scope import Context
 from symbols.target import ExpressionError
+from symbols.value import Value
 from tui.session.session import Session
 
 __all__ = ["MAPPINGS", "PROGRAM", "Access", "FakeSpace", "ScriptedBackend", "open_session"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from symbols.elf import ElfImage
-from symbols.evaluate import SCALARS, Value, decode
 from symbols.scope import Context
 from symbols.space import AddressSpace
 from symbols.target import ExpressionError
+from symbols.value import SCALARS, Value, decode
 from symbols.values import Style, describe, layout, spell_value
 from tests.unit.symbols_data.builds import build, need, rows
 

@@ -38,7 +38,7 @@ def value_kind(session: Session, breakpoint_id: int, length: int) -> ValueKind:
 def _leaf(kind: Type, offset: int, length: int, path: str, depth: int) -> tuple[Type, str] | None:
     """The scalar that lies exactly there, and how it is reached."""
     from symbols.ctype import RECORDS
-    from symbols.evaluate import SCALARS
+    from symbols.value import SCALARS
 
     plain = kind.plain
     if depth > _DEPTH or offset < 0:

@@ -12,8 +12,8 @@ from tui.session.names import ExpressionRefused
 
 if TYPE_CHECKING:
     from symbols.ctype import Type
-    from symbols.evaluate import Value
     from symbols.kernel import KernelNames
+    from symbols.value import Value
     from tui.session.session import Session
 
 __all__ = ["inside", "kernel_type", "kernel_value"]

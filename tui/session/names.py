@@ -19,12 +19,12 @@ from tui.session.escape import escape
 if TYPE_CHECKING:
     from symbols.ctype import Type
     from symbols.disasm import Instruction
-    from symbols.evaluate import Value
     from symbols.expression import TypeName
     from symbols.lines import Frame
     from symbols.scope import Context
     from symbols.source_files import Source, Sources
     from symbols.space import AddressSpace
+    from symbols.value import Value
 
 __all__ = ["ExpressionRefused", "Level", "Names", "Place", "Space", "open_space"]
 

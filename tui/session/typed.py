@@ -38,7 +38,7 @@ class Looked:
 
 def look(session: Session, expr: str) -> Looked:
     """Evaluate an expression by C's rules. Raises HwbpError."""
-    from symbols.evaluate import SCALARS, decode
+    from symbols.value import SCALARS, decode
     from tui.session.kernel import inside, kernel_value
 
     in_kernel = inside(expr) is not None
