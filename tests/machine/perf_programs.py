@@ -5,6 +5,7 @@ from __future__ import annotations
 
 __all__ = [
     "ACCOUNT",
+    "BLOCKED",
     "ERRORS",
     "EXEC",
     "GROUPS",
@@ -710,3 +711,58 @@ int main(int argc, char **argv) {
 """
 )
 """A task's events follow it over the CPUs, those of one CPU count there only, whoever runs."""
+
+BLOCKED = (
+    _HEAD
+    + r"""
+// sigtrap while SIGTRAP is blocked comes later and says so; ignored, it is lost; by default it kills.
+static volatile long word;
+static volatile int signals, flags, code;
+static void on_trap(int number, siginfo_t *info, void *context) {
+  signals++;
+  flags = ((int *)((char *)info + 36))[0];
+  code = info->si_code;
+}
+static int make(void) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &word, 8);
+  attr.remove_on_exec = attr.sigtrap = 1;
+  return open_event(&attr, 0, -1, -1, 0);
+}
+int main(void) {
+  sigset_t set, pending;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTRAP);
+  on_signal(SIGTRAP, on_trap);
+  int fd = make();
+  word = 1;
+  printf("free %d, flags %d, code %d\n", signals, flags, code);
+  sigprocmask(SIG_BLOCK, &set, 0);
+  word = 2, word = 3;
+  sigpending(&pending);
+  printf("blocked %d, pending %d\n", signals, sigismember(&pending, SIGTRAP));
+  sigprocmask(SIG_UNBLOCK, &set, 0);
+  printf("then %d, flags %d\n", signals, flags);
+  sigprocmask(SIG_BLOCK, &set, 0);
+  word = 4;
+  siginfo_t info;
+  int got = sigwaitinfo(&set, &info);
+  printf("waited for %d code %d address %d\n", got, info.si_code, info.si_addr == (void *)&word);
+  sigprocmask(SIG_UNBLOCK, &set, 0);
+  signal(SIGTRAP, SIG_IGN);
+  word = 5;
+  printf("ignored, count %ld\n", count(fd));
+  pid_t child = fork();
+  if (!child) {
+    signal(SIGTRAP, SIG_DFL);
+    make();
+    word = 6;
+    _exit(1);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  printf("killed by %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+  return 0;
+}
+"""
+)
+"""kernel/signal.c send_sig_perf: TRAP_PERF_FLAG_ASYNC."""

@@ -28,6 +28,10 @@ ON_LINUX = {
         *[f"{what}: {n} signals, {n} taken by threads, {n + bool(n)} with the store of the parent, 0 wrong, count {n + bool(n)}"
           for what, n in (("disabled", 0), ("enabled", 5), ("modify 0 modified", 5), ("stress", 15005))]
     ],
+    "BLOCKED": [
+        "free 1, flags 0, code 6", "blocked 1, pending 1", "then 2, flags 1", "waited for 5 code 6 address 1", "ignored, count 5",
+        "killed by 5",
+    ],
     "STRESS": ["failed 0, enough 1, wrong 0"],
     "EXEC": ["forked 41, executed 7 7, parent 1"],
     "RING": [
@@ -78,7 +82,9 @@ class Ran:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(n, marks=pytest.mark.slow) if n in ("SIGTRAP", "STRESS", "EXEC", "MIGRATE") else n
+        pytest.param(n, marks=pytest.mark.slow)
+        if n in ("SIGTRAP", "STRESS", "EXEC", "MIGRATE", "BLOCKED")
+        else n
         for n in ON_LINUX
     ],
 )

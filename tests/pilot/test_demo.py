@@ -74,6 +74,27 @@ async def test_leaving_keeps_the_machine_and_gives_the_room_back() -> None:
         assert app.focused is app.hits
 
 
+async def test_a_demo_that_is_interrupted_in_a_wait_leaves_a_machine_to_work_with() -> None:
+    machine = Machine()
+    app = app_on(machine, demo=DEMO)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("right")
+        await settle(pilot)
+        assert app.narration.waiting
+        await pilot.press("escape")
+        await settle(pilot)
+        assert "DEMO" not in screen_text(app)
+        before = len(machine.calls)
+        machine.hit(1, 0, 1)  # what it had waited for comes, and no step goes on by itself
+        await settle(pilot)
+        assert len(machine.calls) == before
+        assert not machine.closed
+        app.run_line("info slots", quiet=False)
+        await settle(pilot)
+        assert "Traceback" not in screen_text(app)
+
+
 async def test_replaying_opens_a_fresh_machine_and_ends_the_old_one() -> None:
     first, second = Machine(), Machine()
 
