@@ -32,6 +32,8 @@ class Spot(NamedTuple):
     insn: str = ""
     hit: Record | None = None
     tid: int | None = None
+    whole: str = ""
+    """The member that these bytes are a part of, as a command reads it."""
 
     def watch(self, kind: str = "") -> str:
         """The argument of a watch of these bytes: `cfg.limits[2]`, `0x403031/1:rw`."""
@@ -91,6 +93,8 @@ def choices(scene: Scene, spot: Spot, chosen: int | None = None) -> list[Choice]
         if spot.data is not None:
             out.append(Choice("w", "watch writes to it", "type", f"watch {spot.watch()}"))
             out.append(Choice("r", "watch reads and writes of it", "type", f"watch {spot.watch('rw')}"))
+        if spot.whole:
+            out.append(Choice("a", "watch all of the member that it is in", "type", f"watch {spot.whole}"))
         if spot.code is not None:
             out.append(Choice("x", "watch its execution", "type", f"hbreak {spot.code:#x}"))
         out += _moves(scene, spot, chosen)

@@ -301,7 +301,13 @@ o           go to an address or a name; Backspace goes back"""
         if part is not None and part.length in (1, 2, 4, 8):
             return Spot(without_del(part.expr), part.expr, self.cursor, part.length)
         name = without_del(found.expr) if found is not None and found.expr else f"{self.cursor:#x}"
-        return Spot(name, "", self.cursor, self.form.size)
+        inside = (
+            (p for p in found.parts if p.address <= self.cursor < p.address + p.length)
+            if found is not None
+            else ()
+        )
+        whole = next((p.expr for p in inside if "\\" not in p.expr), "")
+        return Spot(name, "", self.cursor, self.form.size, whole=whole)
 
     def on_click(self, event: Click) -> None:
         """Put the cursor on the unit under the mouse."""

@@ -1,0 +1,80 @@
+"""The views of code, memory and registers on a live program: what is known while it runs, and when it stops."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.base import HwbpError, Launch
+from backends.spawn import spawn
+from tests.pilot.scripted import screen_text
+from tui.app.app import HwbpApp
+from tui.session.open import open_session
+from tui.session.session import Session
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+SOURCE = """
+struct box { int first; int second; } box;
+__attribute__((noinline)) void put(int value) { box.second = value; }
+int main(void) { for (volatile unsigned long i = 0;; i++) if (i % 100000 == 0) put(i / 100000 % 1000); }
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    (tmp_path / "box.c").write_text(SOURCE)
+    subprocess.run(["gcc", "-g", "-O1", "-o", tmp_path / "box", tmp_path / "box.c"], check=True)
+    return tmp_path / "box"
+
+
+async def until(pilot: Any, text: str) -> str:
+    """The screen, as soon as a text is on it."""
+    app: HwbpApp = pilot.app
+    for _ in range(400):
+        await pilot.pause(0.02)
+        app.tick()
+        app.sample()
+        shown = screen_text(app)
+        if text in shown:
+            return shown
+    raise AssertionError(f"{text!r} never came:\n{screen_text(app)}")
+
+
+async def test_a_live_programs_registers_are_known_only_while_it_stands(program: Path) -> None:
+    try:
+        session = open_session(spawn("perf"), Launch(str(program), scene=True))
+    except HwbpError as error:
+        pytest.skip(f"no live machine here: {error.message}")
+    opening: Future[Session] = Future()
+    opening.set_result(session)
+    app = HwbpApp(opening, fps=0)
+    try:
+        async with app.run_test(size=(120, 40)) as pilot:
+            await until(pilot, "LOADED")
+            app.run_line("watch box.second", quiet=True)
+            await until(pilot, "watch 0 box")
+            app.run_line("continue", quiet=True)
+            await until(pilot, "RUNNING")
+            await pilot.press("8")
+            await until(pilot, "unknown: the program runs")
+            await pilot.press("7")
+            text = await until(pilot, "box.second")
+            assert "read 4/s" in text
+            app.run_line("hbreak put stop", quiet=True)
+            await until(pilot, "STOPPED")
+            await pilot.press("8")
+            text = await until(pilot, "=put")
+            assert "1 main" in text
+            await pilot.press("6")
+            text = await until(pilot, "box.second = value")
+            assert any("=>" in line and "mov" in line for line in text.splitlines())
+    finally:
+        session.close()
