@@ -11,6 +11,9 @@ from tui.app.panel import Panel
 
 __all__ = ["ListPanel"]
 
+_UNCUT = 500
+"""Cells that no row takes."""
+
 
 class ListPanel(Panel, can_focus=True, inherit_bindings=False):
     """`cursor` is the number of the row that stands out, `top` that of the first one shown.
@@ -62,6 +65,13 @@ class ListPanel(Panel, can_focus=True, inherit_bindings=False):
         self.cursor = max(0, min(number, last))
         self.moved()
         self.redraw()
+
+    def row_text(self) -> str:
+        """The row under the cursor, uncut."""
+        if not 0 <= self.cursor < self.count():
+            return ""
+        text = self.row(self.cursor, _UNCUT).strip().text
+        return " ".join(text.removeprefix(self.glyphs.cursor).split())
 
     def arrow(self, right: int, down: int) -> bool:
         """Up and down; to the sides where there are columns."""
