@@ -6,11 +6,22 @@ milliseconds. Every loop moves forward in the section, and what an abbreviation 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Container, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from symbols.abbreviations import (
+    BLOCK_SIZES,
+    LEB,
+    SKIP_BLOCK,
+    SKIP_INDIRECT,
+    SKIP_LEB,
+    SKIP_STRING,
+    Abbreviation,
+    form_size,
+    read_abbreviations,
+)
+from symbols.address_ranges import address_ranges
 from symbols.dwarf_names import AT, FORM
 from symbols.line_program import Reader
 
@@ -20,70 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Die", "Unit"]
 
-ATTRIBUTES_LIMIT = 512
-ABBREVIATIONS_LIMIT = 1 << 16
-RANGES_LIMIT = 1 << 16
-ADDRESS_MASK = (1 << 64) - 1
 
-_FIXED = {
-    **dict.fromkeys((0x0B, 0x0C, 0x11, 0x25, 0x29), 1),
-    **dict.fromkeys((0x05, 0x12, 0x26, 0x2A), 2),
-    **dict.fromkeys((0x27, 0x2B), 3),
-    **dict.fromkeys((0x06, 0x13, 0x1C, 0x28, 0x2C), 4),
-    **dict.fromkeys((0x01, 0x07, 0x14, 0x20, 0x24), 8),
-    0x1E: 16,
-    0x19: 0,
-    0x21: 0,
-}
-_WORDS = (0x0E, 0x17, 0x1D, 0x1F, 0x1F20, 0x1F21)
-_LEB = (0x0D, 0x0F, 0x15, 0x1A, 0x1B, 0x22, 0x23, 0x1F01, 0x1F02)
-_BLOCK_SIZES = {0x0A: 1, 0x03: 2, 0x04: 4}
 _STRINGS = {0x0E: "str", 0x1F: "line_str"}
 _INDEXED_STRINGS = (0x1A, 0x25, 0x26, 0x27, 0x28, 0x1F02)
 _INDEXED_ADDRESSES = (0x1B, 0x29, 0x2A, 0x2B, 0x2C, 0x1F01)
 _LOCAL_REFERENCES = (0x11, 0x12, 0x13, 0x14, 0x15)
-_SKIP_LEB, _SKIP_STRING, _SKIP_BLOCK, _SKIP_INDIRECT = -1, -2, -3, -4
-
-
-class _Abbreviation:
-    """What entries of one code hold: (attribute, form, implicit constant)..., and how to step over one."""
-
-    __slots__ = ("attributes", "children", "sibling", "skip", "specs", "tag")
-
-    def __init__(
-        self, tag: int, children: bool, specs: list[tuple[int, int, int]], word: int, version: int
-    ) -> None:
-        self.tag = tag
-        self.children = children
-        self.specs = specs
-        self.attributes = frozenset(attribute for attribute, _, _ in specs)
-        self.sibling = AT.sibling in self.attributes
-        self.skip: list[int] = []
-        for _, form, _ in specs:
-            size = _size(form, word, version)
-            if size is not None:
-                if self.skip and self.skip[-1] >= 0:
-                    self.skip[-1] += size
-                else:
-                    self.skip.append(size)
-            elif form in _LEB:
-                self.skip.append(_SKIP_LEB)
-            elif form == FORM.string:
-                self.skip.append(_SKIP_STRING)
-            elif form in (0x09, 0x18):
-                self.skip.append(_SKIP_BLOCK)
-            elif form in _BLOCK_SIZES:
-                self.skip.append(-10 - _BLOCK_SIZES[form])
-            elif form == 0x16:
-                self.skip.append(_SKIP_INDIRECT)
-            else:
-                raise ValueError("an unknown form")
-
-
-def _size(form: int, word: int, version: int) -> int | None:
-    if form == FORM.ref_addr:
-        return word if version > 2 else 8
-    return word if form in _WORDS else _FIXED.get(form)
 
 
 class Unit:
@@ -142,11 +94,11 @@ class Unit:
         self._table = table
 
     @cached_property
-    def abbreviations(self) -> dict[int, _Abbreviation]:
+    def abbreviations(self) -> dict[int, Abbreviation]:
         key = (self._table, self.word, self.version)
         known = self.home.abbreviations.get(key)
         if known is None:
-            known = self.home.abbreviations[key] = _read_abbreviations(
+            known = self.home.abbreviations[key] = read_abbreviations(
                 self.home["abbrev"], self._table, self.word, self.version
             )
         return known
@@ -194,15 +146,15 @@ class Unit:
         return Die(self, offset, abbreviation.tag, abbreviation.children, reader.at, attributes)
 
     def _value(self, reader: Reader, form: int) -> Any:
-        size = _size(form, self.word, self.version)
+        size = form_size(form, self.word, self.version)
         if size is not None:
             return True if form == 0x19 else reader.number(size)
-        if form in _LEB:
+        if form in LEB:
             return reader.sleb() if form == FORM.sdata else reader.uleb()
         if form == FORM.string:
             return reader.string()
-        if form in (0x09, 0x18, *_BLOCK_SIZES):
-            count = reader.number(_BLOCK_SIZES[form]) if form in _BLOCK_SIZES else reader.uleb()
+        if form in (0x09, 0x18, *BLOCK_SIZES):
+            count = reader.number(BLOCK_SIZES[form]) if form in BLOCK_SIZES else reader.uleb()
             at = reader.at
             reader.skip(count)
             return reader.data[at : reader.at]
@@ -271,23 +223,23 @@ class Unit:
             for _, child in self.walk(die.end, want, ()):
                 yield child
 
-    def _past(self, entry: _Abbreviation, at: int) -> int:
+    def _past(self, entry: Abbreviation, at: int) -> int:
         data = self.data
         for step in entry.skip:
             if step >= 0:
                 at += step
-            elif step == _SKIP_LEB:
+            elif step == SKIP_LEB:
                 while data[at] & 0x80:
                     at += 1
                 at += 1
-            elif step == _SKIP_STRING:
+            elif step == SKIP_STRING:
                 at = data.index(b"\0", at) + 1
             else:
                 reader = Reader(data, at, self.end)
-                form = reader.uleb() if step == _SKIP_INDIRECT else 0
+                form = reader.uleb() if step == SKIP_INDIRECT else 0
                 if form:
                     self._value(reader, form)
-                elif step == _SKIP_BLOCK:
+                elif step == SKIP_BLOCK:
                     reader.skip(reader.uleb())
                 else:
                     reader.skip(reader.number(-10 - step))
@@ -425,7 +377,7 @@ class Die:
             return []
         form, value = self.attributes[AT.ranges]
         base = self.unit.head.address(AT.low_pc) or 0
-        return _ranges(self.unit, form, value, base)
+        return address_ranges(self.unit, form, value, base)
 
     @property
     def name(self) -> str:
@@ -439,73 +391,3 @@ class Die:
             if text := self.find(attribute).text(attribute):
                 return text
         return self.name
-
-
-def _read_abbreviations(data: bytes, offset: int, word: int, version: int) -> dict[int, _Abbreviation]:
-    reader = Reader(data, offset)
-    found: dict[int, _Abbreviation] = {}
-    while len(found) < ABBREVIATIONS_LIMIT:
-        code = reader.uleb()
-        if not code:
-            return found
-        tag, children = reader.uleb(), bool(reader.number(1))
-        specs: list[tuple[int, int, int]] = []
-        while True:
-            attribute, form = reader.uleb(), reader.uleb()
-            constant = reader.sleb() if form == 0x21 else 0
-            if not attribute and not form:
-                break
-            specs.append((attribute, form, constant))
-            if len(specs) > ATTRIBUTES_LIMIT:
-                raise ValueError("too many attributes")
-        found.setdefault(code, _Abbreviation(tag, children, specs, word, version))
-    raise ValueError("too many abbreviations")
-
-
-def _ranges(unit: Unit, form: int, value: int, base: int) -> list[tuple[int, int]]:
-    if unit.version < 5:
-        found: list[tuple[int, int]] = []
-        data = unit.sections["ranges"]
-        value += unit.base(AT.GNU_ranges_base, 0) if unit.skeleton is not None else 0
-        for start, end in struct.iter_unpack("<QQ", data[value : value + (len(data) - value & -16)]):
-            if (not start and not end) or len(found) > RANGES_LIMIT:
-                break
-            if start == ADDRESS_MASK:
-                base = end
-            elif end > start and base + start:
-                found.append((base + start & ADDRESS_MASK, base + end & ADDRESS_MASK))
-        return found
-    if form == 0x23:
-        table = unit.base(AT.rnglists_base, 12 if unit.word == 4 else 20)
-        value = table + Reader(unit.home["rnglists"], table + value * unit.word).number(unit.word)
-    return [(low, high) for low, high in _rnglist(unit, value, base) if low and high > low]
-
-
-def _rnglist(unit: Unit, offset: int, base: int) -> Iterator[tuple[int, int]]:
-    """The entries of DWARF 5 section 7.25."""
-    reader = Reader(unit.home["rnglists"], offset)
-    address = unit.sections.address
-    for _ in range(RANGES_LIMIT):
-        kind = reader.number(1)
-        if kind == 0:
-            return
-        if kind == 1:
-            base = address(unit, reader.uleb())
-        elif kind == 2:
-            yield address(unit, reader.uleb()), address(unit, reader.uleb())
-        elif kind == 3:
-            low = address(unit, reader.uleb())
-            yield low, low + reader.uleb()
-        elif kind == 4:
-            low, high = reader.uleb(), reader.uleb()
-            if base:
-                yield base + low & ADDRESS_MASK, base + high & ADDRESS_MASK
-        elif kind == 5:
-            base = reader.number(8)
-        elif kind == 6:
-            yield reader.number(8), reader.number(8)
-        elif kind == 7:
-            low = reader.number(8)
-            yield low, low + reader.uleb()
-        else:
-            raise ValueError("an unknown range")

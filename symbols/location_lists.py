@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from symbols.dies import ADDRESS_MASK, Die, Unit
+from symbols.address_ranges import ADDRESS_MASK
+from symbols.dies import Die, Unit
 from symbols.dwarf_names import AT
 from symbols.line_program import Reader
 
