@@ -45,6 +45,12 @@ def _scene(name: str, command: Sequence[str], idle: bool, presses: int, seconds:
         share = 100 * (cpu_seconds(terminal.pid) - used) / (time.perf_counter() - began)
         first, whole = _stay_and_follow(terminal, presses)
         typed, peer = _typing(terminal, presses)
+        terminal.send("2/value>0\r")
+        terminal.watch(2.0)
+        used, began = cpu_seconds(terminal.pid), time.perf_counter()
+        terminal.watch(seconds)
+        filtering = 100 * (cpu_seconds(terminal.pid) - used) / (time.perf_counter() - began)
+        filtered, _ = _stay_and_follow(terminal, presses, "frozen at")
     goal_key, goal_cpu = (_GOAL_IDLE, _GOAL_CPU_IDLE) if idle else (_GOAL_FLOOD, _GOAL_CPU)
     return Report(
         (
@@ -56,6 +62,13 @@ def _scene(name: str, command: Sequence[str], idle: bool, presses: int, seconds:
                 f"{share:.1f} % of a core",
                 goal=f"<= {goal_cpu} %",
                 met=share <= goal_cpu,
+            ),
+            _row(f"keys: stay and follow, a filter on, {name}", filtered, goal_key),
+            Row(
+                f"front end's CPU, a filter on, {name}",
+                f"{filtering:.1f} % of a core",
+                goal=f"<= {goal_cpu} %",
+                met=filtering <= goal_cpu,
             ),
         )
     )
@@ -76,12 +89,14 @@ def _text(latencies: list[float]) -> str:
     return f"p95 {percentile(latencies, 0.95):.1f} of {Spread.of(latencies).text('ms')}"
 
 
-def _stay_and_follow(terminal: Terminal, presses: int) -> tuple[list[float], list[float]]:
+def _stay_and_follow(
+    terminal: Terminal, presses: int, stays: str = "staying at"
+) -> tuple[list[float], list[float]]:
     """`k` stays at a hit, `f` follows again: until the history's rule says so, and until the last panel does."""
     moments = random.Random(1)
     first, whole = [], []
     for number in range(presses):
-        key, rule, footer = ("f", "following", "f stay ") if number % 2 else ("k", "staying at", "f follow ")
+        key, rule, footer = ("f", "following", "f stay ") if number % 2 else ("k", stays, "f follow ")
         spent, more = terminal.press(key, (rule, footer), footer)
         first.append(1000 * spent)
         whole.append(1000 * more)

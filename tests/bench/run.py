@@ -17,6 +17,7 @@ from tests.bench import (
     culprits,
     first_picture,
     front_end,
+    history,
     hits,
     live,
     memory,
@@ -40,6 +41,7 @@ _BENCHES: dict[str, Callable[[Built, bool], Report]] = {
     "first-picture": first_picture.bench,
     "keys": front_end.bench,
     "memory": memory.bench,
+    "history": history.bench,
     "names": names.bench,
     "ordinary": ordinary.bench,
 }

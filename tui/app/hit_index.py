@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HitIndex", "SceneTexts", "places_of"]
 
+_CLOSE: Final = 1 << 20
 _SLICE: Final = 16_384
 """Rows looked at in one go: few enough to stay in the processor's cache from one condition to the next."""
 
@@ -41,6 +42,8 @@ class SceneTexts:
         self._names: list[tuple[str, str] | None] = []
         self._verdicts: dict[tuple[str, bool | None], Bools] = {}
         self._tables: dict[tuple[str, str], Bools] = {}
+        self._near: npt.NDArray[np.int64] | None = None
+        """For each address from the first place to the last: its number."""
         self._version = -1
 
     def changed(self) -> bool:
@@ -58,14 +61,11 @@ class SceneTexts:
     def places(self, columns: Columns, text: str, source: bool | None) -> Bools:
         """Rows whose instruction's name or source holds the text."""
         rows = places_of(columns)
-        at = np.searchsorted(self._places, rows)
-        if len(self._places):
-            strange = self._places[np.minimum(at, len(self._places) - 1)] != rows
-        else:
-            strange = np.ones(len(rows), np.bool_)
+        at = self._numbers(rows)
+        strange = at < 0
         if strange.any():
             self._learn(np.unique(rows[strange]))
-            at = np.searchsorted(self._places, rows)
+            at = self._numbers(rows)
         verdict: Bools = self._verdict(text, source)[at]
         return verdict
 
@@ -92,10 +92,28 @@ class SceneTexts:
         found: Bools = table[column]
         return found
 
+    def _numbers(self, rows: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Where each row's place is in `_places`, -1 where it is not. Most programs' code lies close enough for a table."""
+        places = self._places
+        if not len(places):
+            return np.full(len(rows), -1, np.int64)
+        span = int(places[-1] - places[0]) + 1
+        if span > _CLOSE:
+            at = np.minimum(np.searchsorted(places, rows), len(places) - 1)
+            return np.where(places[at] == rows, at, -1)
+        if self._near is None:
+            self._near = np.full(span + 1, -1, np.int64)
+            self._near[(places - places[0]).astype(np.int64)] = np.arange(len(places))
+        found: npt.NDArray[np.int64] = self._near[
+            np.minimum(rows - places[0], np.uint64(span)).astype(np.int64)
+        ]
+        return found
+
     def _learn(self, strange: npt.NDArray[np.uint64]) -> None:
         merged = np.union1d(self._places, strange)
         names = dict(zip(self._places.tolist(), self._names, strict=True))
         self._places = merged
+        self._near = None
         self._names = [names.get(place) for place in merged.tolist()]
         self._verdicts.clear()
         self._look_up()

@@ -78,6 +78,11 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         """How many hits fit."""
         return max(1, self.size.height - 2)
 
+    @property
+    def following(self) -> bool:
+        """The newest hit is the last row."""
+        return self.hits.following
+
     # What time brings
 
     def advance(self) -> None:

@@ -71,6 +71,11 @@ shown (equal spans of values, where there are too many), and below it the last c
         """The unit of time."""
         return self.scene.view.clock if self.scene.view else "instructions"
 
+    @property
+    def following(self) -> bool:
+        """The right edge is the newest moment."""
+        return self.time.following
+
     def watched(self) -> list[Breakpoint]:
         """What has values: everything but execute breakpoints."""
         view = self.scene.view

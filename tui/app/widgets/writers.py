@@ -65,6 +65,11 @@ the hits of the site. f keeps the order as it is while you read."""
         self._before = ""
         self._more = False
 
+    @property
+    def following(self) -> bool:
+        """The order follows the hits."""
+        return self._kept is None
+
     # What time brings
 
     def advance(self) -> None:
