@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick random-kernel fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs kills fuzz lint format bench screenshots programs wheel clean FORCE
+.PHONY: help demo test test-quick random-kernel fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs monkey kills fuzz lint format bench screenshots programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,9 @@ fidelity-instructions: $(VENV)/dev.stamp ## every form of instruction in this ma
 
 fidelity-programs: $(VENV)/dev.stamp ## random programs on this machine's CPU and on the emulated one for SECONDS (60): hits, DR6, registers, memory, end
 	@$(BIN)/python -m tests.live.random_programs --seconds $(or $(SECONDS),60)
+
+monkey: $(VENV)/dev.stamp ## random keys, clicks, resizes and commands, EVENTS (20000) on each backend: no traceback, nothing left behind
+	@$(BIN)/python -m tests.pilot.monkey --events $(or $(EVENTS),20000)
 
 kills: $(VENV)/dev.stamp ## kill -9 of each of our processes at any moment, ROUNDS times (200): programs run on, slots are free (root)
 	@$(BIN)/python -m tests.live.kills --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1)

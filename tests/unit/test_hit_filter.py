@@ -313,3 +313,12 @@ def test_marks_keep_their_hit_and_are_walked_in_order(writer: Writer) -> None:
     assert walked == [150, 30, 90, 150]
     hits.mark()
     assert sorted(hits.marks) == [30, 90]
+
+
+def test_before_the_first_hit_there_is_nothing_left_to_look_at(writer: Writer) -> None:
+    hits = HitList(writer.scene)
+    hits.advance()
+    hits.filter_by(parse("w"))
+    hits.advance()
+    assert hits.done, "else the panel would look for ever"
+    assert hits.count == 0

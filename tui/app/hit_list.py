@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELD", "ORDERS", "HitList"]
 
-HELD: Final = 65_536
+HELD: Final = 32_768
 """Hits that a frozen list keeps itself."""
 
 ORDERS: Final = {"": "number", "value": "value", "old": "old value", "insn_ip": "instruction", "tid": "task"}
@@ -93,11 +93,12 @@ class HitList:
             self.marks.clear()
             self.follow()
             self.filter_by(self.filter)
-        if ring is None or not self.following:
+        if ring is None:
             return
-        self._head = ring.head
-        if self._index is not None and self._head:
-            self.done = self._index.work(ring, seconds)
+        if self.following:
+            self._head = ring.head
+        if self._index is not None:  # frozen too: then following again has nothing to look back for
+            self.done = not ring.head or self._index.work(ring, seconds)
 
     def filter_by(self, wanted: Filter | None) -> None:
         """Another filter, or none. The list follows again: what is frozen was chosen by the one before."""

@@ -37,7 +37,7 @@ class HistoryPanel(Panel, can_focus=True, inherit_bindings=False):
     title = "HITS"
     where = "history"
     help: ClassVar[str] = (
-        """Every hit that the ring keeps. Up, Down and f stay: the list is frozen with its newest 65,536 hits, so that
+        """Every hit that the ring keeps. Up, Down and f stay: the list is frozen with its newest 32,768 hits, so that
 nothing goes away while it is read; f or G follows again.
 
 / filters while you type; words are joined by "and", values after a comma by "or", ! turns a word round:
@@ -109,7 +109,8 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         self._more = False
         if self.shown:
             self._work(_SLICE)
-            self.redraw()
+            if not self._more:  # until then a frame shows how far it is
+                self.redraw()
 
     # Keys
 
@@ -404,7 +405,7 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
     def _heading(self, width: int) -> Strip:
         hits, ink = self.hits, self.ink
         if hits.following:
-            right = "following" if hits.done else "looking"
+            right = "following" if hits.done else "following, looking back"
             return self.rule(width, self.title, after=self._after(), right=right)
         record = hits.selected()
         right = f"frozen at {numbers.count(record.seq + 1)}" if record is not None else "frozen"

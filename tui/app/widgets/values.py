@@ -289,7 +289,7 @@ shown (equal spans of values, where there are too many), and below it the last c
         until = (self.now - start) // self.time.scale
         cells = [[(" ", ink.base)] * self.columns for _ in range(height)]
         held = data.before
-        for column in range(min(self.columns, until + 1)):
+        for column in range(min(self.columns, len(data.last), until + 1)):  # fewer just after a resize
             if math.isnan(data.last[column]):
                 if not math.isnan(held):
                     cells[row(held)][column] = ("─", ink.muted)
