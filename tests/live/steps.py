@@ -80,7 +80,7 @@ def _open(rng: random.Random, wide: bool) -> Step:
         target, cpu = "all", rng.choice((1, 1, 0))
     elif target == "all":
         cpu = rng.choice((-1, 77))  # whoever else holds a slot would be in the way of a real CPU
-    leader = rng.randrange(8) if rng.random() < 0.05 else -1
+    leader = rng.randrange(8) if rng.random() < 0.15 else -1
     flags = rng.choices((0, 8, 1, 0x40), (30, 4, 1, 1))[0]
     return ("open", target, rng.randrange(TASKS), cpu, leader, flags, _attr(rng))
 

@@ -127,6 +127,7 @@ def test_a_programs_own_event_can_be_looked_at_but_not_taken_away(tmp_path: Path
             done.backend.disarm((bp.id,))
 
 
+@pytest.mark.slow
 def test_the_schedule_does_not_change_what_threads_are_signalled(tmp_path: Path) -> None:
     source = perf_programs.SIGTRAP.replace("3000", "20")
     program = built(tmp_path, source, "-O1", "-no-pie")
