@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def test_what_the_ring_has_no_room_for_is_lost_to_the_history_and_not_to_the_tot
     monkeypatch.setattr(opener, "WANTED_RING", 1 << 16)
     backend = PerfBackend(create_memfd(1 << 12), (1, 2))
     try:
-        backend.launch(Launch(program))
+        pid = backend.launch(Launch(program)).tasks[0].pid
         (made,) = backend.arm((BreakpointRequest(address, 8, "w"),))
         backend.resume()
         until = time.monotonic() + 20
@@ -135,6 +136,7 @@ def test_what_the_ring_has_no_room_for_is_lost_to_the_history_and_not_to_the_tot
         assert [(site.breakpoint, site.count) for site in backend.sites()] == [(made.id, 3000)]
     finally:
         backend.close()
+        os.kill(pid, signal.SIGKILL)  # a launched program runs on without us
 
 
 @pytest.mark.root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_a_running_program_is_watched_elsewhere_from_one_moment_on(tmp_path: Pat
     fd = create_memfd(1 << 16)
     backend, ring = PerfBackend(fd, (1, 2)), RingReader(fd)
     try:
-        backend.launch(Launch(path))
+        pid = backend.launch(Launch(path)).tasks[0].pid
         (made,) = backend.arm((BreakpointRequest(at["first"], 8, "w", watch=0),))
         backend.resume()
 
@@ -108,6 +109,7 @@ def test_a_running_program_is_watched_elsewhere_from_one_moment_on(tmp_path: Pat
         assert view.lost == 0
     finally:
         backend.close()
+        os.kill(pid, signal.SIGKILL)  # a launched program runs on without us
 
 
 def test_an_event_takes_no_other_change_than_its_window() -> None:
