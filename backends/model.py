@@ -348,6 +348,7 @@ class MachineView:
     the hits that did not meet their breakpoint's condition, since the beginning.
 
     `debug_exceptions` are the last few #DB of a bare machine, None where a kernel takes them.
+    `disagreements` say where the books of a live kernel do not have what was asked for, a sentence each.
     `notice` is what a person should know of how it watches, empty where all is as wanted.
     `task` is the task whose registers, memory and mappings are looked at, `quantum` what a task runs, in instructions, before
     another that waits has its turn; None where there is no such thing.
@@ -384,5 +385,6 @@ class MachineView:
     debug_exceptions: tuple[DebugException, ...] | None = None
     can: Abilities = Abilities()
     notice: str = ""
+    disagreements: tuple[str, ...] = ()
     blind_ns: int = 0
     filtered: int = 0

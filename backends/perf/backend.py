@@ -563,6 +563,7 @@ class PerfBackend(Backend):
             cpus=booked.cpus,
             tasks=task_views(target, self._control.current),
             breakpoints=(*mine, *booked.strangers),
+            disagreements=booked.disagreements,
             mappings=self._flow.image.mappings,
             refusals=tuple(self._refusals),
             refused=self._refused,

@@ -29,11 +29,13 @@ _STRANGERS: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BookedRegisters:
-    """`slots` are the registers of our own breakpoints at the scan, `strangers` everybody else's."""
+    """`slots` are the registers of our own breakpoints at the scan, `strangers` everybody else's; `disagreements` say where
+    the books do not have what we asked for."""
 
     cpus: tuple[CpuView, ...] = ()
     slots: tuple[tuple[int, int], ...] = ()
     strangers: tuple[Breakpoint, ...] = ()
+    disagreements: tuple[str, ...] = ()
 
 
 class Registers:
@@ -45,13 +47,17 @@ class Registers:
         self._books: Books | None = None
         self._taken = 0.0
         self._numbers: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
 
     def view(self, carriers: Iterable[Carrier], seen: Mapping[int, tuple[int, int]]) -> BookedRegisters:
         """`seen` has (CPU, register) of the last hit of each breakpoint. The CPU of the last hit comes first."""
-        books = self._scan()
+        from backends.perf.agreement import disagreements
+
+        carriers = tuple(carriers)
+        ours = {fd: carrier for carrier in carriers for fd in carrier.each()}
+        books = self._scan(ours)
         if books is None:
             return BookedRegisters()
-        ours = {fd: carrier for carrier in carriers for fd in carrier.each()}
         slots: dict[int, int] = {}
         strangers: dict[int, Breakpoint] = {}
         me = os.getpid()
@@ -73,18 +79,20 @@ class Registers:
             cpus = [_with_seen(view, id_, slot, ours) if view.cpu == cpu else view for view in cpus]
         first = list(seen.values())[-1][0] if seen else None
         cpus.sort(key=lambda view: view.cpu != first)
-        return BookedRegisters(tuple(cpus), tuple(slots.items()), tuple(strangers.values()))
+        said = disagreements(books, carriers, self._asked, me)
+        return BookedRegisters(tuple(cpus), tuple(slots.items()), tuple(strangers.values()), said)
 
     def look_again(self) -> None:
         """Somebody has changed what is held: the next view scans."""
         self._taken = 0.0
 
-    def _scan(self) -> Books | None:
+    def _scan(self, ours: Mapping[int, Carrier]) -> Books | None:
         if self._closed:
             return None
         now = time.monotonic()
         if self._books is None or now - self._taken > _AGE:
             try:
+                self._asked = {fd: carrier.id for fd, carrier in ours.items()}
                 self._books = self._opener.books()
                 self._taken = time.monotonic()
             except (HwbpError, OSError):

@@ -16,6 +16,7 @@ from backends.emulated.programs import find
 from backends.kernelview.books import Holding
 from backends.kernelview.scanner import Scanner
 from backends.model import BreakpointRequest
+from backends.perf import events
 from backends.perf.backend import PerfBackend
 from backends.ring import create_memfd
 from tests.live.bpf_here import needs_bpf
@@ -200,3 +201,21 @@ def test_a_scene_ends_with_everybody_in_it(scanner: Scanner) -> None:
     machine.close()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
     assert held(scanner, os.getpid()) == ()
+
+
+def test_a_request_that_the_books_do_not_have_is_marked(machine: PerfBackend) -> None:
+    machine.resume()
+    (mine, other) = machine.arm(
+        (
+            BreakpointRequest(symbol(PROGRAM, "counter"), 8, "w", text="counter"),
+            BreakpointRequest(symbol(PROGRAM, "counter"), 4, "rw", text="counter/4:rw"),
+        )
+    )
+    assert machine.view().disagreements == ()
+    assert mine.owner.fd is not None
+    assert other.owner.fd is not None
+    nothing = events.open_event(events.idle_attributes(), 0, 0)
+    os.dup2(nothing, mine.owner.fd)  # the breakpoint is gone, behind our back
+    os.close(nothing)
+    assert until(machine, lambda: bool(machine.view().disagreements))
+    assert machine.view().disagreements == ("counter: the kernel's books do not have 1 of its 1 events",)

@@ -41,6 +41,8 @@ class OwnersPanel(Panel):
         refused = view.refused if view else 0
         style = ink.warn if refused else ink.muted
         sign = f"{self.glyphs.refused} " if refused else ""
+        if view and view.disagreements:  # `info slots` says which
+            style, sign = ink.warn, f"{self.glyphs.refused} books disagree  {sign}"
         if height <= 2:
             head = self.rule(
                 width, self.title, after=sums, right=f"{sign}refused {refused}", right_style=style

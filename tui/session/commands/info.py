@@ -151,6 +151,7 @@ def _slots(session: Session, _text: str) -> Answer:
             lines.append(
                 f"--   {bp.type:<2} {bp.length} {bp.address:#x} {state}  {numbered(session, bp)}  {owner_text(bp)}"
             )
+    lines += [f"!    {escape(each)}" for each in session.view.disagreements]
     free = free_slots(session.view)
     lines.append(f"{free} free")
     rows = [
@@ -169,7 +170,8 @@ def _slots(session: Session, _text: str) -> Answer:
         }
         for bp in session.view.breakpoints
     ]
-    return answer(*lines, free=free, slots=rows)
+    said = [escape(each) for each in session.view.disagreements]
+    return answer(*lines, free=free, slots=rows, disagreements=said)
 
 
 def _owners(session: Session, _text: str) -> Answer:
