@@ -352,8 +352,10 @@ o           go to an address or a name; Backspace goes back"""
                 break
             here = [b for b in armed if b.address < start + per and start < b.address + b.length]
             out.append(self._row(width, start, per, window, here))
-        if window is not None and window.problem and not window.pieces and height > 2:
-            out[1:2] = [self.line(width).add(f"  {one_line(window.problem)}", ink.warn).strip()]
+        if window is None:
+            out[1:] = [self.line(width).add("  reading", ink.muted).strip()]
+        elif window.problem and not window.pieces and height > 2:
+            out[1:2] = [self.line(width).add(f"  {without_del(one_line(window.problem))}", ink.warn).strip()]
         return out
 
     def _heading(self, width: int) -> Strip:
@@ -393,7 +395,8 @@ o           go to an address or a name; Backspace goes back"""
             edge = "]" if any(at < b.address + b.length <= at + form.size for b in armed) else ""
             mark_style = ink.warn if mark in "[]" else ink.changed
             line.add(mark, mark_style)
-            text = spell(data, form) if data is not None else "??"
+            read = window is not None and window.start <= at < window.start + window.size
+            text = spell(data, form) if data is not None else "??" if read else self.glyphs.dot * 2
             style = self._style(changed, opens, data)
             if at <= self.cursor < at + form.size:
                 style = style + (ink.cursor if self.has_focus else ink.cursor_far)

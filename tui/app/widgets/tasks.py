@@ -82,7 +82,7 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
         self.first = max(0, min(self.first, len(tasks) - room, cursor), cursor - room + 1)
         right = f"{self.first + 1}-{self.first + room} of {len(tasks)}" if len(tasks) > room else ""
         out = [self.rule(width, self.title, right=right)]
-        name, state = (13, 20) if width < 100 else (16, 34)
+        name, state = (13, 18) if width < 100 else (16, 34)
         head = self.line(width).add("   task  ", ink.muted, 10).add("name", ink.muted, name + 1)
         head.add("state", ink.muted, state + 1).add("CPU", ink.muted, 4).add("pinned", ink.muted, 8)
         for title, cells in (("slots", 6), ("turns", 7), ("ran ns", 10)):
