@@ -9,6 +9,7 @@ import os
 import random
 import re
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -324,6 +325,38 @@ def test_a_process_of_another_pid_namespace_has_our_numbers(
         until_ended(backend)
         reader = RingReader(backend.ring_fd)
         assert reader.consume(8)["pid"].tolist() == [int(inner)]
+
+
+def narrow(folder: Path) -> Path:
+    """A program of 32 bits that waits for a signal: an ELF header, one segment, `mov eax, 29; int 0x80` (pause)."""
+    code = bytes.fromhex("b81d000000cd80")
+    size = 52 + 32 + len(code)
+    header = struct.pack(
+        "<4s5B7xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 0, 0, 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0
+    )
+    segment = struct.pack("<8I", 1, 0, 0x8048000, 0x8048000, size, size, 5, 0x1000)
+    program = folder / "narrow"
+    program.write_bytes(header + segment + code)
+    program.chmod(0o755)
+    return program
+
+
+def test_a_program_of_32_bits_is_refused_in_one_line_and_left_alone(tmp_path: Path) -> None:
+    program = narrow(tmp_path)
+    try:
+        process = subprocess.Popen([program])
+    except OSError as error:
+        pytest.skip(f"this kernel runs no programs of 32 bits: {error.strerror}")
+    with process:
+        try:
+            for words in (["-p", str(process.pid)], ["--", str(program)]):
+                done = trace("bpf", ["0x8048000"], *words)
+                assert done.status == 1
+                assert done.errors.count("\n") == 1
+                assert "32-bit" in done.errors
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
