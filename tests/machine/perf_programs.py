@@ -578,6 +578,8 @@ int main(void) {
   told("period 0", ioctl(fd, PERF_EVENT_IOC_PERIOD, &(unsigned long){0}));
   told("period nowhere", ioctl(fd, PERF_EVENT_IOC_PERIOD, 8));
   told("own output", ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, fd));
+  told("half of none", ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, 0xffffffffu));
+  told("none", ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, -1L));
   told("seek", lseek(fd, 0, SEEK_SET));
   told("write", write(fd, "x", 1));
   told("attr nowhere", syscall(SYS_perf_event_open, 8, 0, -1, -1, 0));

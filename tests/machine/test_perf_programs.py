@@ -16,7 +16,7 @@ from tests.machine.tasks_programs import built
 
 _ERRORS = """plain 0, flags 22, nobody 3, no CPU 22, all of all 22, bad group 9, group that is none 9, too small 7,
 without bp_len 22, read 22, three 22, odd 22, execute 0, execute 1 22, sigtrap alone 22, kernel 22, map inherited 22,
-refresh inherited 22, unknown ioctl 25, pause without ring 22, period 0 22, period nowhere 14, own output 22, seek 29, write 22,
+refresh inherited 22, unknown ioctl 25, pause without ring 22, period 0 22, period nowhere 14, own output 22, half of none 9, none 0, seek 29, write 22,
 attr nowhere 14, closed 9, fifth 28, bad fifth 28, worse fifth 22, after a close 0"""
 
 ON_LINUX = {

@@ -30,6 +30,7 @@ __all__ = ["HANDLERS", "PerfFile", "all_of_the_task"]
 
 _FD_OUTPUT = 2
 _SHARED, _FIXED = 1, 0x10_0010
+_NONE = (1 << 64) - 1
 _POLLERR, _POLLHUP = 8, 16
 _VER0, _SIZE_AT = 64, 4
 _MMAP_PAGES = 516 * 1024 // PAGE
@@ -186,7 +187,7 @@ class PerfFile(File):
             case 0x8008_2407:  # ID
                 task.pack("<Q", argument, (event.parent or event).id)
             case 0x2405:  # SET_OUTPUT
-                self._set_output(task, signed(argument))
+                self._set_output(task, argument)
             case 0x4004_2409:  # PAUSE_OUTPUT
                 if event.ring is None:
                     raise fail(errno.EINVAL)
@@ -200,8 +201,8 @@ class PerfFile(File):
         return 0
 
     def _set_output(self, task: Task, fd: int) -> None:
-        """perf_event_set_output: records go into another event's ring; -1 for none."""
-        if fd == -1:
+        """perf_event_set_output: records go into another event's ring; -1, in all 64 bits, for none."""
+        if fd == _NONE:
             self._attach(None)
             return
         other = task.files[fd]
