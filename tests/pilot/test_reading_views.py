@@ -138,6 +138,24 @@ async def test_memory_marks_armed_bytes_and_those_that_changed_since_the_last_st
         assert "00 00*5a 00" in row
 
 
+async def test_memory_of_a_program_that_is_gone_stays_as_it_was_last_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = busy_machine()
+    async with app_on(machine).run_test(size=(80, 24)) as pilot:
+        go = await walk(pilot, machine)
+        await go("7")
+
+        def gone(address: int, size: int) -> bytes:
+            raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT")
+
+        monkeypatch.setattr(machine, "read", gone)
+        machine.run_state("exited", Stop("exit", "exit status 0"))
+        text = await go()
+        assert "the program has ended: as it was last read" in text
+        assert "[00 00 00 00 00 00 00 00]" in text
+
+
 async def test_memory_that_is_not_mapped_is_not_made_up() -> None:
     machine = busy_machine()
     async with app_on(machine).run_test(size=(80, 24)) as pilot:

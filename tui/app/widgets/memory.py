@@ -89,7 +89,8 @@ o           go to an address or a name; Backspace goes back"""
         self._age = 0
         self._was_running = False
         self._asking = False
-        self._asked: tuple[int, int, int | None] | None = None
+        self._kept = False
+        """What is shown was read before the program or the machine went."""
         self._read_for: tuple[int, int] = (-1, -1)
         self._back: list[int] = []
         self._layout = (16, 0, 0)
@@ -201,8 +202,13 @@ o           go to an address or a name; Backspace goes back"""
 
         def take(answer: tuple[MemoryPage, ObjectAt]) -> None:
             self._asking = False
-            if not answer[0].pieces and self.scene.problem:
-                return  # the machine is gone: what was read stays
+            ended = bool(self.scene.problem) or self.scene.state in ("exited", "failed")
+            self._kept = (
+                ended and not answer[0].pieces and self.window is not None and bool(self.window.pieces)
+            )
+            if self._kept:
+                self.redraw()
+                return  # the machine or the program is gone: what was read stays
             self.window, self.object = answer
             if self._before is None:
                 self._before = self.window
@@ -369,6 +375,8 @@ o           go to an address or a name; Backspace goes back"""
         right, style = self.form.name, None
         if self.scene.problem:
             right, style = f"{self.scene.problem}: as it was", ink.warn
+        elif self._kept:
+            right, style = "the program has ended: as it was last read", ink.warn
         elif self.scene.running:
             right = f"{right}, runs: read 4/s"
         mapping = window.mapping if window is not None else None
