@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import iced_x86 as ic
 
 from backends.emulated.decode import AccessList, Decoded
-from backends.emulated.engine import EXEC, READ, WRITE, EngineError
+from backends.emulated.engine import EXEC, READ, WRITE, EngineError, Unsupported
 
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
@@ -52,6 +52,7 @@ def _allowed(space: AddressSpace, at: int, prot: int) -> bool:
 def memory_fault(cpu: Cpu, reported: int, known: int | None = None) -> None:
     """The instruction at pc faults: its signal. Registers are as they were before it; the engine reported this address.
 
+    Raises Unsupported where it may do what it does, but changes code that may have run.
     `known` is the byte it faults at, where that is not the first of its operands which may not be accessed.
     """
     pc, space = cpu.engine.pc, cpu.space
@@ -69,6 +70,10 @@ def memory_fault(cpu: Cpu, reported: int, known: int | None = None) -> None:
         )  # an operand that is not aligned, as the engine was told to say it
         return
     at = first_fault(space, accesses) if known is None else known
+    if at is None and any(
+        kind & 2 and (space.sealed(a) or space.sealed(a + size - 1)) for a, size, kind in accesses
+    ):
+        raise Unsupported("code that has already run is being rewritten")
     if at is None:
         at = reported
     if canonical(at):

@@ -36,7 +36,7 @@ class Edges:
         for at in gone:
             self._ends.discard(at)
             if self._space.mapped(at - 1):
-                self._protect(at, self._space.prot_at(at - 1))
+                self._protect(at, self._space.engine_prot(at - 1))
         self._ends |= places
         self._deny(places)
         if gone and (unit := self._unit()) is not None:
@@ -54,7 +54,7 @@ class Edges:
         """Give the bytes around [start, end) back for one instruction; whether there are any."""
         near = [at for at in self._ends if at - _LONGEST < end and start < at]
         for at in near:
-            self._protect(at, self._space.prot_at(at - 1))
+            self._protect(at, self._space.engine_prot(at - 1))
         return bool(near)
 
     def overlap(self, start: int, end: int) -> bool:
@@ -67,7 +67,7 @@ class Edges:
 
     def _deny(self, places: set[int]) -> None:
         for at in places:
-            self._protect(at, self._space.prot_at(at - 1) & ~WRITE)
+            self._protect(at, self._space.engine_prot(at - 1) & ~WRITE)
 
     def _protect(self, at: int, prot: int) -> None:
         self._engine.protect(at - _LONGEST + 1, _LONGEST - 1, prot)

@@ -139,6 +139,7 @@ class AddressSpace:
         self._used = 0
         self._reserved = 0
         self._code: dict[int, bytes] = {}
+        self._sealed: set[int] = set()
         self._heap = (0, 0)
         self._stack_floor = USER_END
         self.kernel_watch: KernelWatch | None = None
@@ -150,6 +151,7 @@ class AddressSpace:
         other._regions, other._starts = list(self._regions), list(self._starts)
         other._next, other._used, other._reserved = self._next, self._used, self._reserved
         other._code, other._heap, other._stack_floor = dict(self._code), self._heap, self._stack_floor
+        other._sealed = set(self._sealed)
         other.shares = list(self.shares)
         for region in self._regions:
             if region.backing is not None and not region.backing.copied_by_fork:
@@ -313,11 +315,32 @@ class AddressSpace:
         for part in parts:
             if part.prot & EXEC and not prot & EXEC:
                 self._remember(part)
-            self._engine.protect(part.start, part.end - part.start, prot & 7)
+            self._protect_engine(part, prot & 7)
             self._insert(replace(part, prot=prot & 7))
         if parts:
             fresh = any(not part.prot & EXEC for part in parts)
             self._changed(address, end, bool(prot & EXEC) and fresh)
+
+    def _protect_engine(self, part: _Region, prot: int) -> None:
+        """Code that may have run and becomes writable is not writable to the engine, which would not notice a change."""
+        pages = range(part.start, part.end, PAGE)
+        if prot & EXEC and prot & WRITE and part.prot & EXEC:
+            if part.prot & WRITE:
+                return
+            self._sealed.update(pages)
+            prot &= ~WRITE
+        elif self._sealed:
+            self._sealed.difference_update(pages)
+        self._engine.protect(part.start, part.end - part.start, prot)
+
+    def sealed(self, address: int) -> bool:
+        """Whether the program may write this byte and the engine may not: see `_protect_engine`."""
+        return page_down(address) in self._sealed
+
+    def engine_prot(self, address: int) -> int:
+        """The permission that the engine gives this byte where nothing is watched."""
+        prot = self.prot_at(address)
+        return prot & ~WRITE if self._sealed and self.sealed(address) else prot
 
     def empty(self, address: int, size: int) -> None:
         """Let private data that came from no file read as zeros again (ENOMEM where a page is not mapped)."""
@@ -441,6 +464,8 @@ class AddressSpace:
         self._starts[first:last] = [region.start for region in kept]
 
     def _remove(self, start: int, end: int) -> None:
+        if self._sealed:
+            self._sealed.difference_update(range(start, end, PAGE))
         for part in list(self._within(start, end)):
             if part.backing is not None:
                 part.backing.unmapped(self, part.start, part.end)

@@ -70,8 +70,8 @@ class Mm:
         return other
 
     def true_prot(self, address: int) -> int:
-        """The permission that the program gave this byte, -1 where nothing is mapped."""
-        return self.space.prot_at(address) if self.space.mapped(address) else -1
+        """The permission that the engine gives this byte where nothing is watched, -1 where nothing is mapped."""
+        return self.space.engine_prot(address) if self.space.mapped(address) else -1
 
     def enter(self, task: Resident) -> None:
         """Put a task's registers into the engine; the task that was there keeps its own."""

@@ -23,6 +23,19 @@ try: raise E("caught")
 except E as error: print(error, list(itertools.accumulate(range(5))), {n: n * n for n in range(3)})
 """
 
+MODULES = """
+import json, re, sqlite3, threading, hashlib, decimal, struct
+print(json.dumps(json.loads('{"a": [1, 2.5e3, "x"]}'), indent=1))
+print(re.findall(r'(\\w+)@(\\w+)', 'bob@example.com, al@test.com'), re.sub(r'(a+)b', r'<\\1>', 'aab ab b'))
+c = sqlite3.connect(':memory:'); c.execute('create table t(a)'); c.executemany('insert into t values(?)', [(n,) for n in range(9)])
+print(c.execute('select avg(a), count(*) from t where a % 2').fetchall())
+out = []
+threads = [threading.Thread(target=lambda n=n: out.append(n * n)) for n in range(4)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print(sorted(out), hashlib.sha1(b'x').hexdigest(), decimal.Decimal(1) / 7, struct.pack('>d', 0.1).hex())
+"""
+WORDS = 'print join("|", map { ucfirst } reverse split(" ", "the quick brown fox")), " ", "abc def" =~ s/(\\w)(\\w+)/$2$1ay/gr; printf "%.15g", atan2(1,1)*4'
+
 COMMANDS: dict[str, tuple[str, ...]] = {
     "sort": ("sort", "-n", "FILE"),
     "sort by word": ("sort", "-k2,2", "-u", "FILE"),
@@ -54,6 +67,36 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "expr": ("expr", "17", "*", "3"),
     "jq": ("jq", "-n", "[range(5)] | map(. * 1.5) | add"),
     "tclsh": ("tclsh", "FILE.tcl"),
+    "tar": ("tar", "-C", "DIR", "-cf", "-", "words"),
+    "tar in a pipe": ("sh", "-c", "tar -C DIR -cf - words words.c | tar -tvf -"),
+    "dc": ("dc", "-e", "2 100 ^ p 10 k 2 v p"),
+    "bc in a pipe": ("bash", "-c", "echo 'scale=20; 4*a(1); 2^64' | bc -l"),
+    "python modules": ("/usr/bin/python3", "-c", MODULES),
+    "perl -e": ("perl", "-e", WORDS),
+    "git --version": ("git", "--version"),
+    "git log": ("git", "-c", "safe.directory=*", "-C", "DIR/repository", "log", "--format=%s %an"),
+    "git diff": ("git", "diff", "--no-index", "FILE.c", "FILE.mk"),
+    "make -n": ("make", "-n", "-r", "-f", "FILE.mk", "a"),
+    "gcc -E": ("gcc", "-E", "-P", "FILE.c"),
+    "openssl dgst": ("openssl", "dgst", "-sha256", "FILE"),
+    "jq on a file": ("jq", "-c", ".a[2].b, (.a[0] + .a[1])", "FILE.json"),
+    "tr in a pipe": ("sh", "-c", "tr a-z A-Z < FILE | head -3"),
+    "sort in a pipe": ("sh", "-c", "cut -d' ' -f2 FILE | sort | uniq -c | sort -rn | head -4"),
+    "gunzip in a pipe": ("sh", "-c", "gzip -n -c FILE | gunzip | cksum"),
+    "xargs": ("sh", "-c", "printf '%s\\n' 1 2 3 | xargs -n1 echo n"),
+    "dash": ("dash", "-c", 'f() { echo "$1 $(($2 + 1))"; }; for x in a b; do f $x 4; done'),
+    "paste": ("paste", "FILE", "FILE.c"),
+    "comm": ("comm", "FILE", "FILE.c"),
+    "fold": ("fold", "-w", "20", "FILE"),
+    "pr": ("pr", "-t", "-3", "FILE"),
+    "numfmt": ("numfmt", "--to=si", "123456", "7e9"),
+    "b2sum": ("b2sum", "FILE"),
+    "strings": ("strings", "/bin/true"),
+    "readelf": ("readelf", "-hlS", "/bin/true"),
+    "file": ("file", "/bin/true"),
+    "hexdump": ("hexdump", "-C", "FILE.c"),
+    "column": ("column", "-t", "FILE"),
+    "zstd": ("zstd", "-c", "FILE"),
     "no such file": ("cat", "/nonexistent"),
 }  # fmt: skip
 
@@ -63,6 +106,21 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with words in it, and a script."""
     directory = tmp_path_factory.mktemp("ordinary")
     (directory / "words").write_text(NUMBERS)
+    (directory / "words.c").write_text("#define TWICE(x) ((x) * 2)\nint main(void) { return TWICE(21); }\n")
+    (directory / "words.mk").write_text("a:\n\techo $(shell expr 3 + 4) $@\n")
+    (directory / "words.json").write_text('{"a": [1, 2.5, {"b": "c"}], "d": null}')
+    if shutil.which("git") is not None:
+        who = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+        for words in (
+            ("init", "-q"),
+            ("commit", "-q", "--allow-empty", "-m", "first"),
+            ("commit", "-q", "--allow-empty", "-m", "second"),
+        ):
+            subprocess.run(
+                ["git", *who, *words, *(["repository"] if words[0] == "init" else [])],
+                cwd=directory if words[0] == "init" else directory / "repository",
+                check=True,
+            )
     (directory / "words.tcl").write_text("puts [expr {sqrt(2) * 3}]; puts [lsort {c a b}]\n")
     return directory
 
@@ -74,7 +132,7 @@ def test_it_prints_what_it_prints_natively_and_ends_as_natively(name: str, direc
     found = shutil.which(program, path=ENVIRONMENT["PATH"])
     if found is None:
         pytest.skip(f"{program} is not installed")
-    arguments = [part.replace("FILE", words) for part in rest]
+    arguments = [part.replace("FILE", words).replace("DIR", str(directory)) for part in rest]
     native = subprocess.run(
         [found, *arguments],
         env=ENVIRONMENT,
@@ -85,7 +143,20 @@ def test_it_prints_what_it_prints_natively_and_ends_as_natively(name: str, direc
     )
     options = [f"--env={key}={value}" for key, value in ENVIRONMENT.items()]
     ours = subprocess.run(
-        [sys.executable, "-m", "tui", "trace", "-o", os.devnull, *options, "--", found, *arguments],
+        [
+            sys.executable,
+            "-m",
+            "tui",
+            "trace",
+            "--allow",
+            "exec",
+            "-o",
+            os.devnull,
+            *options,
+            "--",
+            found,
+            *arguments,
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=300,

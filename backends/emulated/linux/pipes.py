@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Hashable, Mapping
 
 from backends.emulated.linux.descriptors import File, MustWait
 from backends.emulated.linux.state import Handler, Task, fail
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "Stream", "stream_pair"]
 
 _CAPACITY = 1 << 16
 _POLLIN, _POLLOUT, _POLLERR, _POLLHUP = 1, 4, 8, 16
@@ -86,6 +87,53 @@ class _Writer(_End):
     def close(self) -> None:
         self.pipe.writer_closed = True
         self.pipe.changed()
+
+
+class Stream(File):
+    """One end of a pair of connected streams: it reads from one pipe and writes to the other."""
+
+    mode = stat.S_IFSOCK | 0o777
+
+    def __init__(self, number: int, incoming: _Pipe, outgoing: _Pipe, flags: int) -> None:
+        self.inode = number
+        self.path = f"socket:[{number}]"
+        self.flags = os.O_RDWR | flags
+        self._reader = _Reader(incoming, flags)
+        self._writer = _Writer(outgoing, flags)
+
+    def waits_on(self) -> tuple[Hashable, ...]:
+        return (*self._reader.waits_on(), *self._writer.waits_on())
+
+    def read(self, size: int) -> bytes:
+        self._reader.flags = self.flags
+        return self._reader.read(size)
+
+    def write(self, data: bytes) -> int:
+        self._writer.flags = self.flags
+        return self._writer.write(data)
+
+    def ready(self) -> int:
+        ended = self._reader.pipe.writer_closed
+        return (
+            (_POLLIN if self._reader.pipe.content or ended else 0)
+            | (_POLLHUP if ended else 0)
+            | self._writer.ready() & _POLLOUT
+        )
+
+    @property
+    def peer_closed(self) -> bool:
+        """Whether nobody is left to read what is written."""
+        return self._writer.pipe.reader_closed
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+def stream_pair(first: int, second: int, flags: int, wake: Callable[[Hashable], int]) -> tuple[File, File]:
+    """Two ends that are connected to each other, with these inode numbers."""
+    there, back = _Pipe(first, wake), _Pipe(second, wake)
+    return Stream(first, back, there, flags), Stream(second, there, back, flags)
 
 
 def pipe2(task: Task, pair: int, flags: int, *_: int) -> int:

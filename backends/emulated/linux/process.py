@@ -203,7 +203,7 @@ def setsid(task: Task, *_: int) -> int:
 
 
 _NO_PEER = ("connect", "bind", "listen", "accept", "accept4", "shutdown", "getsockname", "getpeername")
-_NO_PEER_EITHER = ("sendto", "recvfrom", "sendmsg", "recvmsg", "setsockopt", "getsockopt")
+_NO_PEER_EITHER = ("sendmsg", "recvmsg", "setsockopt", "getsockopt")
 
 HANDLERS: Mapping[str, Handler] = {
     "arch_prctl": arch_prctl,
@@ -226,6 +226,8 @@ HANDLERS: Mapping[str, Handler] = {
     "getgroups": _constant(0),
     "capget": _error(errno.EPERM),
     "setuid": lambda task, uid, *_: _same(uid, UID),
+    **dict.fromkeys(("setreuid", "setresuid"), lambda task, *ids: _all_same(ids, UID)),
+    **dict.fromkeys(("setregid", "setresgid"), lambda task, *ids: _all_same(ids, GID)),
     "setgid": lambda task, gid, *_: _same(gid, GID),
     "uname": uname,
     "sysinfo": sysinfo,
@@ -243,10 +245,17 @@ HANDLERS: Mapping[str, Handler] = {
     "personality": _constant(0),
     "getcpu": getcpu,
     "socket": socket,
-    "socketpair": _refused("network", "socketpair", errno.EACCES),
     "ptrace": _refused("kill", "ptrace", errno.EPERM),
     **{name: _error(errno.ENOTSOCK) for name in (*_NO_PEER, *_NO_PEER_EITHER)},
 }
+
+
+def _all_same(ids: tuple[int, ...], own: int) -> int:
+    """The ids of setresuid(2) and its kin, -1 for those that stay (the rest of the six arguments is not looked at)."""
+    for wanted in ids[:2]:
+        if wanted & 0xFFFF_FFFF != 0xFFFF_FFFF:
+            _same(wanted & 0xFFFF_FFFF, own)
+    return 0
 
 
 def _same(wanted: int, own: int) -> int:

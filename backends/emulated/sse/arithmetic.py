@@ -52,7 +52,7 @@ def arithmetic(operation: str, first: int, second: int, format_: Format, mxcsr: 
     """ADD, SUB, MUL, DIV, MIN or MAX of two values, or SQRT of the second."""
     a, b = _operand(first, format_, mxcsr), _operand(second, format_, mxcsr)
     if operation in ("MIN", "MAX"):
-        return _chosen(operation, a, b, first, second)
+        return _chosen(operation, a, b, _kept(first, a, format_), _kept(second, b, format_))
     if operation == "SQRT":
         a = b
     if a.is_nan or b.is_nan:
@@ -73,6 +73,11 @@ def arithmetic(operation: str, first: int, second: int, format_: Format, mxcsr: 
         return n.encode_short(value, format_), _denormals(a, b)
     result, more = _rounded(value, format_, mxcsr)
     return result, _denormals(a, b) | more
+
+
+def _kept(bits: int, value: Real, format_: Format) -> int:
+    """An operand as it is returned: itself, or the zero that a denormal one counts as."""
+    return n.encode_short(value, format_) if value.kind == "zero" else bits
 
 
 def _chosen(operation: str, a: Real, b: Real, first: int, second: int) -> Lane:
