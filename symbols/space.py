@@ -280,6 +280,7 @@ class AddressSpace:
         from symbols.evaluate import evaluate
         from symbols.expression import SourceLine, parse
         from symbols.scope import ProgramScope
+        from symbols.value import Value
 
         scope = ProgramScope(self, context)
         try:

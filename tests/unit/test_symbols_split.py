@@ -16,6 +16,7 @@ from symbols.elf import ElfImage
 from symbols.expression import ExpressionError
 from symbols.gdb_index import GdbIndex
 from symbols.location import Thread
+from symbols.scope import Context
 from symbols.space import AddressSpace
 from tests.unit.symbols_data.builds import build, need, run, space_of
 
@@ -191,3 +192,11 @@ def test_a_name_of_go_has_its_package_before_a_dot(tmp_path: Path) -> None:
     assert space.resolve("pkg.head").size == 16
     with pytest.raises(ExpressionError, match="no symbol pkg"):
         space.resolve("pkg.nothing")
+
+
+def test_a_source_line_is_evaluated_to_its_code(tmp_path: Path) -> None:
+    space = space_of(build(tmp_path, "objects.c", "-g", "-O0"))
+    value, node, _ = space.evaluate("objects.c:46", Context())
+    assert value.code
+    assert node is None
+    assert value.address == space.resolve("objects.c:46").address
