@@ -327,6 +327,15 @@ def test_a_process_of_another_pid_namespace_has_our_numbers(
         assert reader.consume(8)["pid"].tolist() == [int(inner)]
 
 
+def test_an_address_without_memory_is_armed_and_said_to_have_none(program: str, counter: int) -> None:
+    with waiting(program, 1) as process:
+        done = trace("bpf", ["0x10", f"{counter:#x}"], "-p", str(process.pid), "--duration", "0.05")
+        assert done.status == 0
+        assert done.errors == (
+            "hwbp-tui: note: nothing is mapped at 0x10 now; the watch is armed all the same\n"
+        )
+
+
 def narrow(folder: Path) -> Path:
     """A program of 32 bits that waits for a signal: an ELF header, one segment, `mov eax, 29; int 0x80` (pause)."""
     code = bytes.fromhex("b81d000000cd80")

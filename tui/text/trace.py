@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Final
 
 from backends.base import HwbpError
+from backends.model import MachineView
 from tui.session.escape import escape
 from tui.session.hit_lines import HitLines, JsonLines, TextLines
 from tui.session.session import Session
@@ -22,6 +23,7 @@ _ROWS_A_TURN: Final = 8192
 _SHORTEST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 _ASK_EVERY: Final = 0.25
+_KERNEL_START: Final = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class _Trace:
             session.ring.set_limit(session.ring.consumed + self.options.limit)
         if session.view.notice:
             note(session.view.notice)
+        for address in _unmapped(session.view):
+            note(f"nothing is mapped at {address:#x} now; the watch is armed all the same")
         if session.view.state in ("loaded", "stopped"):
             session.backend.resume()
         self._follow(None if self.options.duration is None else began + self.options.duration)
@@ -168,3 +172,16 @@ class _Trace:
             write(line(row, number))
         self.hits = number
         return number != limit
+
+
+def _unmapped(view: MachineView) -> list[int]:
+    """Watched addresses at which a live process that runs already has no memory. One that begins has yet to map most of its."""
+    if view.backend != "perf" or view.state != "running" or not view.mappings:
+        return []
+    return [
+        bp.address
+        for bp in view.breakpoints
+        if bp.watch >= 0
+        and bp.address < _KERNEL_START
+        and not any(mapping.start <= bp.address < mapping.end for mapping in view.mappings)
+    ]
