@@ -267,14 +267,15 @@ class RandomKernel:
     def _host_hit(self, cpu: int, hits: int, address: int, *, user: bool) -> None:
         kernel, registers = self.kernel, self.kernel.cpus[cpu]
         owners = [registers.bp_per_reg[slot] for slot in range(4) if hits >> slot & 1]
+        awake = [event for event in owners if event is not None and not event.stopped]
         task = kernel.current(cpu)
         result = kernel.debug_exception(cpu, dr.DR6_BASE | hits, address, user=user)
-        served = [event for event in owners if event is not None and not event.excludes(user)]
+        served = [event for event in owners if event in awake and not event.excludes(user)]
         if kernel.config.swevent_checks_state:
             served = [event for event in served if event.owner.kind != "kgdb"]
         assert [fired.event for fired in result.fired] == served
         assert len(result.fired) + len(result.ignored) == hits.bit_count()
-        assert {row.why for row in result.ignored} <= {"no owner", "excluded", "not active"}
+        assert {row.why for row in result.ignored} <= {"no owner", "excluded", "not active", "stopped"}
         assert result.sets_rf == any(event is not None and event.type == "x" for event in owners)
         for event in served:
             if event in self.expected:

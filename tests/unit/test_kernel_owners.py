@@ -188,6 +188,25 @@ class TestPerf:
         bench.kernel.perf.period(bench.root, fd, 3)
         bench.kernel.perf.modify(bench.root, fd, attr)
 
+    @pytest.mark.parametrize(("version", "counts"), [((6, 18, 0), [1, 1, 1, 2]), ((6, 1, 0), [1, 2, 3, 4])])
+    def test_an_event_whose_refresh_ran_out_counts_again_only_after_a_period(
+        self, version: tuple[int, int, int], counts: list[int]
+    ) -> None:
+        """As on Linux 6.18: enabling it puts it into a register, where it is stopped. Before, enabling was enough."""
+        bench, seen = Bench(KernelConfig(version)), []
+        perf = bench.kernel.perf
+        fd = bench.open(2, flags="exclude_kernel disabled")
+        bench.kernel.switch(0, bench.task)
+        perf.refresh(bench.root, fd, 1)
+        for step in ("", "enable", "", "period"):
+            if step == "enable":
+                perf.enable(bench.root, fd)
+            elif step:
+                perf.period(bench.root, fd, 1)
+            bench.access(DATA, 8, "w")
+            seen.append(bench.read(fd))
+        assert seen == counts
+
     def test_permission_comes_after_space(self) -> None:
         bench = Bench()
         stranger = bench.kernel.spawn("stranger", uid=2)

@@ -43,6 +43,12 @@ class KernelConfig:
         return (6, 1, 170) <= self.version <= (6, 1, 192)
 
     @property
+    def limit_stops(self) -> bool:
+        """An event whose REFRESH has run out is stopped besides being disabled, and enabling a breakpoint does not start it: only
+        PERIOD does. Seen on 6.18; the version it began with is a guess."""
+        return self.version >= (6, 16, 0)
+
+    @property
     def has_ksym_tracer(self) -> bool:
         """kernel/trace/trace_ksym.c was in 2.6.33 to 2.6.35."""
         return (2, 6, 33) <= self.version < (2, 6, 36)

@@ -81,6 +81,9 @@ class EventControl:
         if not event.attr.flag("freq"):
             event.period = value
         event.period_left = 0
+        if event.state is State.ACTIVE:
+            event.stopped = False  # pmu->stop and pmu->start around it
+            self.attention(event)
 
     def modify(self, event: PerfEvent, attr: Attr | bytes, caller: Task) -> None:
         """PERF_EVENT_IOC_MODIFY_ATTRIBUTES: address, length, type and disabled; sig_data is taken over first, even

@@ -159,6 +159,7 @@ class _Handling:
         if last:
             # perf_event_disable_inatomic: an irq_work, after the handler
             self.kernel.pending_disable.append(event)
+            event.stopped = self.kernel.config.limit_stops
         return last
 
     def _output(self, event: PerfEvent, ring: RingBuffer, period: int) -> None:

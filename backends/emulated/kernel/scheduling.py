@@ -88,7 +88,6 @@ class Scheduler:
     def _in(self, registers: CpuRegisters, event: PerfEvent) -> None:
         """event_sched_in, hw_breakpoint_add."""
         self._become(event, State.ACTIVE)
-        event.stopped = False
         if event.period:
             event.last_period = event.period
             _set_period(event)
