@@ -72,7 +72,7 @@ def inspect(session: Session, record: Record) -> Inspection:
     for number, frame in enumerate(stack):
         address = frame.ip if number == 0 else frame.ip - 1
         for level in session.levels(address):
-            frames.append(FrameLine(level.text, level.source or "", frame.guessed))
+            frames.append(FrameLine(level.text, _short(level.source), frame.guessed))
     return Inspection(key_of(record), tuple(code), tuple(frames), session.source(place) or "", shown(problem))
 
 
@@ -91,6 +91,13 @@ def typed_change(session: Session, record: Record) -> str:
     return "" if text is None else text.replace("\x7f", "\\x7f")
 
 
+def _short(source: str | None) -> str:
+    """`counter.c:42` of the path that the compiler was given: columns are narrow."""
+    return (source or "").rpartition("/")[2]
+
+
 def look_up(session: Session, addresses: tuple[int, ...]) -> dict[int, Name]:
     """Names for a batch of addresses (at the desk)."""
-    return {a: Name(session.describe(a).replace("\x7f", "\\x7f"), session.source(a) or "") for a in addresses}
+    return {
+        a: Name(session.describe(a).replace("\x7f", "\\x7f"), _short(session.source(a))) for a in addresses
+    }

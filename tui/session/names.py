@@ -6,7 +6,6 @@ mappings change. `symbols` is imported when the first name is asked for.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -103,7 +102,7 @@ def open_space(mappings: tuple[Mapping, ...], program: str) -> Space:
 
 
 def _line_of(frame: Frame) -> str | None:
-    return escape(f"{os.path.basename(frame.file)}:{frame.line}") if frame.line else None
+    return escape(f"{frame.file}:{frame.line}") if frame.line else None
 
 
 class Level(NamedTuple):
