@@ -1,6 +1,6 @@
 """Draws the pictures of the README from the app itself, on the real emulated machine: `make screenshots`.
 
-Each picture is an SVG that Textual exports, and a PNG of it where `rsvg-convert` is installed. Three things are mended
+Each picture is an SVG that Textual exports, and a PNG of it where `rsvg-convert` is installed (with `pngquant` a small one). Three things are mended
 on the way: blanks at the ends of a text (SVG drops them unless told otherwise); the width of a letter, which the SVG
 takes for 12.2 pixels and Fira Code draws 12 wide; and Fira Code's ligatures, which draw 0x7ff with a
 multiplication sign: a private fontconfig file switches them off.
@@ -64,16 +64,29 @@ class Picture:
     size: tuple[int, int]
     lines: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
-    demo: bool = False
+    demo: str = ""
 
+
+MACHINE = (*WATCHES, "run")
+VIEWS = {
+    "2": "hits",
+    "3": "sites",
+    "4": "values",
+    "5": "timeline",
+    "6": "code",
+    "7": "memory",
+    "8": "registers",
+}
 
 PICTURES = (
-    Picture("main-80x24", (80, 24), (*WATCHES, "run")),
-    Picture("main-140x45", (140, 45), (*WATCHES, "run")),
-    Picture("hit-140x45", (140, 45), (*WATCHES, "run"), ("k", "k", "k", "k")),
-    Picture("bits-140x45", (140, 45), (*WATCHES, "run"), ("shift+tab", "shift+tab", "left", "left", "space")),
+    Picture("main-80x24", (80, 24), MACHINE),
+    Picture("main-140x45", (140, 45), MACHINE),
+    *(Picture(f"{name}-120x40", (120, 40), MACHINE, (key,)) for key, name in VIEWS.items()),
+    Picture("arming-120x40", (120, 40), WATCHES[:2], ("w", *"cfg.limits/24")),
+    Picture("bits-140x45", (140, 45), MACHINE, ("shift+tab", "shift+tab", "left", "left", "space")),
     Picture("help-100x30", (100, 30), WATCHES, ("f1",)),
-    Picture("contention-100x30", (100, 30), (), ("right",) * 6, demo=True),
+    Picture("contention-100x30", (100, 30), (), ("right",) * 6, demo="contention"),
+    Picture("kgdb-100x30", (100, 30), (), ("right",) * 7, demo="kgdb"),
 )
 
 
@@ -91,7 +104,7 @@ def _app(picture: Picture, clock: Callable[[], float]) -> HwbpApp:
     from tui.app.app import HwbpApp
     from tui.session.demos import find_demo
 
-    demo: Demo | None = find_demo("contention") if picture.demo else None
+    demo: Demo | None = find_demo(picture.demo) if picture.demo else None
     return HwbpApp(_open(demo.program if demo else "counter"), demo=demo, fps=0, clock=clock)
 
 
@@ -132,6 +145,13 @@ async def draw(picture: Picture, theme: str) -> str:
             await pilot.press(key)
             await _settle(pilot)
             app.sample()
+        if app.where == "command":  # what half a second without a key brings: the type and the value
+            app.machine.propose(app.command_line.value, True, app._proposed)
+        again = 0 if app.open_view.key == "1" else 3  # a view reads more in answer to what it has read
+        for _ in range(again):
+            await _settle(pilot)
+            now += 0.25
+            app.sample()
         await _settle(pilot)
         svg = app.export_screenshot()
     session = app.scene.session
@@ -162,6 +182,20 @@ def png(svg: Path) -> None:
         placed.write_text(_TEXT.sub(_in_place, svg.read_text()))
         command = ["rsvg-convert", "-o", str(svg.with_suffix(".png")), str(placed)]
         subprocess.run(command, check=True, env={**os.environ, "FONTCONFIG_FILE": str(fonts)})
+    if shutil.which("pngquant"):  # a picture of text needs few colours: a fifth of the size
+        small = ["pngquant", "--force", "--ext", ".png", "--nofs", "48", str(svg.with_suffix(".png"))]
+        subprocess.run(small, check=True)
+
+
+def content(svg: str) -> list[str]:
+    """The texts of a picture with their colours, without what a version of Textual or Rich calls its classes and clips."""
+    named = {}
+    for name, style in re.findall(r"\.terminal-\d+-(r\d+) \{([^}]*)\}", svg):
+        named[name] = re.sub(r"\s", "", style)
+    found = re.findall(
+        r'<text class="terminal-\d+-(r\d+)" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)</text>', svg
+    )
+    return [f"{y} {x} {named.get(name, '')} {text}" for name, x, y, text in found]
 
 
 def main(wanted: list[str]) -> int:

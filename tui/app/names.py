@@ -20,6 +20,9 @@ class Name(NamedTuple):
     source: str
 
 
+_UNKNOWN: Final = Name("?", "")
+
+
 class Names:
     """A cache that remembers what was asked for and not known."""
 
@@ -31,7 +34,9 @@ class Names:
         """Grows whenever names were learnt or forgotten."""
 
     def of(self, address: int) -> Name:
-        """The name, or the bare address while its name is being looked up."""
+        """The name, or the bare address while its name is being looked up; ? for 0, which stands for an unknown place."""
+        if not address:
+            return _UNKNOWN
         known = self._known.get(address)
         if known is not None:
             return known
