@@ -1,0 +1,70 @@
+"""The views of hits, sites, values and time in a real terminal (tmux), on a program that runs, through a storm of resizes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.machine.terminal import Terminal
+
+pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
+if shutil.which("tmux") is None:
+    pytest.skip("no tmux: apt-get install tmux", allow_module_level=True)
+
+pytestmark = pytest.mark.slow
+
+VIEWS = {"2": "done by", "3": "WHO DOES IT", "4": "HOW OFTEN", "5": "HITS OVER TIME"}
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    found = Terminal(tmp_path, "")
+    try:
+        found.until("RUNNING")
+        yield found
+    finally:
+        found.run("kill-server")
+
+
+def test_views_filters_and_groups_by_real_keys_while_the_program_runs(terminal: Terminal) -> None:
+    for key, sign in VIEWS.items():
+        terminal.keys(key)
+        terminal.until(sign)
+    terminal.keys("2", "/", "w value>3 !x", "Enter")
+    screen = terminal.until("/ w value>3 !x")
+    assert "following" in screen
+    terminal.matches(r"HITS [1-9][\d,]* of ")  # before the first hit there is nothing to stay at
+    terminal.keys("k")
+    terminal.until("frozen at")
+    terminal.keys("b")
+    terminal.until("HITS by site")
+    terminal.keys("Enter")
+    terminal.until("/ w value>3 !x at=0x")
+    terminal.escape()
+    terminal.keys("1")
+    terminal.until("DR7")
+
+
+@pytest.mark.parametrize("key", VIEWS)
+def test_a_storm_of_resizes_ends_in_a_whole_picture(terminal: Terminal, key: str) -> None:
+    terminal.keys(key)
+    terminal.until(VIEWS[key])
+    chance = random.Random(key)
+    for number in range(80):
+        size = str(chance.randint(1, 220)), str(chance.randint(1, 70))
+        terminal.run("resize-window", "-t", "app", "-x", size[0], "-y", size[1])
+        if number % 8 == 0:
+            terminal.keys(chance.choice(["k", "j", "f", "Up", "Down"]))
+    assert terminal.ended() is None, terminal.log.read_text()
+    for width, height in ((80, 24), (120, 40), (200, 60)):
+        terminal.run("resize-window", "-t", "app", "-x", str(width), "-y", str(height))
+        terminal.keys("1")
+        terminal.until("OWNERS")
+        terminal.keys(key)
+        lines = terminal.matches(rf"(?s){VIEWS[key]}.*\? help[^\n]*\n?$").splitlines()
+        assert lines[0].lstrip().startswith("hwbp-tui")
+        assert len(lines) == height, "the last line is the keys"
