@@ -18,11 +18,10 @@ from typing import Final, NamedTuple
 import iced_x86 as ic
 from elftools.elf.elffile import ELFFile
 
-from backends.emulated.decode import REGISTER_NAMES, decode
 from backends.emulated.engine import EventKind
 from backends.emulated.icicle import IcicleEngine
 from backends.emulated.sleigh_floats import TRAP
-from backends.emulated.sse.running import compute
+from tests.machine.linux_loop import float_left_to_us
 
 __all__ = ["FILES", "PROMISED", "Disagreement", "compare", "harvest"]
 
@@ -270,17 +269,6 @@ def _place_operands(
     return True
 
 
-def _compute(engine: IcicleEngine, code: bytes) -> None:
-    """An instruction on floats that the engine leaves to us."""
-    decoded = decode(code, engine.pc, engine.read_register)
-    if decoded.instruction.op1_kind == ic.OpKind.REGISTER:
-        source = engine.get(REGISTER_NAMES[decoded.instruction.op1_register])
-    else:
-        ((address, size, _),) = decoded.accesses()
-        source = int.from_bytes(engine.read(address, size), "little")
-    assert compute(engine, decoded, source) == 0, "an exception that is not masked"
-
-
 def compare(
     forms: dict[int, list[bytes]], seed: int, times: int = 3
 ) -> Iterator[tuple[str, Disagreement | None, bool]]:
@@ -317,8 +305,8 @@ def compare(
             engine.vm.pc = pc
             kind = engine.single()
             if kind is EventKind.UNMAPPED and engine.event().address == TRAP:
-                _compute(engine, code)
-                kind, engine.pc = EventKind.LIMIT, pc + len(code)
+                float_left_to_us(engine)
+                kind = EventKind.LIMIT
             if kind is not EventKind.LIMIT or engine.pc != pc + len(code):
                 yield f"{instruction}", None, False
                 break

@@ -6,15 +6,20 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+import iced_x86 as ic
+
 from backends.base import Launch
+from backends.emulated.decode import REGISTER_NAMES, decode
 from backends.emulated.engine import EventKind
 from backends.emulated.icicle import IcicleEngine
 from backends.emulated.linux import Linux, Unsupported
 from backends.emulated.loader import Image, enter, load
 from backends.emulated.memory import AddressSpace
 from backends.emulated.mm import Mm
+from backends.emulated.sleigh_floats import TRAP
+from backends.emulated.sse.running import compute
 
-__all__ = ["Finished", "boot", "run", "settle"]
+__all__ = ["Finished", "boot", "float_left_to_us", "run", "settle"]
 
 _FAULTS = {
     EventKind.DENIED: signal.SIGSEGV,
@@ -62,6 +67,18 @@ def settle(linux: Linux) -> None:
         linux.enter(task)
 
 
+def float_left_to_us(engine: IcicleEngine) -> None:
+    """Run the instruction on floats at pc, which the engine would not."""
+    decoded = decode(engine.read(engine.pc, 15), engine.pc, engine.read_register)
+    if decoded.instruction.op1_kind == ic.OpKind.REGISTER:
+        source = engine.get(REGISTER_NAMES[decoded.instruction.op1_register])
+    else:
+        ((address, size, _),) = decoded.accesses()
+        source = int.from_bytes(engine.read(address, size), "little")
+    assert compute(engine, decoded, source) == 0, "an exception that is not masked"
+    engine.pc += decoded.length
+
+
 def run(
     program: str | Path, *argv: str, jit: bool = False, limit: int = 400_000_000, **launch: object
 ) -> Finished:
@@ -72,6 +89,8 @@ def run(
         if kind is EventKind.SYSCALL:
             linux.syscall()
             settle(linux)
+        elif kind is EventKind.UNMAPPED and engine.event().address == TRAP:
+            float_left_to_us(engine)
         elif kind is EventKind.UNMAPPED and space.grow_stack(engine.event().address):
             continue
         elif kind in _FAULTS:
