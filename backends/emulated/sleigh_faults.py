@@ -27,6 +27,8 @@ _LOCKABLE: Final = {"ADC", "ADD", "AND", "OR", "SBB", "SUB", "XOR", "INC", "DEC"
     "CMPXCHG", "CMPXCHG8B", "CMPXCHG16B", "BTC", "BTR", "BTS",
 }  # fmt: skip
 _SHIFTS: Final = {"RCL", "RCR", "ROL", "ROR", "SAR", "SHL", "SHR", "SHLD", "SHRD"}
+_LOGICAL: Final = {"AND", "OR", "XOR", "TEST"}
+"""They clear flags before they read their source; none of these rules writes it."""
 _UNALIGNED: Final = {
     *("MOVUPS", "MOVUPD", "MOVDQU", "LDDQU", "PCMPESTRI", "PCMPESTRM", "PCMPISTRI", "PCMPISTRM"),
     *("INVEPT", "INVPCID", "INVVPID"),
@@ -72,6 +74,11 @@ def changes_nothing(rule: Rule, found: dict[str, int]) -> tuple[Rule, ...]:
             level = int(rule.head.split("low5=", 1)[1].split()[0], 16)
             return (rule._replace(body=_enter(level)),)
         return tuple([Rule(name, f"{rule.head} & low5={level:#x} ", _enter(level)) for level in range(2, 32)])
+    if name in _LOGICAL and (source := re.search(r"\b(?:spec_)?rm(?:8|16|32|64)\b", rule.head)):
+        found["read first"] = found.get("read first", 0) + 1
+        size = int(re.sub(r"\D", "", source[0])) // 8
+        work = re.sub(rf"\b{source[0]}\b", "hwbpV", rule.body)
+        return (rule._replace(body=f" local hwbpV:{size} = {source[0]}; {work}"),)
     if name in _UNALIGNED and re.search(r"\bm128\b", rule.head):
         found["unaligned"] = found.get("unaligned", 0) + 1
         return (

@@ -66,6 +66,12 @@ def test_what_may_not_be_written_leaves_the_flags(tmp_path: Path, code: bytes) -
     )
 
 
+@pytest.mark.parametrize("code", [b"\x41\x0b\x00", b"\x41\x85\x00"], ids=["or", "test"])
+def test_what_may_not_be_read_leaves_the_flags(tmp_path: Path, code: bytes) -> None:
+    _, end = _run(tmp_path, _to_r8(0xDEAD000) + b"\xb8\x10\0\0\0\x3c\x11" + code)
+    assert (end.how, end.state["flags"], end.state["rax"]) == ("SIGSEGV code 0x1 address 0xdead000", 0x95, 16)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("slot", [None, (LAST - 8, 8, "w"), (LAST - 16, 2, "rw")])
 @pytest.mark.parametrize(
