@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from backends.base import Launch
-from backends.emulated.programs import PROGRAMS
 from backends.spawn import spawn
 from tests.pilot.scripted import settle
+from tests.snapshots.test_screenshots import MAKE
 from tui.app.app import HwbpApp
 from tui.app.widgets import log
 from tui.session.open import open_session
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     monkeypatch.setattr(log, "_clock", lambda _at: "12:00:00")
-    opened = open_session(spawn("emulated"), Launch(str(PROGRAMS["counter"].path)), patient=True)
+    opened = open_session(spawn("emulated"), Launch(MAKE.alike("counter")), patient=True)
     yield opened
     opened.close()
 
