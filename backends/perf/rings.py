@@ -61,6 +61,7 @@ class RingCapture(Capture):
 
     def __init__(self, opener: Opener, *, stacks: bool, why: str) -> None:
         names = _MORE if stacks else _FEW
+        self.flood_pause = 0.02 if stacks else 0.06
         self.layout = Layout(stacks, names, below=False)
         self._order = sorted(names, key=lambda name: _BITS[name])
         self._columns = [REGISTERS.index(name) for name in self._order]
@@ -184,19 +185,32 @@ class RingCapture(Capture):
         rows["slot"] = 0xFF
         misc = table[:, 0] >> np.uint64(32) & np.uint64(0xFFFF)
         rows["flags"] = np.where(misc & np.uint64(_MODE_MASK) == _MODE_USER, 0, FLAG_KERNEL)
-        ids, inverse, counts = np.unique(table[:, _ID], return_inverse=True, return_counts=True)
-        carriers = [self._breakpoints.get(event, 0) for event in ids.tolist()]
-        rows["breakpoint"] = np.array(carriers, np.uint32)[inverse]
-        rows["length"] = np.array([self._lengths[carrier] for carrier in carriers], np.uint8)[inverse]
-        for carrier, count in zip(carriers, counts.tolist(), strict=True):
-            self._taken[carrier] = self._taken.get(carrier, 0) + count
+        rows["breakpoint"], rows["length"] = self._events(table[:, _ID])
         if registers is not None:
             rows["regs"][:, self._columns] = registers
-        tids, inverse = np.unique(rows["tid"], return_inverse=True)
-        pids = rows["pid"]
-        names = [self._comm(int(pids[np.argmax(inverse == n)]), tid) for n, tid in enumerate(tids.tolist())]
+        tids, pids = rows["tid"], rows["pid"]
+        if bool((tids == tids[0]).all()):
+            rows["comm"] = np.frombuffer(self._comm(int(pids[0]), int(tids[0])), np.uint64)
+            return rows
+        unique, first, inverse = np.unique(tids, return_index=True, return_inverse=True)
+        names = [
+            self._comm(int(pids[at]), tid) for tid, at in zip(unique.tolist(), first.tolist(), strict=True)
+        ]
         rows["comm"] = np.frombuffer(b"".join(names), np.uint64).reshape(-1, 2)[inverse]
         return rows
+
+    def _events(self, events_: Array) -> tuple[Array | int, Array | int]:
+        """Breakpoint and length of each event; each is counted as taken."""
+        if bool((events_ == events_[0]).all()):
+            carrier = self._breakpoints.get(int(events_[0]), 0)
+            self._taken[carrier] = self._taken.get(carrier, 0) + len(events_)
+            return carrier, self._lengths[carrier]
+        ids, inverse, counts = np.unique(events_, return_inverse=True, return_counts=True)
+        carriers = [self._breakpoints.get(event, 0) for event in ids.tolist()]
+        for carrier, count in zip(carriers, counts.tolist(), strict=True):
+            self._taken[carrier] = self._taken.get(carrier, 0) + count
+        lengths = np.array([self._lengths[carrier] for carrier in carriers], np.uint8)
+        return np.array(carriers, np.uint32)[inverse], lengths[inverse]
 
     def _comm(self, pid: int, tid: int) -> bytes:
         comm = self._comms.get(tid)
