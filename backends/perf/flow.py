@@ -137,6 +137,10 @@ class Flow:
             if taken:
                 self._capture.free(taken)
 
+    def drain_all(self, stops: list[int]) -> None:
+        """All that has come up to now."""
+        self.drain(stops, everything=True)
+
     def _next(self, room: int, horizon: int) -> tuple[Records, int]:
         """The next hits in the order of time, at most `room`; how many of the capture's own that were."""
         if self._kept:

@@ -98,7 +98,7 @@ def test_a_debugger_that_ends_cleans_up(machine: PerfBackend, scanner: Scanner) 
     machine.resume()
     watch(machine, "counter")
     pid = pid_of(machine)
-    machine._actors.close()
+    machine._stage._actors.close()
     for _ in range(40):  # its debugger has been told to go, and goes in its own time
         if (holdings := held(scanner, pid)) and holdings[0].orphan:
             break
@@ -140,9 +140,9 @@ def test_a_greedy_task_starves_a_cpu_even_when_it_is_dead(machine: PerfBackend) 
             machine.owner("perf", "event", ("0x10000", "-C", "0"))
         assert caught.value.errno == "ENOSPC"
         assert any("greedy" in line for line in caught.value.holders)
-        if "greedy" in machine._actors._tasks:
+        if "greedy" in machine._stage._actors._tasks:
             machine.owner("task", "exit", ("greedy",))
-    assert machine._actors.close_event(fds[0])
+    assert machine._stage._actors.close_event(fds[0])
     assert "perf event" in machine.owner("perf", "event", ("0x10000", "-C", "0"))[0]
 
 
@@ -196,7 +196,7 @@ def test_a_scene_ends_with_everybody_in_it(scanner: Scanner) -> None:
     pids = [
         pid_of(machine),
         *(h.owner.pid for h in held(scanner, pid_of(machine)) if h.owner.kind == "ptrace"),
-        machine._actors._tasks["extra"].pid,
+        machine._stage._actors._tasks["extra"].pid,
     ]
     machine.close()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
