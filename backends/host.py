@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING, Protocol
 
@@ -111,12 +112,19 @@ def _answer(backend: Backend, call: Call) -> Reply | Failure:
 
 
 def serve(connection: socket.socket, backend: Backend, machine: Machine) -> None:
-    """Answer messages, and run the machine in between, until the other side goes or says close."""
+    """Answer messages, and run the machine in between, until the other side goes or says close.
+
+    A slice that is due comes before a message: questions that follow each other closely do not keep a live machine
+    from taking its hits, nor from seeing that one of them has stopped a thread.
+    """
     poll = select.poll()
     poll.register(connection, select.POLLIN)
-    wait = 0.0
+    due = 0.0
     while True:
-        if poll.poll(wait * 1000 if machine.running else None):
+        if machine.running and time.monotonic() >= due:
+            wait = machine.run_slice()
+            due = time.monotonic() + wait
+        if poll.poll(max(0.0, due - time.monotonic()) * 1000 if machine.running else None):
             message = receive(connection)
             if message is None:
                 return
@@ -125,8 +133,6 @@ def serve(connection: socket.socket, backend: Backend, machine: Machine) -> None
             connection.sendall(pack(_answer(backend, message)))
             if message.method == "close":
                 return
-        elif machine.running:
-            wait = machine.run_slice()
 
 
 def _same_user(connection: socket.socket) -> bool:

@@ -48,7 +48,7 @@ async def until(pilot: Any, text: str) -> str:
     raise AssertionError(f"{text!r} never came:\n{screen_text(app)}")
 
 
-async def test_a_live_programs_registers_are_unknown_while_it_runs(program: Path) -> None:
+async def test_a_live_programs_registers_are_known_only_while_it_stands(program: Path) -> None:
     try:
         session = open_session(spawn("perf"), Launch(str(program), scene=True))
     except HwbpError as error:
@@ -68,5 +68,13 @@ async def test_a_live_programs_registers_are_unknown_while_it_runs(program: Path
             await pilot.press("7")
             text = await until(pilot, "box.second")
             assert "read 4/s" in text
+            app.run_line("hbreak put stop", quiet=True)
+            await until(pilot, "STOPPED")
+            await pilot.press("8")
+            text = await until(pilot, "=put")
+            assert "1 main" in text
+            await pilot.press("6")
+            text = await until(pilot, "box.second = value")
+            assert any("=>" in line and "mov" in line for line in text.splitlines())
     finally:
         session.close()
