@@ -281,7 +281,8 @@ class ProgramScope:
                     f"{text} is thread-local, and no thread has its own yet: let the program reach main first"
                 )
             raise ExpressionError(
-                f"{text} is thread-local: each thread has its own, which needs a live thread"
+                f"{text} is thread-local: each thread has its own, and none is to be asked now: "
+                "stop the program in main first, or attach to it"
             )
         main = module.path == self._space.main_name()
         found, why = [], ""

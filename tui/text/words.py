@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["COMPATIBLE", "LIVE_ONLY", "CommandLineError", "split"]
 
 LIVE_ONLY: Final = ("kernel", "guard", "sudo")
-COMPATIBLE: Final = "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM,-BMI1,-BMI2,-LZCNT,-MOVBE,-SSE4_2,-RTM"
+COMPATIBLE: Final = "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSRM,-BMI1,-BMI2,-LZCNT,-MOVBE,-SSE4_1,-SSE4_2,-RTM,-SSSE3,-AVX_Fast_Unaligned_Load"
 """GLIBC_TUNABLES that keep glibc to functions that the emulated CPU has too."""
 
 
