@@ -43,7 +43,7 @@ class Breakpoints:
     def __init__(self, machine: Machine, capture: Capture) -> None:
         self._machine = machine
         self._capture = capture
-        self.kernel = Kernel([cpu.unit for cpu in machine.cpus], clock=lambda: machine.instructions)
+        self.kernel = Kernel([cpu.unit for cpu in machine.cpus], clock=machine.clock)
         self.kernel.user_state = self._user_state
         self.kernel.settle = self._settle_all
         self.origin: dict[int, int] = {}

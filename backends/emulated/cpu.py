@@ -175,8 +175,11 @@ class Cpu:
 
     # -- running
 
-    def run(self, budget: int) -> Stop | None:
-        """Run about `budget` instructions, fewer where many hits come or the task gives the CPU up."""
+    def run(self, budget: int, kind: EventKind = EventKind.LIMIT) -> Stop | None:
+        """Run about `budget` instructions, fewer where many hits come or the task gives the CPU up.
+
+        `kind` is what the engine has just come back with, where it already ran in this turn.
+        """
         engine = self.engine
         self.stop = None
         self.yielding = False
@@ -185,6 +188,8 @@ class Cpu:
         last_head = self.capture.head + allowed
         end = self.instructions + budget
         try:
+            if kind is not EventKind.LIMIT:
+                self._came_back(kind)
             while self.stop is None and not self.yielding and self.capture.head < last_head:
                 left = end - self.instructions  # by the clock, which counts what we run for the engine too
                 if left <= 0:
@@ -197,16 +202,18 @@ class Cpu:
                     kind = run_hot(self, left, engine.instructions_counted + left, last_head)
                 else:
                     kind = engine.run(left)
-                if kind is EventKind.DENIED:
-                    data_access(self, True)
-                elif kind is EventKind.BREAKPOINT:
-                    self._breakpoint(engine.pc)
-                elif kind is not EventKind.LIMIT:
-                    self.event(kind)
+                if kind is not EventKind.LIMIT:
+                    self._came_back(kind)
                 self.unit.forget_values()
         except (Unsupported, CodeRewritten, EngineError) as error:
             self._unsupported(error)
         return self.stop
+
+    def _came_back(self, kind: EventKind) -> None:
+        if kind is EventKind.BREAKPOINT:
+            self._breakpoint(self.engine.pc)
+        else:
+            self.event(kind)
 
     def plain_hits(self, count: int, last: int, before: Sequence[int]) -> None:
         """`run_hot` had this many hits, the last one in these slots: each was a #DB whose owners wanted no more.

@@ -44,13 +44,15 @@ _SAVED = (
     *(f"R{n}" for n in range(8, 16)),
     *(name for name, _ in _FLAGS),
     "AF",
-    *_ALWAYS_SET,
     *("FS_OFFSET", "GS_OFFSET", "MXCSR"),
     *(f"XMM{n}_Q{half}" for n in range(16) for half in "ab"),
-    *(f"ST{n}" for n in range(8)),  # for MMX; the x87 unit is ours
 )
-_NAMES = ("", *_SAVED)
-"""What `save` gives, the pc having no name."""
+"""What tasks differ in. The x87 unit is ours; programs cannot change `_ALWAYS_SET`."""
+_END = 1 + len(_SAVED)
+_GROUPS = tuple(
+    (start, min(start + 16, _END), _SAVED[start - 1 : start + 15]) for start in range(1, _END, 16)
+)
+"""Parts of what `save` gives, each with the names of its registers; the pc comes before the first."""
 _MEM_CAPACITY_PAGES = 600_000
 
 
@@ -59,7 +61,8 @@ class IcicleEngine(Engine):
 
     It begins on paper (`backends.emulated.paper`): the first run makes a virtual machine.
 
-    `limit` is what the virtual machine's `step` returns when it ran as many instructions as it was told to.
+    `limit` is what the virtual machine's `step` returns when it ran as many instructions as it was told to. `hot`: it
+    translates, and may `step` as it is, without `start`.
     `on_move` is called after the state has moved to another virtual machine: byte permissions set by `protect`
     on parts of a page are lost by a move and must be set again.
     """
@@ -73,6 +76,7 @@ class IcicleEngine(Engine):
         self._breakpoints: set[int] = set()
         self._stale = True
         self._ran = False
+        self.hot = False
         self.counted_before = 0
         self.native: Any = None
         self._prot: tuple[Any, ...] = (None,) * 8
@@ -208,10 +212,14 @@ class IcicleEngine(Engine):
         if self._stale:
             self.move(jit=False)
         self._ran = True
+        self.hot = self._jit
 
     def run(self, budget: int) -> EventKind:
         self.start()
-        status = self.vm.step(budget)
+        return self.meaning(self.vm.step(budget))
+
+    def meaning(self, status: Any) -> EventKind:
+        """What the virtual machine's `step` has returned."""
         if status == self.limit:
             return EventKind.LIMIT
         if status == self.native.BREAK:
@@ -254,6 +262,7 @@ class IcicleEngine(Engine):
         self.vm.add_breakpoint(address)
         if self._jit and self._ran and not fresh:
             self._stale = True
+            self.hot = False
 
     def remove_breakpoint(self, address: int) -> None:
         if address in self._breakpoints:
@@ -276,9 +285,8 @@ class IcicleEngine(Engine):
             changes["RSP"] = stack
         if tls is not None:
             changes["FS_OFFSET"] = tls
-        end = 1 + len(_SAVED)
-        registers = [changes.get(name, value) for name, value in zip(_SAVED, saved[1:end], strict=True)]
-        return [pc, *registers, *saved[end:]]
+        registers = [changes.get(name, value) for name, value in zip(_SAVED, saved[1:_END], strict=True)]
+        return [pc, *registers, *saved[_END:]]
 
     def restore(self, saved: list[int], now: list[int] | None = None) -> None:
         """Put registers back that `save` gave, of this engine or of one like it.
@@ -286,16 +294,17 @@ class IcicleEngine(Engine):
         `now` is what they hold: those that would not change are left alone.
         """
         write = self.vm.reg_write
-        end = 1 + len(_SAVED)
         if now is None:
-            for name, value in zip(_SAVED, saved[1:end], strict=True):
+            for name, value in zip(_SAVED, saved[1:_END], strict=True):
                 write(name, value)
         else:
-            for name, value, there in zip(_NAMES, saved, now, strict=False):
-                if value != there and name:
-                    write(name, value)
-        if now is None or saved[end:] != now[end:]:
-            self.x87.set_words(saved[end:])
+            for start, end, names in _GROUPS:
+                if saved[start:end] != now[start:end]:
+                    for name, value, there in zip(names, saved[start:end], now[start:end], strict=True):
+                        if value != there:
+                            write(name, value)
+        if now is None or saved[_END:] != now[_END:]:
+            self.x87.set_words(saved[_END:])
         self.vm.pc = saved[0]
 
     def saved(self, saved: list[int], register: str) -> int:
@@ -326,7 +335,7 @@ class IcicleEngine(Engine):
             new.mem_map(start, end - start, native.PROT[READ | WRITE])
             new.mem_write(start, old.mem_read(start, end - start))
             new.mem_protect(start, end - start, native.PROT[prot])
-        for name in _SAVED:
+        for name in (*_SAVED, *_ALWAYS_SET):
             new.reg_write(name, old.reg_read(name))
         for name, selector in _SELECTORS:
             new.reg_write(name, selector)
@@ -334,7 +343,7 @@ class IcicleEngine(Engine):
         self.counted_before += old.icount
         for address in self._breakpoints:
             new.add_breakpoint(address)
-        self._jit, self._stale, self._ran = jit, False, False
+        self._jit, self._stale, self._ran, self.hot = jit, False, False, False
         self.native = native
         self._prot, self._errors = native.PROT, (native.MemoryException, OverflowError)
         self.limit = native.LIMIT

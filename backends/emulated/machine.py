@@ -11,11 +11,13 @@ from collections.abc import Callable
 from backends.base import Launch
 from backends.emulated.capture import Capture
 from backends.emulated.cpu import Cpu
+from backends.emulated.engine import EventKind
 from backends.emulated.linux import Linux, Task
 from backends.emulated.loader import enter, load
 from backends.emulated.mm import Mm
 from backends.emulated.scheduler import Scheduler
 from backends.emulated.stacks import StackTable
+from backends.emulated.turns import run_plain_turns
 from backends.model import Stop
 
 __all__ = ["Machine"]
@@ -58,7 +60,8 @@ class _Entry:
 
 class Machine:
     """`on_switch(cpu, task)` is called at each context switch (None: the CPU goes idle), `on_change` when something
-    worth a new picture happened. `blocked`: nothing ran, for a reader that must miss no hit is behind.
+    worth a new picture happened. `on_cpus[n]` is the task whose breakpoints are in CPU n's registers. `blocked`: nothing
+    ran, for a reader that must miss no hit is behind.
     """
 
     def __init__(self, capture: Capture, cpus: int, quantum: int) -> None:
@@ -71,7 +74,7 @@ class Machine:
         self.comms: list[str] = []
         self.linux: Linux
         self._comm_numbers: dict[str, int] = {}
-        self._on_cpu: list[Task | None] = [None] * cpus
+        self.on_cpus: list[Task | None] = [None] * cpus
         self._entries = tuple(_Entry(self, cpu) for cpu in self.cpus)
         for cpu, entry in zip(self.cpus, self._entries, strict=True):
             cpu.kernel = entry
@@ -86,7 +89,7 @@ class Machine:
         image = load(launch, mm.space)
         enter(mm.engine, image)
         mm.on_change = self.on_change
-        self.linux = Linux(mm, image, launch, lambda: self.instructions, self.scheduler)
+        self.linux = Linux(mm, image, launch, self.clock, self.scheduler)
         for cpu in self.cpus:
             cpu.with_stacks = launch.stacks
         return self.linux.first
@@ -96,7 +99,7 @@ class Machine:
         number = self.scheduler.turn()
         assert number is not None
         cpu = self.cpus[number]
-        self._switch(cpu, self.scheduler.current[number])
+        self.switch(cpu, self.scheduler.current[number])
         cpu.enter(task.process.mm, task, self._clock)
         self._entries[number].task = task
 
@@ -108,6 +111,10 @@ class Machine:
     @property
     def instructions(self) -> int:
         """The clock: instructions run so far, on all CPUs."""
+        return self.clock()
+
+    def clock(self) -> int:
+        """`instructions`, as what others are given."""
         return self._clock if self._active is None else self._active.instructions
 
     def advance(self, nanoseconds: int) -> None:
@@ -125,7 +132,7 @@ class Machine:
 
     def on_cpu(self, number: int) -> Task | None:
         """The task whose breakpoints are in a CPU's registers; None while it is idle."""
-        return self._on_cpu[number]
+        return self.on_cpus[number]
 
     def address_spaces(self) -> tuple[Mm, ...]:
         """Those of all living processes."""
@@ -136,7 +143,7 @@ class Machine:
         """The CPU of a task, with the task's registers in the engine, before its next instruction."""
         cpu = self.cpus[task.cpu]
         if self.scheduler.current[task.cpu] is task:
-            self._switch(cpu, task)
+            self.switch(cpu, task)
             self._enter(cpu, task)
             cpu.leave(task)
         else:
@@ -147,10 +154,12 @@ class Machine:
 
     def run(self, budget: int) -> Stop | None:
         """Run about `budget` instructions; why the machine stands still, None if that was all."""
-        deadline = self.instructions + budget
+        deadline = self._clock + budget
         self.blocked = False
-        while (left := deadline - self.instructions) > 0 and not self.blocked:
+        while (left := deadline - self._clock) > 0 and not self.blocked:
             stop = self._turn(left)
+            if stop is None and not self.blocked and self.scheduler.runnable > 1:
+                stop = run_plain_turns(self, deadline)
             if stop is not None:
                 return stop
             if self.capture.at_limit:
@@ -168,8 +177,8 @@ class Machine:
         task = scheduler.current[number]
         assert task is not None
         cpu = self.cpus[number]
-        if self._on_cpu[number] is not task:
-            self._switch(cpu, task)
+        if self.on_cpus[number] is not task:
+            self.switch(cpu, task)
         self._enter(cpu, task)
         alone = scheduler.alone()
         if alone:
@@ -191,6 +200,19 @@ class Machine:
             stop = cpu.run(limit)
             self.blocked = cpu.blocked
         self._left(cpu, task, start, alone)
+        return stop
+
+    def resume(self, cpu: Cpu, task: Task, most: int, counted: int, kind: EventKind) -> Stop | None:
+        """Finish a turn of at most `most` instructions that began at the engine's raw count `counted` and met `kind`."""
+        start = self._clock
+        self._enter(cpu, task)
+        cpu.surplus = counted - start
+        task.on_cpu_since = start
+        self._active = cpu
+        self.linux.enter(task)
+        stop = cpu.run(most - (cpu.instructions - start), kind)
+        self.blocked = cpu.blocked
+        self._left(cpu, task, start, False)
         return stop
 
     def _enter(self, cpu: Cpu, task: Task) -> None:
@@ -219,11 +241,11 @@ class Machine:
             scheduler.ran(number, ran)
         if scheduler.current[number] is not task:
             scheduler.fill(number)
-            self._switch(cpu, scheduler.current[number])
+            self.switch(cpu, scheduler.current[number])
 
-    def _switch(self, cpu: Cpu, task: Task | None) -> None:
-        if self._on_cpu[cpu.number] is not task:
-            self._on_cpu[cpu.number] = task
+    def switch(self, cpu: Cpu, task: Task | None) -> None:
+        if self.on_cpus[cpu.number] is not task:
+            self.on_cpus[cpu.number] = task
             cpu.switches += 1
             if task is not None:
                 task.switches += 1
@@ -232,7 +254,7 @@ class Machine:
     def _idle(self) -> Stop | None:
         """Nothing is runnable."""
         for cpu in self.cpus:
-            self._switch(cpu, None)
+            self.switch(cpu, None)
         if not self.linux.system.programs:
             return Stop("exit", "the program has ended")
         if self.linux.idle():
@@ -272,9 +294,9 @@ class Machine:
     def _reconcile(self) -> None:
         """A CPU that was left without its task goes on with another, or becomes idle."""
         for cpu in self.cpus:
-            if self._on_cpu[cpu.number] is not None and self.scheduler.current[cpu.number] is None:
+            if self.on_cpus[cpu.number] is not None and self.scheduler.current[cpu.number] is None:
                 self.scheduler.fill(cpu.number)
-                self._switch(cpu, self.scheduler.current[cpu.number])
+                self.switch(cpu, self.scheduler.current[cpu.number])
 
     # -- one step
 
@@ -284,7 +306,7 @@ class Machine:
         cpu = self.cpus[number]
         if not self.scheduler.bring(task):
             return None
-        self._switch(cpu, task)
+        self.switch(cpu, task)
         self._enter(cpu, task)
         start = self._clock
         task.on_cpu_since = start

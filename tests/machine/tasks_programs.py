@@ -392,6 +392,53 @@ int main(int argc, char **argv) {
 """
 
 
+CREW = r"""
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+volatile long counter, ticks;
+static void on_alarm(int n) { ticks++; }
+static long compute(long n) {
+  unsigned long state = n + 1;
+  double sum = n;
+  for (int i = 0; i < 30000; i++) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    sum += state % 7 * 0.5;
+    if (i % 3000 == 0) counter += n;
+  }
+  return (long)sum;
+}
+static void *work(void *n) { usleep(300); return (void *)compute((long)n); }
+int main(void) {
+  for (long n = 1; n < 3; n++)
+    if (!fork()) {
+      usleep(300);
+      printf("child %ld\n", compute(n));
+      fflush(stdout);
+      _exit(0);
+    }
+  signal(SIGALRM, on_alarm);
+  struct itimerval every = {{0, 20}, {0, 20}};
+  setitimer(ITIMER_REAL, &every, 0);
+  pthread_t threads[2];
+  for (long n = 0; n < 2; n++) pthread_create(&threads[n], 0, work, (void *)(n + 3));
+  long sum = compute(7);
+  for (int n = 0; n < 2; n++) {
+    void *one;
+    pthread_join(threads[n], &one);
+    sum += (long)one;
+  }
+  while (wait(0) > 0) ;
+  printf("%ld %d\n", sum, ticks > 1);
+  return 0;
+}
+"""
+
+
 def built(tmp_path: Path, source: str, *options: str) -> str:
     """The program, compiled."""
     if shutil.which("gcc") is None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from backends.base import Launch
 from backends.emulated.backend import EmulatedBackend
-from backends.model import BreakpointRequest
+from backends.emulated.machine import Machine
+from backends.emulated.turns import run_plain_turns
+from backends.model import BreakpointRequest, Stop
 from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
 from tests.machine.tasks_programs import (
+    CREW,
     FORKS,
     RF,
     SHARED,
@@ -400,3 +404,53 @@ def test_a_program_that_forks_without_end_is_told_to_try_again_later(
     done = Done([built(tmp_path, source, "-O0", "-static")])
     assert done.output == "2 1\n"
     assert "nobody will wake task 1001" in done.view.stop.text
+
+
+@pytest.mark.slow
+def test_turns_in_which_nothing_happens_are_like_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the short way through a turn leaves behind, for threads and processes, with a breakpoint of one of them."""
+    program = built(tmp_path, CREW, "-O1", "-no-pie", "-pthread")
+    counter = symbol(program, "counter")
+    quick = 0
+
+    def counting(machine: Machine, end: int) -> Stop | None:
+        nonlocal quick
+        before = machine.instructions
+        stop = run_plain_turns(machine, end)
+        quick += machine.instructions - before
+        return stop
+
+    def history(way: Callable[[Machine, int], Stop | None]) -> tuple[object, ...]:
+        monkeypatch.setattr("backends.emulated.machine.run_plain_turns", way)
+        fd = create_memfd(1 << 14)
+        backend, ring = EmulatedBackend(fd), RingReader(fd)
+        os.close(fd)
+        backend.launch(Launch(program, stacks=False, cpus=2, quantum=700))
+        backend.resume()
+        begin(backend, 5)
+        backend.arm((BreakpointRequest(counter, 8, "w", tid=1003),))
+        backend.translate()
+        machine = backend._machine
+        while backend.running:
+            backend._budget = 50_000
+            backend.run_slice()
+        journal = machine.linux.system.kernel.journal  # type: ignore[union-attr]
+        hits = [
+            tuple(int(row[name]) for name in ("tid", "cpu", "insn_ip", "time"))
+            for row in ring.read(0, 1 << 14)
+        ]
+        return (
+            [tuple(mark) for mark in journal.marks],
+            [tuple(write) for write in journal.writes],
+            hits,
+            [cpu.switches for cpu in machine.cpus],
+            machine.instructions,
+            b"".join(data for _, data in backend.output(0)),
+        )
+
+    expected = history(lambda machine, end: None)
+    assert history(counting) == expected
+    assert quick > expected[4] // 10  # type: ignore[operator]
+    assert len(expected[2]) > 3  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ class Journal:
     def mark(self, cpu: int, kind: MarkKind, tid: int = 0) -> None:
         """Something else happened on a CPU."""
         if self.recording:
-            self.marks.append(Mark(self.clock(), cpu, kind, tid))
+            self.marks.append(tuple.__new__(Mark, (self.clock(), cpu, kind, tid)))
 
     def written(self, cpu: int | None = None, cause: Cause | None = None) -> int:
         """How many writes there were, on one CPU or all, for one cause or all."""
