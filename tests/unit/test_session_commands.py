@@ -379,6 +379,30 @@ def test_a_word_without_its_arguments_shows_its_usage() -> None:
     assert "usage: kgdb watch" in session.execute("kgdb watch").remedy
 
 
+def test_delete_enable_and_disable_take_several_watches_or_none() -> None:
+    session = session_with()
+    for expr in ("counter", "small", "text/8", "limits/8"):
+        done(session, f"watch {expr}")
+    assert done(session, "disable 1-2").data["watches"] == [1, 2]
+    assert [bp.enabled for bp in session.view.breakpoints] == [True, False, False, True]
+    assert not session.execute("enable 1 7").ok
+    assert [bp.enabled for bp in session.view.breakpoints] == [True, False, False, True]
+    assert done(session, "enable all").data["watches"] == [0, 1, 2, 3]
+    assert not session.execute("delete 0 9").ok
+    assert not session.execute("delete 7-9").ok
+    assert not session.execute("delete").ok
+    assert len(session.view.breakpoints) == 4
+    answer = done(session, "delete 3 0-1 0")
+    assert answer.data["watches"] == [3, 0, 1]
+    assert answer.data["freed"] == 3
+    assert [bp.text for bp in session.view.breakpoints] == ["text/8"]
+    done(session, "undo")
+    assert len(session.view.breakpoints) == 4
+    done(session, "delete all")
+    assert not session.view.breakpoints
+    assert session.execute("delete all").errno == "ENOENT"
+
+
 def test_a_refusal_names_watches_by_the_number_that_delete_takes() -> None:
     session = session_with()
     for expr in ("counter", "small", "text/8", "limits/8"):

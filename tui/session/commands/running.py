@@ -47,7 +47,8 @@ def _stands(session: Session) -> None:
     ended(session)
     session.refresh()
     if session.view.state == "running":
-        raise HwbpError("the machine is running", errno="EBUSY", remedy="`stop` it first")
+        remedy = "`wait` for it, or `stop` it first" if session.patient else "`stop` it first"
+        raise HwbpError("the machine is running", errno="EBUSY", remedy=remedy)
 
 
 def _can_hit(session: Session) -> None:

@@ -10,7 +10,7 @@ from backends.condition import Condition
 from backends.model import OwnerKind, WatchType
 from tui.session.arming import arm, event_number, held_against, plan, wanted_text
 from tui.session.commands.table import Command, answer
-from tui.session.commands.words import count, symbols, watch_numbers, watch_of
+from tui.session.commands.words import count, symbols, watch_numbers, watch_of, watches_of
 from tui.session.escape import escape
 from tui.session.result import Answer, UsageError
 from tui.session.watch import Watch
@@ -131,15 +131,20 @@ def _rwatch(_session: Session, text: str) -> Answer:
 
 
 def _delete(session: Session, text: str) -> Answer:
-    watch = watch_of(session, text, "delete N")
-    session.backend.disarm(watch.breakpoints)
-    session.watches.remove(watch.index)
+    gone = watches_of(session, text, "delete N... | all")
+    session.backend.disarm(tuple(bp_id for watch in gone for bp_id in watch.breakpoints))
+    for watch in gone:
+        session.watches.remove(watch.index)
     session.look()
-    freed = len(watch.breakpoints)
+    lines = []
+    for watch in gone:
+        freed = len(watch.breakpoints)
+        lines.append(f"watch {watch.index}: {watch.label} is gone, {freed} slot{'s' * (freed != 1)} freed")
     return answer(
-        f"watch {watch.index}: {watch.label} is gone, {freed} slot{'s' * (freed != 1)} freed",
-        watch=watch.index,
-        freed=freed,
+        *lines,
+        watch=gone[0].index if len(gone) == 1 else None,
+        watches=[watch.index for watch in gone],
+        freed=sum(len(watch.breakpoints) for watch in gone),
     )
 
 
@@ -168,12 +173,20 @@ def _restrict(session: Session, armed: ArmedWatch, watch: Watch, condition: Cond
 
 def _switch(session: Session, text: str, on: bool) -> Answer:
     word = "enable" if on else "disable"
-    watch = watch_of(session, text, f"{word} N")
-    for bp_id in watch.breakpoints:
-        session.backend.enable(bp_id, on)
+    switched = watches_of(session, text, f"{word} N... | all")
+    lines = []
+    for watch in switched:
+        for bp_id in watch.breakpoints:
+            session.backend.enable(bp_id, on)
+        state = "enabled" if on else "disabled, and keeps its slot" + "s" * (len(watch.breakpoints) != 1)
+        lines.append(f"watch {watch.index}: {watch.label} is {state}")
     session.look()
-    state = "enabled" if on else "disabled, and keeps its slot" + "s" * (len(watch.breakpoints) != 1)
-    return answer(f"watch {watch.index}: {watch.label} is {state}", watch=watch.index, enabled=on)
+    return answer(
+        *lines,
+        watch=switched[0].index if len(switched) == 1 else None,
+        watches=[watch.index for watch in switched],
+        enabled=on,
+    )
 
 
 def _enable(session: Session, text: str) -> Answer:
@@ -247,11 +260,11 @@ COMMANDS = (
     Command(
         "delete",
         "watches",
-        "delete N",
-        "remove a watch and free its slots",
+        "delete N... | all",
+        "remove watches and free their slots",
         "N is a watch's number, from 0: what stands beside it in the slots, in `info slots`, `info owners` and\n"
         "`info watchpoints`, and in a refusal. `perf close` takes a descriptor (fd).\n"
-        "ptrace gives a slot back only when the task execs or exits.\nExample: delete 0",
+        "ptrace gives a slot back only when the task execs or exits.\nExample: delete 0   delete 1-3 5   delete all",
         _delete,
         aliases=("d",),
         key="d",
@@ -275,10 +288,10 @@ COMMANDS = (
     Command(
         "enable",
         "watches",
-        "enable [count COUNT] N",
-        "enable a watch again",
+        "enable N... | all | count COUNT N",
+        "enable watches again",
         "Puts a disabled watch back into a register. With `count` it is disabled again after so many hits.\n"
-        "Example: enable 0   enable count 10 0",
+        "Example: enable 0   enable all   enable count 10 0",
         _enable,
         complete=watch_numbers,
         undoable=True,
@@ -286,9 +299,9 @@ COMMANDS = (
     Command(
         "disable",
         "watches",
-        "disable N",
-        "disable a watch; it keeps its slots",
-        "No more hits, but the kernel's books still count it, as on Linux.\nExample: disable 0",
+        "disable N... | all",
+        "disable watches; they keep their slots",
+        "No more hits, but the kernel's books still count it, as on Linux.\nExample: disable 0   disable all",
         _disable,
         aliases=("dis",),
         complete=watch_numbers,

@@ -26,6 +26,7 @@ __all__ = [
     "symbols",
     "watch_numbers",
     "watch_of",
+    "watches_of",
 ]
 
 _LAST_NAME = re.compile(r"[^\W\d][\w$.]*(?:::[\w$~]*)*$|$")
@@ -86,6 +87,29 @@ def watch_of(session: Session, text: str, grammar: str) -> ArmedWatch:
         why = "was removed" if watch else "does not exist"
         raise HwbpError(f"watch {index} {why}", errno="ENOENT", remedy=f"armed now: {armed}")
     return watch
+
+
+def watches_of(session: Session, text: str, grammar: str) -> tuple[ArmedWatch, ...]:
+    """The armed watches that are named: numbers, ranges like 0-2, or `all`; in the order named, each once."""
+    words = text.split()
+    if words == ["all"]:
+        if not session.watches.armed:
+            raise HwbpError("no watch is armed", errno="ENOENT")
+        return tuple(session.watches.armed)
+    if not words:
+        raise UsageError("a watch's number expected, or all", f"usage: {grammar}")
+    found: dict[int, ArmedWatch] = {}
+    for word in words:
+        first, dash, last = word.partition("-")
+        if first and dash:
+            low, high = number(first, "a watch's number", grammar), number(last, "a watch's number", grammar)
+            named = [each for each in session.watches.armed if low <= each.index <= high]
+            if not named:
+                raise HwbpError(f"no watch from {low} to {high} is armed", errno="ENOENT")
+        else:
+            named = [watch_of(session, word, grammar)]
+        found.update((each.index, each) for each in named)
+    return tuple(found.values())
 
 
 def perf_event(session: Session, text: str, grammar: str) -> Breakpoint:
