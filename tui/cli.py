@@ -70,7 +70,12 @@ def _parse(words: list[str]) -> SimpleNamespace:
         return SimpleNamespace(command="", version=False)
     from tui.text.arguments import command_line
 
-    return command_line().parse_args(words, SimpleNamespace())
+    if words[0] != "serve":
+        return command_line().parse_args(words, SimpleNamespace())
+    from tui.web.asked import own_words
+
+    own, shown = own_words(words[1:])
+    return command_line().parse_args(["serve", *own], SimpleNamespace(app=shown))
 
 
 def _complain(message: str, code: int = 1) -> int:
@@ -473,9 +478,35 @@ def _show_settings(options: SimpleNamespace, program: list[str] | None) -> int:
     return print_lines(as_toml(settings)) or (1 if problems else 0)
 
 
-def _serve(_options: SimpleNamespace, program: list[str] | None) -> int:
-    _no_program(program, "serve")
-    raise _refuse("serve is not built yet", "the app runs in any terminal: hwbp-tui")
+def _serve(options: SimpleNamespace, program: list[str] | None) -> int:
+    words: list[str] | None = getattr(options, "app", None)
+    if words is None:
+        raise CommandLineError("the app's options come behind serve: hwbp-tui serve --ascii")
+    from tui.text.arguments import command_line
+    from tui.web.asked import app_line
+    from tui.web.page import assets_folder
+
+    line = app_line(words, program, command_line().parse_args(words, SimpleNamespace()))
+    assets = assets_folder()
+    if assets is None or find_spec("aiohttp") is None:
+        raise _refuse(
+            "serve needs the extra 'serve', which is not installed",
+            f"{sys.executable} -m pip install 'hwbp-tui[serve]'",
+        )
+    from tui.text.output import print_lines
+    from tui.web.seat import app_command
+    from tui.web.server import serve
+
+    title = f"hwbp-tui {' '.join(line)}".strip()
+
+    def tell(address: str) -> None:
+        print_lines([address, "One page at a time; a page that is closed ends its app. Ctrl+C ends all."])
+
+    try:
+        serve(app_command(line), title, assets, options.port, tell)
+    except OSError as error:
+        raise _refuse(f"port {options.port}: {error.strerror}", "serve --port N takes another") from error
+    return 0
 
 
 if __name__ == "__main__":

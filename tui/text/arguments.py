@@ -100,7 +100,13 @@ def command_line() -> argparse.ArgumentParser:
     )
     settings.add_argument("--default", action="store_true", help="as they are without a file")
     _screen_options(settings)
-    _word(words, "serve", "the app in a web browser, on the loopback address", "hwbp-tui serve")
+    serve = _word(
+        words,
+        "serve",
+        "the app in a web browser, on the loopback address",
+        "hwbp-tui serve [--port N] [the app's command line: run, attach, demo, -w WATCH ...]",
+    )
+    serve.add_argument("--port", type=_port, metavar="N", default=0, help="a free one without this")
     return parser
 
 
@@ -222,6 +228,10 @@ def _count(text: str) -> int:
 
 def _cpus(text: str) -> int:
     return _whole(text, "number of CPUs", 1, 64)
+
+
+def _port(text: str) -> int:
+    return _whole(text, "port", 0, 65_535)
 
 
 def _variable(text: str) -> str:
