@@ -120,6 +120,7 @@ def _commands() -> dict[str, Callable[[SimpleNamespace, list[str] | None], int]]
     return {
         "": _plain,
         "demo": _demo,
+        "tour": _tour,
         "run": _run,
         "attach": _attach,
         "trace": _trace,
@@ -327,12 +328,24 @@ def _plain(options: SimpleNamespace, program: list[str] | None) -> int:
 
         return print_lines([f"hwbp-tui {version('hwbp-tui')}"])
     _no_program(program, "")
+    return _builtin_app(options, tour=None)
+
+
+def _tour(options: SimpleNamespace, program: list[str] | None) -> int:
+    _no_program(program, "tour")
+    return _builtin_app(options, tour=True)
+
+
+def _builtin_app(options: SimpleNamespace, tour: bool | None) -> int:
+    """The app on the built-in program. `tour` None: offered to whoever is here for the first time and asks for nothing else."""
     watches = _watches(options)
     _needs_terminal("")
     bare = _bare(options, None, "")
     spawned = _start_machine(options)
     launch, suggested = _builtin("selfdebug" if bare else "counter", options)
-    return _app(_session(launch, watches or suggested, spawned), options, startup=("continue",))
+    if tour is None and (watches or bare or spawned.backend != "emulated"):
+        tour = False
+    return _app(_session(launch, watches or suggested, spawned), options, startup=("continue",), tour=tour)
 
 
 def _run(options: SimpleNamespace, program: list[str] | None) -> int:
@@ -366,7 +379,7 @@ def _app(open_session: Callable[[], Session], options: SimpleNamespace, **more: 
     settings, problems = _settings(options)
     from tui.app.main import run_app
 
-    return run_app(open_session, settings=settings, problems=problems, **more)
+    return run_app(open_session, settings=settings, problems=problems, **{"tour": False, **more})
 
 
 def _settings(options: SimpleNamespace) -> tuple[Settings, tuple[str, ...]]:

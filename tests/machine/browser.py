@@ -22,12 +22,18 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 # Keeps what the terminal in the page is sent: xterm.js paints on a canvas, which has no text.
 _LISTEN = """
 window.sent = "";
+window.gone = 0;
 const decoder = new TextDecoder();
 window.WebSocket = class extends WebSocket {
   constructor(...words) {
     super(...words);
     this.addEventListener("message", e => {
-      if (typeof e.data !== "string") window.sent += decoder.decode(new Uint8Array(e.data), {stream: true});
+      if (typeof e.data === "string") return;
+      window.sent += decoder.decode(new Uint8Array(e.data), {stream: true});
+      if (window.sent.length > 300000) {
+        window.gone += window.sent.length - 100000;
+        window.sent = window.sent.slice(-100000);
+      }
     });
   }
 };
@@ -73,7 +79,7 @@ class Browser:
         pages = await (await self._http.get(f"http://127.0.0.1:{port}/json")).json()
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
         self._socket: ClientWebSocketResponse = await self._http.ws_connect(address, max_msg_size=0)
-        for method in ("Page.enable", "Network.enable", "Log.enable", "Runtime.enable"):
+        for method in ("Page.enable", "Log.enable", "Runtime.enable"):
             await self.call(method)
         await self.call("Page.addScriptToEvaluateOnNewDocument", source=_LISTEN)
         return self
@@ -108,23 +114,33 @@ class Browser:
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(str(told["exceptionDetails"]))
 
+    async def open(self, address: str) -> None:
+        """Go there, and note what is asked for until it is there; later each frame of the terminal would be told too."""
+        await self.call("Network.enable")
+        await self.call("Page.navigate", url=address)
+        for _ in range(300):
+            if await self.evaluate("!!window.sent"):
+                break
+            await asyncio.sleep(0.1)
+        await self.call("Network.disable")
+
     async def evaluate(self, expression: str) -> Any:
         return (await self.call("Runtime.evaluate", expression=expression))["result"].get("value")
 
     async def sent(self, since: int = 0) -> str:
         """What the terminal was sent from character `since` on, without escape sequences."""
-        text: str = await self.evaluate(f"window.sent.slice({since})")
+        text: str = await self.evaluate(f"window.sent.slice(Math.max(0, {since} - window.gone))")
         return _ESCAPES.sub("", text)
 
     async def mark(self) -> int:
         """How much it was sent until now."""
-        return int(await self.evaluate("window.sent.length"))
+        return int(await self.evaluate("window.gone + window.sent.length"))
 
     async def until(self, text: str, since: int = 0) -> None:
-        for _ in range(300):
+        for _ in range(150):
             if text in await self.sent(since):
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
         raise AssertionError(f"the page was never sent {text!r}: {(await self.sent(since))[-3000:]!r}")
 
     async def key(self, key: str) -> None:

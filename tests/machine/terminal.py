@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[2]
 
 
 class Terminal:
-    """One tmux server with the app in it; `log` is the app's standard error."""
+    """One tmux server with the app in it; `log` is the app's standard error. `ci` is the variable CI: no tour is offered."""
 
-    def __init__(self, folder: Path, *options: str, size: tuple[int, int] = (100, 30)) -> None:
+    def __init__(self, folder: Path, *options: str, size: tuple[int, int] = (100, 30), ci: str = "1") -> None:
         self.log, self.code = folder / "log", folder / "code"
         self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
         words = " ".join(shlex.quote(option) for option in options if option)
-        settings = f"env -u COLUMNS -u LINES XDG_CONFIG_HOME={folder} XDG_STATE_HOME={folder}"
+        settings = f"env -u COLUMNS -u LINES CI={ci} XDG_CONFIG_HOME={folder} XDG_STATE_HOME={folder}"
         command = f"cd {ROOT}; {settings} {sys.executable} -m tui {words} 2>{self.log}; echo $? >{self.code}"
         self.run("new-session", "-d", "-s", "app", "-x", str(size[0]), "-y", str(size[1]), command)
 

@@ -246,12 +246,47 @@ class Actions(Copying, inherit_bindings=False):
         """Escape: leave the demo, else close the message, else go back to the view before."""
         if self.player is not None and self.player.active:
             self.action_demo_leave()
-        elif self.message.note.kind != "idle" or not (self.main_panel.leave() or await self.leave_view()):
+        elif self.message.note.kind != "idle":
             self.tell(Note("idle", ""))
+        elif not (self.main_panel.leave() or await self.leave_view()):
+            self.end_tour()
 
     def do(self, action: str) -> None:
         """Run an action by its text (the palette)."""
         self.call_later(self.run_action, action)
+
+    # The tour
+
+    async def action_tour(self) -> None:
+        """F3: begin the tour, or go to its next step; behind the last it is over."""
+        from tui.app.tour import Tour
+
+        if self.tour is None:
+            self.tour = await Tour.start(self)  # type: ignore[arg-type]
+        elif not self.tour.skip():
+            self.tour = None
+        self.arrange()
+
+    def end_tour(self) -> None:
+        """Leave it where it is."""
+        if self.tour is not None:
+            self.tour = None
+            self.arrange()
+
+    def offer_tour(self) -> None:
+        """One line that any key takes away."""
+        from tui.app.tour import OFFER
+
+        self.offering = True
+        self.tell(Note("answer", OFFER))
+
+    def end_offer(self) -> None:
+        """Another answer may stand there by now."""
+        from tui.app.tour import OFFER
+
+        self.offering = False
+        if self.message.note.head == OFFER:
+            self.tell(Note("idle", ""))
 
     # The demo
 

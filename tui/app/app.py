@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -80,7 +80,7 @@ class Stage(Widget):
 
 class HwbpApp(Actions, inherit_bindings=False):
     """`opening` is the session that is being opened; `reopen` opens a fresh one for a demo's replay. `ascii` and
-    `fps` win over the settings; `problems` are what is wrong in their file.
+    `fps` win over the settings; `problems` are what is wrong in their file. `tour`: offer the guided tour, or begin it.
 
     With `fps` 0 nothing happens by itself: tests and pictures call `tick` and `sample`.
     """
@@ -113,6 +113,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         reopen: Open | None = None,
         startup: Sequence[str] = (),
         demo: Demo | None = None,
+        tour: Literal["", "offer", "begin"] = "",
         ascii: bool = False,  # noqa: A002 - the option's name
         fps: int | None = None,
         settings: Settings = _DEFAULTS,
@@ -135,6 +136,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self._opening = opening
         self._reopen = reopen
         self._startup = tuple(startup)
+        self._tour = tour
         self.clock = clock
         self._samples = 0
         self.failure: BaseException | None = None
@@ -251,6 +253,10 @@ class HwbpApp(Actions, inherit_bindings=False):
         gc.freeze()  # what the start made stays, and is not looked through again while hits come
         for line in self._startup:
             self.run_line(line, quiet=True)
+        if self._tour == "begin":
+            self.call_later(self.action_tour)
+        elif self._tour == "offer" and self.message.note.kind == "idle":
+            self.offer_tour()
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error
@@ -289,6 +295,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         now = self.clock()
         self._show_waiting(now)
         moved = self.scene.sample(now)
+        if self.tour is not None:
+            self.tour.look()
         for panel in self.shown_panels:
             panel.sampled()
         if moved:
@@ -344,6 +352,8 @@ class HwbpApp(Actions, inherit_bindings=False):
         def answered(result: Result) -> None:
             if result.data.get("quit"):
                 self.exit(0)
+            elif result.ok and result.data.get("tour"):
+                self.call_later(self.action_tour)
             elif result.ok and (key := result.data.get("view")):
                 self.call_later(self.show_view_at, key, result.data.get("address"))
             elif result.ok and result.command == "dr7 ask":

@@ -28,6 +28,8 @@ class Keyboard(Looks, inherit_bindings=False):
     command_line: CommandLine
     keys: Keymap | None = None
     """What they do; until that is known they are kept."""
+    offering = False
+    """The tour is being offered; any key ends that."""
     jumping = False
     """Letters are on the panels, and the next key may be one."""
 
@@ -42,6 +44,10 @@ class Keyboard(Looks, inherit_bindings=False):
 
     def open_command_line(self, text: str = "", purpose: str = "command") -> None:
         """Open it with a text in it."""
+        raise NotImplementedError
+
+    def end_offer(self) -> None:
+        """The tour is not offered any more."""
         raise NotImplementedError
 
     def jump(self, key: str) -> bool:
@@ -71,6 +77,8 @@ class Keyboard(Looks, inherit_bindings=False):
 
     async def _press(self, event: events.Key) -> None:
         self.app_focus = True
+        if self.offering:
+            self.end_offer()
         if self.jumping and self.jump(event.key):
             return
         if await self._check_bindings(event.key, priority=True):

@@ -23,12 +23,14 @@ def run_app(
     *,
     startup: tuple[str, ...] = (),
     demo: Demo | None = None,
+    tour: bool | None = None,
     settings: Settings | None = None,
     problems: Sequence[str] = (),
 ) -> int:
     """Run the app until it is left; returns the exit code.
 
-    `startup` are command lines that are executed once the machine is open; with `demo` the scene is played on it.
+    `startup` are command lines that are executed once the machine is open; with `demo` the scene is played on it. `tour`: begin
+    the guided tour; None offers it to somebody who is here for the first time.
     `problems` are what is wrong in the file of the settings.
     """
 
@@ -59,6 +61,7 @@ def run_app(
         reopen=start,
         startup=startup,
         demo=demo,
+        tour="begin" if tour else "offer" if tour is None and _is_new_here() else "",
         settings=settings,
         problems=problems,
         history=CommandHistory(history_file(), settings.history),
@@ -68,6 +71,13 @@ def run_app(
     if app.failure is not None:
         return _tell(app.failure)
     return app.return_code or code or 0
+
+
+def _is_new_here() -> bool:
+    from tui.app.first_start import is_first_start, remember_offer
+    from tui.session.settings import config_file, offered_file
+
+    return is_first_start(config_file(), offered_file()) and remember_offer(offered_file())
 
 
 def _close(session: Session | None, opening: Future[Session]) -> None:

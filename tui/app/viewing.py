@@ -10,7 +10,7 @@ from tui.app.arrangement import Arrangement, Wants, plan
 from tui.app.keyboard import Keyboard
 from tui.app.panel import Panel
 from tui.app.views import MACHINE, VIEWS, View
-from tui.app.widgets.narration import narration_lines
+from tui.app.widgets.narration import narration_lines, tour_lines
 from tui.session.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tui.app.records import Record
     from tui.app.scene import Scene
+    from tui.app.tour import Tour
     from tui.app.widgets.detail import DetailPanel
     from tui.app.widgets.hits import HitsPanel
     from tui.app.widgets.message import MessagePanel
@@ -38,6 +39,8 @@ class Viewing(Keyboard, inherit_bindings=False):
     proposal: ProposalPanel
     narration: NarrationPanel
     command_bar: Horizontal
+    tour: Tour | None = None
+    """The guided tour, while it is under way."""
 
     def __init__(self, settings: Settings, ascii: bool) -> None:  # noqa: A002 - the option's name
         super().__init__(settings, ascii)
@@ -102,7 +105,11 @@ class Viewing(Keyboard, inherit_bindings=False):
         """Give every panel its place."""
         size = self.size
         demo = narration_lines(size.height) if self.demo_active else 0
-        message = 0 if demo and self.message.note.kind == "idle" else self.message.wanted(size.width)
+        if self.tour is not None:
+            demo = tour_lines(size.height)
+        message = (
+            0 if self.demo_active and self.message.note.kind == "idle" else self.message.wanted(size.width)
+        )
         typing = self.where == "command"
         asked = self.proposal.wanted(size.height) if typing else 0
         wants = Wants(message, typing, demo, asked, self.open_view.name, *self._counts())

@@ -22,6 +22,7 @@ __all__ = [
     "config_file",
     "history_file",
     "load_settings",
+    "offered_file",
     "read_settings",
 ]
 
@@ -76,6 +77,11 @@ def config_file(environ: Mapping[str, str] = os.environ) -> str:
 def history_file(environ: Mapping[str, str] = os.environ) -> str:
     """`$XDG_STATE_HOME/hwbp-tui/history`, by default below `~/.local/state`."""
     return os.path.join(_base(environ, "XDG_STATE_HOME", ".local/state"), "hwbp-tui", "history")
+
+
+def offered_file(environ: Mapping[str, str] = os.environ) -> str:
+    """`$XDG_STATE_HOME/hwbp-tui/tour-offered`: it is there once the tour has been offered."""
+    return os.path.join(_base(environ, "XDG_STATE_HOME", ".local/state"), "hwbp-tui", "tour-offered")
 
 
 def _base(environ: Mapping[str, str], variable: str, default: str) -> str:

@@ -44,6 +44,9 @@ def command_line() -> argparse.ArgumentParser:
     _screen_options(demo)
     demo.add_argument("--backend", choices=_BACKENDS)
 
+    tour = _word(words, "tour", "a guided tour of the app, two minutes", "hwbp-tui tour")
+    _screen_options(tour)
+
     run = _word(
         words,
         "run",

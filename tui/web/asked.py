@@ -10,7 +10,7 @@ from tui.text.words import CommandLineError
 
 __all__ = ["app_line", "own_words"]
 
-_SHOWN: Final = ("", "run", "attach", "demo")
+_SHOWN: Final = ("", "run", "attach", "demo", "tour")
 
 
 def own_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -33,7 +33,9 @@ def app_line(words: Sequence[str], program: Sequence[str] | None, parsed: Simple
     """
     if parsed.command not in _SHOWN or getattr(parsed, "list", False) or parsed.version:
         said = parsed.command or "--version"
-        raise CommandLineError(f"{said} has no screen to serve: serve [run | attach | demo] [OPTION]...")
+        raise CommandLineError(
+            f"{said} has no screen to serve: serve [run | attach | demo | tour] [OPTION]..."
+        )
     if getattr(parsed, "sudo", False):
         raise CommandLineError("serve has no --sudo: a password is not to be typed into a page")
     return [*words, *(["--", *program] if program is not None else [])]

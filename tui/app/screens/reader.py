@@ -108,6 +108,7 @@ class Reader(ModalScreen[None], inherit_bindings=False):
 
     def __init__(self, title: str, text: tuple[str, ...]) -> None:
         super().__init__()
+        self.title_text = title
         self._pages = _Pages(title, text)
 
     def compose(self) -> ComposeResult:

@@ -13,12 +13,17 @@ from tui.app.line import Line, clip
 from tui.app.panel import Panel
 from tui.app.widgets.message import wrap
 
-__all__ = ["NarrationPanel", "narration_lines"]
+__all__ = ["NarrationPanel", "narration_lines", "tour_lines"]
 
 
 def narration_lines(height: int) -> int:
     """Lines that the narrator takes of a screen: a rule, two to four of speech, the command, and the rest for its answer."""
     return 7 if height < 30 else 8
+
+
+def tour_lines(height: int) -> int:
+    """The same for the tour: a rule, and what to press."""
+    return 3 if height < 30 else 4
 
 
 class NarrationPanel(Panel, can_focus=True, inherit_bindings=False):
@@ -36,6 +41,9 @@ Tab goes to the other panels: everything else works as always."""
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id)
+        self.kind = "DEMO"
+        self.hint = ""
+        """What stands on the right of the rule; "" for the demo's keys."""
         self.title_text = ""
         self.step = 0
         self.steps = 0
@@ -47,7 +55,7 @@ Tab goes to the other panels: everything else works as always."""
 
     def on_click(self, _event: Click) -> None:
         """Go on."""
-        self.desk_app.do("demo_next")
+        self.desk_app.do("tour" if self.hint else "demo_next")
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """Always `height` lines: a narration that moves is hard to read."""
@@ -55,12 +63,12 @@ Tab goes to the other panels: everything else works as always."""
         right = "Right or Enter: go on" if not self.waiting else "..."
         if self.step >= self.steps and not self.waiting:
             right = "the end: r plays it again, Esc keeps the machine"
+        right = self.hint or right
         count = f"{min(self.step, self.steps)}/{self.steps}"
         room = width - len(right) - len(count) - 12  # what is to be done is said before what it is called
         head = self.line(width).add(glyphs.rule_focus, ink.rule_focus)
-        head.add(f" DEMO {clip(self.title_text, room, glyphs.ellipsis)} ", ink.title).add(
-            f"{count} ", ink.muted
-        )
+        title = f"{self.kind} {clip(self.title_text, room, glyphs.ellipsis)}".rstrip()
+        head.add(f" {title} ", ink.title).add(f"{count} ", ink.muted)
         head.end(
             (f" {right} ", ink.accent),
             (glyphs.rule_focus, ink.rule_focus),
@@ -69,6 +77,8 @@ Tab goes to the other panels: everything else works as always."""
         )
         out = [head.to(width, glyphs.rule_focus, ink.rule_focus).strip()]
         said = [self.line(width).add("  ").add(text, ink.strong) for text in wrap(self.say, width - 4)]
+        if self.hint:
+            return [*out, *(row.strip() for row in said[: height - 1])]
         command = self.line(width)
         if self.command:
             command.add("  : ", ink.accent).add(self.command, ink.strong)

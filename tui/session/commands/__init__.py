@@ -78,6 +78,10 @@ def _view_words(session: Session, text: str) -> Iterable[str]:
     return symbols(session, rest) if blank and word in PLACED else [view.name for view in VIEWS]
 
 
+def _tour(_session: Session, _text: str) -> Answer:
+    return answer("the tour is in the app: there is no screen here", tour=True)
+
+
 def _quit(_session: Session, _text: str) -> Answer:
     return answer("bye", quit=True)
 
@@ -114,6 +118,14 @@ COMMANDS: Final = (
         "\nExample: view timeline   view code add_limit",
         _view,
         complete=_view_words,
+    ),
+    Command(
+        "tour",
+        "session",
+        "tour",
+        "the guided tour of the app: what to press, step by step",
+        "On the built-in program. F3 goes to its next step, Esc leaves it. Example: tour",
+        _tour,
     ),
     Command(
         "quit",
