@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick random-kernel fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs monkey kills fuzz lint format bench screenshots programs wheel clean FORCE
+.PHONY: help demo test test-quick random-kernel fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs monkey kills fuzz lint format bench screenshots recording programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -85,6 +85,9 @@ bench: $(VENV)/dev.stamp ## the numbers of this machine, as ratios against a pee
 screenshots: $(VENV)/dev.stamp ## draw screenshots/ from the app itself
 	@command -v rsvg-convert >/dev/null || { echo "screenshots need rsvg-convert: apt-get install librsvg2-bin fonts-firacode"; exit 1; }
 	@$(BIN)/python screenshots/make.py
+
+recording: $(VENV)/dev.stamp ## record screenshots/hunt.cast and hunt.svg: a hunt on a live program, with real keys (root or CAP_BPF)
+	@$(BIN)/python screenshots/record.py
 
 programs: ## rebuild the built-in programs from their sources
 	@command -v gcc >/dev/null || { echo "programs need gcc: apt-get install gcc libc6-dev"; exit 1; }

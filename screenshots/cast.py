@@ -73,7 +73,10 @@ def frames(text: str) -> list[Frame]:
 
 
 def picture(shown: Sequence[Frame], width: int, last: float = 3.0) -> str:
-    """The SVG: as long as the recording and `last` seconds, again and again; without motion for those who ask for none."""
+    """The SVG: as long as the recording and `last` seconds, again and again.
+
+    Who asks for no motion, or draws none, sees the last frame.
+    """
     end = shown[-1].at - shown[0].at + last
     height = len(shown[0].lines)
     styles: dict[str, str] = {}
@@ -95,10 +98,10 @@ def picture(shown: Sequence[Frame], width: int, last: float = 3.0) -> str:
     wide, high = width * _WIDE + 2 * _EDGE, height * _HIGH + 34 + 2 * _EDGE
     css = (
         f"text{{font:14px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre;fill:{_INK}}}"
-        ".c{fill:#f0c674;font-weight:bold}.f{visibility:hidden}"
+        f".c{{fill:#f0c674;font-weight:bold}}.f{{visibility:hidden}}#f{len(shown) - 1}{{visibility:visible}}"
         + "".join(f".{name}{{{rule}}}" for rule, name in styles.items())
         + "".join(rules)
-        + f"@media(prefers-reduced-motion){{.f{{animation:none!important}}#f{len(shown) - 1}{{visibility:visible}}}}"
+        + "@media(prefers-reduced-motion){.f{animation:none!important}}"
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {wide:g} {high:g}">'

@@ -76,7 +76,7 @@ async def test_keys_and_the_mouse_in_a_browser(
 
         mark = await browser.mark()
         await browser.call(
-            "Emulation.setDeviceMetricsOverride", width=760, height=440, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride", width=860, height=560, deviceScaleFactor=1, mobile=False
         )
         await browser.until("hwbp-tui", mark)
 
