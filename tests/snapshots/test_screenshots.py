@@ -45,7 +45,8 @@ def test_each_picture_is_there_in_both_themes_as_svg_and_png_and_no_other() -> N
         for theme in MAKE.THEMES
         for end in (".svg", ".png")
     }
-    assert {path.name for path in FOLDER.iterdir() if path.suffix in (".svg", ".png")} == wanted
+    there = {path.name for path in FOLDER.iterdir() if path.suffix in (".svg", ".png")}
+    assert there - {"hunt.svg"} == wanted  # the recording's: tests/unit/test_recording.py
 
 
 @pytest.mark.parametrize("picture", MAKE.PICTURES, ids=lambda each: each.name)
