@@ -26,6 +26,7 @@ from backends.perf.life import Life
 from backends.perf.looks import register_views, set_register, task_views
 from backends.perf.opener import Opener, OwnOpener
 from backends.perf.output import CapturedOutput
+from backends.perf.pace import IDLE, Pace
 from backends.perf.registers import BookedRegisters
 from backends.perf.sideband import Named
 from backends.perf.stage import Stage
@@ -35,8 +36,6 @@ from backends.ring import RingMemory
 
 __all__ = ["PerfBackend"]
 
-_IDLE_PAUSE: Final = 0.015
-_FLOOD: Final = 500
 _PAGE_OF_ROWS: Final = 4096
 _OUTPUT_LIMIT: Final = 1 << 16
 _MOST_READ: Final = 1 << 20
@@ -64,6 +63,7 @@ class PerfBackend(Backend):
         self._stage = Stage(self._opener)
         self._generation = 0
         self._guard: Guard | None = None
+        self._pace = Pace(1)
 
     # Opening
 
@@ -130,6 +130,7 @@ class PerfBackend(Backend):
             changed=self._changed,
             run_slice=self.run_slice,
         )
+        self._pace = Pace(self._capture.sharing)
         self._guard = Guard(self._arming.switch, time.monotonic_ns()) if asked.guard else None
         if asked.lossless:
             self._writer.header(flow=1)
@@ -176,11 +177,12 @@ class PerfBackend(Backend):
                 self._guard.look(self._writer.head, time.monotonic_ns())
         if not alive and self._life.state != "exited":
             if self._flow.waits:  # a reader with flow is behind: the end is told after its hits
-                return _IDLE_PAUSE
+                return IDLE
             self._life.ended()
         if taken or self._output.moved():
             self._publish()
-        return self._capture.flood_pause if taken > _FLOOD and self._guard is None else _IDLE_PAUSE
+        pause = self._pace.pause(taken, self._capture.room, time.monotonic())
+        return IDLE if self._guard is not None or self._arming.stops else pause
 
     def _new_image(self, news: Named) -> None:
         self._life.new_image(news)

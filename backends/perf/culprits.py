@@ -81,11 +81,7 @@ class Culprits:
 
     def find(self, raw: npt.NDArray[Any], kind: WatchType, length: int) -> Found:
         """Who made these user-mode hits (`backends.perf.program.Layout`) of one breakpoint."""
-        registers = {
-            "rflags" if name == "eflags" else name: raw["regs"][:, column]
-            for column, name in enumerate(REGISTERS)
-            if name in self._registers
-        }
+        registers = {"rflags" if name == "eflags" else name: raw[name] for name in self._registers}
         top = raw["top"][:, 0]
         return self._decode.find(
             *(raw["ip"], raw["address"], length, _KINDS[kind], registers, top),

@@ -136,6 +136,8 @@ class Flow:
             done += len(rows)
             if taken:
                 self._capture.free(taken)
+                if len(rows) < min(room, AT_ONCE) and not everything:
+                    return done  # those behind are of the last moment
 
     def drain_all(self, stops: list[int]) -> None:
         """All that has come up to now."""

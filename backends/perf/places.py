@@ -32,7 +32,7 @@ _KERNEL: Final = 1 << 63
 _MOST: Final = 1 << 16
 _ALL: Final = (1 << 64) - 1
 _ID_SHIFT: Final = np.uint64(48)
-_COLUMNS: Final = {("rflags" if name == "eflags" else name): n for n, name in enumerate(REGISTERS)}
+_FIELDS: Final = {("rflags" if name == "eflags" else name): name for name in REGISTERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Place:
             known: Bools = (before < np.uint64(operand.size)) & (length <= np.uint64(operand.size) - before)
             word = np.full(len(raw), operand.immediate, np.uint64)
             if operand.register is not None:
-                word += raw["regs"][:, _COLUMNS[operand.register]] >> np.uint64(operand.shift)
+                word += raw[_FIELDS[operand.register]] >> np.uint64(operand.shift)
         bits = np.where(known, before, np.uint64(0)) << np.uint64(3)
         mask = np.uint64(_ALL) >> (np.uint64(64) - (length << np.uint64(3)))
         return word >> bits & mask, known
@@ -80,7 +80,7 @@ def _start(operand: Alone, raw: Array) -> Array:
     start = np.full(len(raw), operand.displacement, np.uint64)
     for name, scale in ((operand.base, 1), (operand.indexed, operand.scale)):
         if name is not None:
-            start += raw["regs"][:, _COLUMNS[name]] * np.uint64(scale)
+            start += raw[_FIELDS[name]] * np.uint64(scale)
     return start
 
 

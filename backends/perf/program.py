@@ -95,7 +95,7 @@ _FRAME, _OLD, _OLD_FROM = -104, -112, -120
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The fixed layout of a record: each ring has one. `registers` are those that a record brings; others are 0 in it."""
+    """The fixed layout of a record: each ring has one. `registers` are those that a record brings, a field each."""
 
     stacks: bool
     registers: tuple[str, ...] = REGISTERS
@@ -115,7 +115,7 @@ class Layout:
         the collector reads of each hit lies in the first 64 bytes, one line of a CPU's cache, in BLOCKS as the row has
         them; `who` is breakpoint and pid as one number.
         """
-        return _dtype(self.stacks, self.below)
+        return _dtype(self.stacks, self.below, self.registers)
 
     def offset(self, name: str) -> int:
         """Where a field begins in what the program writes."""
@@ -125,7 +125,7 @@ class Layout:
 
 
 @cache
-def _dtype(stacks: bool, below: bool) -> np.dtype[Any]:
+def _dtype(stacks: bool, below: bool, registers: tuple[str, ...]) -> np.dtype[Any]:
     import numpy as np
 
     head = [("head", "<u4"), ("page", "<u4")]
@@ -133,7 +133,7 @@ def _dtype(stacks: bool, below: bool) -> np.dtype[Any]:
     more: list[tuple[str, Any]] = [("old", "<u8"), ("comm", ("<u8", (2,)))]
     if stacks:
         more.append(("chain", "<u8"))
-    more.append(("regs", ("<u8", (len(REGISTERS),))))
+    more += [(name, "<u8") for name in registers]
     if below:
         more.append(("below", ("<u8", (BELOW_WORDS,))))
     more.append(("top", ("<u8", (TOP_WORDS if stacks else 1,))))
@@ -226,8 +226,8 @@ class HitProgram:
         a.jump_if(0, "==", 0, "dropped").move(9, 0)
         self._row(a)
         a.move(1, 9).alu(1, "+=", layout.offset("comm")).set(2, 16).call(Helper.GET_CURRENT_COMM)
-        for number, where in enumerate(_PT_REGS):
-            a.load(1, 6, where).store(9, layout.offset("regs") + 8 * number, 1)
+        for name, where in zip(REGISTERS, _PT_REGS, strict=True):
+            a.load(1, 6, where).store(9, layout.offset(name), 1)
         self._top(a)
         if layout.stacks:
             self._stack(a, maps)

@@ -7,7 +7,9 @@ include/uapi/linux/perf_event.h.
 
 from __future__ import annotations
 
+import mmap
 import os
+import resource
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -17,9 +19,9 @@ from backends.perf.capture import Capture, Carrier
 from backends.perf.events import SampleType
 from backends.perf.opener import Opener
 from backends.perf.process import comm_of
-from backends.perf.program import FRAMES, REGISTERS, TOP_WORDS, Layout
+from backends.perf.program import FRAMES, TOP_WORDS, Layout
 from backends.perf.sideband import Rings, online_cpus
-from backends.ring import FLAG_KERNEL
+from backends.ring import FLAG_KERNEL, NO_SLOT
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RingCapture"]
 
-_PAGES: Final = 512
+_PAGES: Final = 1024
+_OTHERS: Final = 32
+"""Pages for each CPU that are left to other rings of the same user, our own for what is told beside the hits among them."""
 _MOST_COMMS: Final = 1 << 16
 _SAMPLE, _LOST = 9, 2
 _MODE_MASK, _MODE_USER = 7, 2
+_KIND_AND_SIZE: Final = np.uint64(0xFFFF_0000_FFFF_FFFF)
 # enum perf_event_x86_regs (arch/x86/include/uapi/asm/perf_regs.h), by the bit in the mask.
 _BITS: Final = {
     **{name: bit for bit, name in enumerate(("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"))},
@@ -44,6 +49,13 @@ _MORE: Final = ("rax", "rcx", "rdx", "rsi", "rdi", "rsp", "eflags")
 that most often hold what was stored, and what a `rep` has done; more where a stack costs more than all of them."""
 _ID, _IP, _TID, _TIME, _ADDR = range(1, 6)  # 64-bit words of a sample, its header being word 0
 _FIXED: Final = 6  # the CPU is that of the ring
+_WITH_STACK: Final = 32  # words of a sample with a call chain of a few frames
+_LEADING: Final = 2  # words of a call chain before its first return address: the user marker and the ip
+_FEW_ALIKE: Final = 16
+"""So many samples of one shape are taken together; of fewer the offsets are walked."""
+_TOGETHER: Final = 4096
+_AT_A_WALK: Final = 256
+_LARGEST: Final = 1 << 13  # words of a record: its size has 16 bits
 _MARKERS: Final = (1 << 64) - 4095
 """PERF_CONTEXT_USER and its like lie from here on, in the last page."""
 _EXCLUDE_CALLCHAIN_KERNEL: Final = 1 << 21
@@ -57,16 +69,13 @@ class RingCapture(Capture):
     """What was stored is not in a record: the value is what a register still holds, or unknown."""
 
     sampled = True
-    flood_pause = 0.02
 
     def __init__(self, opener: Opener, *, stacks: bool, why: str) -> None:
         names = _MORE if stacks else _FEW
-        self.flood_pause = 0.02 if stacks else 0.06
         self.layout = Layout(stacks, names, below=False)
         self._order = sorted(names, key=lambda name: _BITS[name])
-        self._columns = [REGISTERS.index(name) for name in self._order]
         self.events_per_thread = len(online_cpus())
-        self._rings = Rings(opener, _PAGES)
+        self._rings = Rings(opener, _affordable())
         self._why = why
         self._cpu = 0
         self._breakpoints: dict[int, int] = {}
@@ -75,7 +84,9 @@ class RingCapture(Capture):
         self._reported: dict[int, int] = {}
         self._final: dict[int, tuple[int, int]] = {}
         self._comms: dict[int, bytes] = {}
-        self._left: Array = np.zeros(0, self.layout.dtype)
+        self._fixed = 0 if stacks else _FIXED + 1 + len(self._order)
+        self._rows, self._sorted = (np.zeros(0, self.layout.dtype) for _ in range(2))
+        self._left: Array = self._rows
         self.name = "perf rings"
 
     def prepare(self, carrier: Carrier, tgid: int | None) -> None:
@@ -124,43 +135,81 @@ class RingCapture(Capture):
     def crowded(self) -> bool:
         return True  # they are small, and what is decoded is kept here
 
+    @property
+    def room(self) -> int:  # type: ignore[override]
+        """Of one CPU's ring."""
+        return self._rings.pages * mmap.PAGESIZE // (8 * (self._fixed or _WITH_STACK))
+
     def peek(self, most: int) -> Array:
-        if len(self._left) < most:
-            parts = [self._left] if len(self._left) else []
-            for cpu in self._rings.cpus:
-                self._cpu = cpu
-                if data := self._rings.take(cpu):
-                    parts += self._decode(np.frombuffer(data, np.uint64))
-            rows = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self._left
-            times = rows["time"]
-            if bool((times[1:] < times[:-1]).any()):
-                rows = rows[np.argsort(times, kind="stable")]
-            self._left = rows
+        if len(self._left) < most and (words := self._take()):
+            count = sum(len(each) for _, each in words) // (self._fixed or _FIXED)
+            rows, used = self._buffer(len(self._left) + count), len(self._left)
+            rows[:used] = self._left
+            for self._cpu, each in words:
+                used += self._decode(each, rows[used:])
+            self._left = self._in_order(rows[:used])
         return self._left[:most]
+
+    def _take(self) -> list[tuple[int, Array]]:
+        """What each CPU's ring has, in 64-bit words."""
+        taken = ((cpu, self._rings.take(cpu)) for cpu in self._rings.cpus)
+        return [(cpu, np.frombuffer(data, np.uint64)) for cpu, data in taken if data]
+
+    def _buffer(self, count: int) -> Array:
+        """Room for raw hits that is used again and again: memory that was never touched costs more than the decoding.
+        Fields that no record brings stay 0 in it."""
+        if len(self._rows) < count:
+            self._rows = np.zeros(max(count, 2 * len(self._rows)), self.layout.dtype)
+        return self._rows
+
+    def _in_order(self, rows: Array) -> Array:
+        """By time; one CPU's are."""
+        times = np.ascontiguousarray(rows["time"])
+        if bool((times[1:] >= times[:-1]).all()):
+            return rows
+        if len(self._sorted) < len(self._rows):
+            self._sorted = np.zeros(len(self._rows), self.layout.dtype)
+        into = self._sorted[: len(rows)]
+        np.take(rows, np.argsort(times, kind="stable"), out=into, mode="clip")
+        self._rows, self._sorted = self._sorted, self._rows
+        return into
 
     def free(self, count: int) -> None:
         self._left = self._left[count:]
 
-    def _decode(self, words: Array) -> list[Array]:
-        """One ring's data as raw hits."""
-        fixed = 0 if self.layout.stacks else _FIXED + 1 + len(self._order)
-        parts: list[Array] = []
-        at = 0
+    def _decode(self, words: Array, rows: Array) -> int:
+        """One ring's data as raw hits, into the first of `rows`; how many they are."""
+        at = done = 0
         while at < len(words):
-            if fixed and (count := (len(words) - at) // fixed):
-                table = words[at : at + count * fixed].reshape(count, fixed)
-                heads = table[:, 0]
-                same = ((heads & np.uint64(0xFFFFFFFF)) == _SAMPLE) & (heads >> np.uint64(48) == 8 * fixed)
-                run = count if same.all() else int(np.argmin(same))
-                if run:
-                    parts.append(self._rows(table[:run], table[:run, _FIXED + 1 :]))
-                    at += run * fixed
+            size = max(8, int(words[at]) >> 48) >> 3
+            if count := min((len(words) - at) // size, _TOGETHER):
+                table = words[at : at + count * size].reshape(count, size)
+                run = self._alike(table) if int(words[at]) & 0xFFFFFFFF == _SAMPLE else 0
+                if run > (_FEW_ALIKE if self.layout.stacks else 0):
+                    (self._tall if self.layout.stacks else self._fill)(rows[done : done + run], table[:run])
+                    at += run * size
+                    done += run
                     continue
-            elif not fixed:
-                parts.append(self._gather(words))
-                return parts
-            at += self._other(words, at)
-        return parts
+            if self.layout.stacks:
+                words = words[at:]
+                at, found = self._gather(words, rows[done:])
+                done += found
+            else:
+                at += self._other(words, at)
+        return done
+
+    def _alike(self, table: Array) -> int:
+        """How many of the first are samples of one shape: with registers, and call chains of one length."""
+        if table.shape[1] < _FIXED + 1 or (self._fixed and table.shape[1] != self._fixed):
+            return 0
+        same = table[:, 0] & _KIND_AND_SIZE == table[0, 0] & _KIND_AND_SIZE
+        if self.layout.stacks:
+            chain = int(table[0, _FIXED])
+            if _FIXED + 1 + chain + 1 + len(self._order) + 1 + TOP_WORDS > table.shape[1]:
+                return 0
+            same &= table[:, _FIXED] == table[0, _FIXED]
+            same &= table[:, _FIXED + 1 + chain] != 0  # the registers' ABI: none have come with 0
+        return len(table) if same.all() else int(np.argmin(same))
 
     def _other(self, words: Array, at: int) -> int:
         """A record that is no sample, or one without registers; the number of its words."""
@@ -174,30 +223,50 @@ class RingCapture(Capture):
         if (carrier := self._breakpoints.get(event)) is not None:
             self._reported[carrier] = self._reported.get(carrier, 0) + count
 
-    def _rows(self, table: Array, registers: Array | None) -> Array:
-        rows = np.zeros(len(table), self.layout.dtype)
+    def _tall(self, rows: Array, table: Array) -> None:
+        """Samples with call chains of one length."""
+        lengths = int(table[0, _FIXED])
+        registers_at = _FIXED + 1 + lengths + 1
+        self._fill(rows, table, registers_at)
+        top = registers_at + len(self._order) + 1
+        rows["top"] = table[:, top : top + TOP_WORDS]
+        deep = max(0, min(lengths - _LEADING, FRAMES))
+        frames = table[:, _FIXED + 1 + _LEADING : _FIXED + 1 + _LEADING + deep]
+        if (marked := frames >= np.uint64(_MARKERS)).any():
+            frames = np.where(marked, np.uint64(0), frames)
+        self._chains(rows, frames)
+
+    @staticmethod
+    def _chains(rows: Array, frames: Array) -> None:
+        deep = frames.shape[1]
+        rows["frames"][:, :deep], rows["frames"][:, deep:] = frames, 0
+        with np.errstate(over="ignore"):
+            rows["chain"] = frames @ _WEIGHTS[:deep]
+
+    def _fill(self, rows: Array, table: Array, registers_at: int = _FIXED + 1) -> None:
         rows["ip"] = table[:, _IP]
-        rows["pid"] = table[:, _TID] & np.uint64(0xFFFFFFFF)
-        rows["tid"] = table[:, _TID] >> np.uint64(32)
+        halves = table.view(np.uint32)
+        rows["pid"], rows["tid"] = halves[:, 2 * _TID], halves[:, 2 * _TID + 1]
         rows["time"] = table[:, _TIME]
         rows["address"] = table[:, _ADDR]
         rows["cpu"] = self._cpu
-        rows["slot"] = 0xFF
-        misc = table[:, 0] >> np.uint64(32) & np.uint64(0xFFFF)
-        rows["flags"] = np.where(misc & np.uint64(_MODE_MASK) == _MODE_USER, 0, FLAG_KERNEL)
+        rows["slot"] = NO_SLOT
+        misc = table.view(np.uint16)[:, 2]
+        if bool((misc == misc[0]).all()):
+            misc = misc[:1]
+        rows["flags"] = np.where(misc & _MODE_MASK == _MODE_USER, 0, FLAG_KERNEL)
         rows["breakpoint"], rows["length"] = self._events(table[:, _ID])
-        if registers is not None:
-            rows["regs"][:, self._columns] = registers
+        for column, name in enumerate(self._order):
+            rows[name] = table[:, registers_at + column]
         tids, pids = rows["tid"], rows["pid"]
         if bool((tids == tids[0]).all()):
             rows["comm"] = np.frombuffer(self._comm(int(pids[0]), int(tids[0])), np.uint64)
-            return rows
+            return
         unique, first, inverse = np.unique(tids, return_index=True, return_inverse=True)
         names = [
             self._comm(int(pids[at]), tid) for tid, at in zip(unique.tolist(), first.tolist(), strict=True)
         ]
         rows["comm"] = np.frombuffer(b"".join(names), np.uint64).reshape(-1, 2)[inverse]
-        return rows
 
     def _events(self, events_: Array) -> tuple[Array | int, Array | int]:
         """Breakpoint and length of each event; each is counted as taken."""
@@ -229,11 +298,11 @@ class RingCapture(Capture):
             self._comms.clear()
         self._comms[tid] = os.fsencode(comm)[:15].ljust(16, b"\0")
 
-    def _gather(self, words: Array) -> Array:
-        """Samples with call chains differ in size: walk the sizes, gather the fields."""
-        heads = words.view(np.uint16)[3::4].tolist()
-        at, count, offsets = 0, len(words), []
-        while at < count:
+    def _gather(self, words: Array, into: Array) -> tuple[int, int]:
+        """Samples of several sizes, a number of them: walk the sizes, gather the fields. (words that were read, hits)."""
+        heads = words[: _AT_A_WALK * _LARGEST].view(np.uint16)[3::4].tolist()
+        at, count, offsets = 0, len(words), list[int]()
+        while at < min(count, len(heads)) and len(offsets) < _AT_A_WALK:
             offsets.append(at)
             at += max(8, heads[at]) >> 3
         starts = np.array(offsets, np.intp)
@@ -242,20 +311,19 @@ class RingCapture(Capture):
             self._other(words, other)
         starts = starts[kinds == _SAMPLE]
         if not len(starts):
-            return np.zeros(0, self.layout.dtype)
-        table = words[starts[:, None] + np.arange(_FIXED)]
+            return at, 0
         lengths = words[starts + _FIXED].astype(np.intp)
         chain = starts + _FIXED + 1
         registers_at = chain + lengths + 1  # the word before them is their ABI
         top_at = registers_at + len(self._order) + 1
         last = len(words) - 1
+        fixed = words[starts[:, None] + np.arange(_FIXED)]
         registers = words[np.minimum(registers_at[:, None] + np.arange(len(self._order)), last)]
-        rows = self._rows(table, registers)
+        rows = into[: len(starts)]
+        self._fill(rows, np.concatenate([fixed, registers], axis=1), _FIXED)
         rows["top"] = words[np.minimum(top_at[:, None] + np.arange(TOP_WORDS), last)]
-        rows["frames"] = frames = _frames(words, chain, lengths)
-        with np.errstate(over="ignore"):
-            rows["chain"] = (frames * _WEIGHTS).sum(axis=1, dtype=np.uint64)
-        return rows
+        self._chains(rows, _frames(words, chain, lengths))
+        return at, len(rows)
 
     def counted(self, carrier: Carrier) -> tuple[int, int]:
         if carrier.id in self._final:
@@ -284,12 +352,29 @@ class RingCapture(Capture):
         self._rings.close()
 
 
+def _affordable() -> int:
+    """Pages of each CPU's ring, so that there is memory for every CPU's (kernel/events/core.c, perf_mmap: a user may lock
+    perf_event_mlock_kb for each CPU, and beyond that RLIMIT_MEMLOCK)."""
+    cpus = len(online_cpus())
+    try:
+        with open("/proc/sys/kernel/perf_event_mlock_kb", encoding="ascii") as file:
+            free = int(file.read()) * 1024 * cpus
+    except (OSError, ValueError):
+        free = 0
+    locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    pages = _PAGES
+    while pages > 1 and locked != resource.RLIM_INFINITY:
+        if (pages + 1 + _OTHERS) * cpus * mmap.PAGESIZE <= free + locked:
+            break
+        pages //= 2
+    return pages
+
+
 def _frames(words: Array, chain: Array, lengths: Array) -> Array:
     """Return addresses: the chain without context markers, without the ip itself, up to FRAMES."""
     last = len(words) - 1
-    places = chain[:, None] + np.arange(FRAMES + 2)
+    places = chain[:, None] + np.arange(FRAMES + _LEADING)
     addresses = words[np.minimum(places, last)]
-    inside = np.arange(FRAMES + 2) < lengths[:, None]
+    inside = np.arange(FRAMES + _LEADING) < lengths[:, None]
     addresses = np.where(inside & (addresses < np.uint64(_MARKERS)), addresses, np.uint64(0))
-    # [user marker, ip, caller, ...]: what is left of it begins at the third word.
-    return addresses[:, 2:]
+    return addresses[:, _LEADING:]

@@ -71,10 +71,7 @@ class Made:
         rows["breakpoint"], rows["address"], rows["length"], rows["slot"] = 1, WINDOW, 8, 0
         rows["value_from"] = TRAP
         for name, value in fields.items():
-            if name in REGISTERS:
-                rows["regs"][:, REGISTERS.index(name)] = value
-            else:
-                rows[name] = value
+            rows[name] = value
         return rows
 
     def record(self, raw: Any) -> Any:
@@ -94,9 +91,9 @@ def test_whole_arrays_say_the_same_as_looking_at_each_hit(
         made = Made(held=held)
         raw = made.raw(count, ip=generator.choice(ENDS, count), value=generator.integers(0, 4, count))
         near = WINDOW + generator.integers(-16, 24, (count, len(REGISTERS)))
-        raw["regs"] = np.where(
-            generator.random((count, len(REGISTERS))) < 0.7, near, generator.integers(0, 9, near.shape)
-        )
+        near = np.where(generator.random(near.shape) < 0.7, near, generator.integers(0, 9, near.shape))
+        for name, column in zip(REGISTERS, near.T, strict=True):
+            raw[name] = column
         raw["breakpoint"] = generator.integers(1, 3, count)
         raw["pid"] = generator.integers(7, 9, count)
         if not held:

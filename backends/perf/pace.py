@@ -1,0 +1,40 @@
+"""How often hits are looked for: soon where few come, rarely where many do, and never so late that they have no room.
+
+A look costs some 0.3 ms whatever it finds, most of it in caches that have gone cold meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["IDLE", "Pace"]
+
+IDLE: Final = 0.015
+"""Seconds between two looks where little happens."""
+_LONGEST: Final = 0.2
+_MANY: Final = 1000
+"""Hits a second beyond which nobody sees each one come."""
+_FILLED: Final = 0.3
+"""The part of the room that is filled on purpose."""
+_FORGOTTEN: Final = 0.9
+"""What a look leaves of the highest rate that was seen."""
+_CEILING: Final = 100_000
+"""Hits a second that one CPU makes, as long as no more were seen (a trap costs 10 us in a virtual machine)."""
+
+
+class Pace:
+    """`cpus` are those that write into one room."""
+
+    def __init__(self, cpus: int) -> None:
+        self._last = 0.0
+        self._ceiling = _CEILING * cpus
+        self._fastest = float(self._ceiling)
+
+    def pause(self, taken: int, room: int, now: float) -> float:
+        """Seconds until the next look, `taken` hits having come since the one before, with room for `room`; `now` is in
+        seconds."""
+        passed, self._last = now - self._last, now
+        if passed <= 0 or taken < _MANY * passed:
+            return IDLE
+        self._fastest = max(taken / passed, _FORGOTTEN * self._fastest, self._ceiling)
+        return max(min(_FILLED * room / self._fastest, _LONGEST), IDLE / 3)
