@@ -7,14 +7,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from backends.perf.culprits import Culprits
 from backends.perf.image import Image
 from backends.perf.recorder import AT_ONCE, Recorder
+from backends.perf.records import gather
 from backends.perf.sideband import Mapped, Named, Sideband, Started
 from backends.perf.stacks import StackTable
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from backends.perf.capture import Capture, Records
@@ -55,6 +57,7 @@ class Flow:
         self._writer = writer
         self._executed = executed
         self._kept: deque[Records] = deque()
+        self._sorted: Records = np.empty(0, capture.layout.dtype)
         self._births: dict[int, Started] = {}
         self._last_stop: dict[int, tuple[int, int]] = {}
         self.image = Image(target)
@@ -155,24 +158,22 @@ class Flow:
         rows = self._capture.peek(AT_ONCE + _AHEAD)
         count, ordered = _ripe(rows["time"], min(room, AT_ONCE), horizon)
         if ordered is not None:
-            return rows[ordered], count
+            if len(self._sorted) < count:
+                self._sorted = np.empty(AT_ONCE + _AHEAD, rows.dtype)
+            return gather(rows, ordered, self._sorted), count
         return rows[:count], count
 
     def _keep(self) -> None:
         """The reader is behind: take hits out of the kernel's ring before it is full."""
-        import numpy as np
-
         while self._capture.crowded and sum(map(len, self._kept)) < _MOST_KEPT:
             rows = self._capture.peek(AT_ONCE)
             if not len(rows):
                 return
-            self._kept.append(rows[np.argsort(rows["time"], kind="stable")])
+            self._kept.append(gather(rows, np.argsort(rows["time"], kind="stable")))
             self._capture.free(len(rows))
 
     def _note_stops(self, rows: Records, stops: list[int]) -> None:
         """The number of the last hit of each thread that was to stop it."""
-        import numpy as np
-
         for at in np.flatnonzero(np.isin(rows["breakpoint"], stops)).tolist():
             self._last_stop[int(rows["tid"][at])] = self._writer.head + at, int(rows["breakpoint"][at])
 
@@ -190,8 +191,6 @@ class Flow:
 def _ripe(times: npt.NDArray[np.uint64], most: int, horizon: int) -> tuple[int, npt.NDArray[np.intp] | None]:
     """How many of the first hits are older than the horizon and than every one behind them, at most `most`; and their order
     where it is not the one in which they lie."""
-    import numpy as np
-
     count = len(times)
     if not count:
         return 0, None

@@ -47,40 +47,44 @@ class Place:
     each: bool
     operand: Alone | None = None
 
-    def touches(self, raw: Array) -> Bools:
-        """Which of these hits have their window under the operand."""
+    def touches(self, raw: Array, where: Array | slice) -> Bools:
+        """Which of these hits (those of `raw` at `where`) have their window under the operand."""
+        address = raw["address"][where]
         operand = self.operand
         if operand is None:
-            return np.ones(len(raw), bool)
+            return np.ones(len(address), bool)
         with np.errstate(over="ignore"):
-            start = _start(operand, raw)
-            before = raw["address"] - start
-            touching: Bools = (before < np.uint64(operand.size)) | (start - raw["address"] < raw["length"])
+            start = _start(operand, raw, where)
+            touching: Bools = (address - start < np.uint64(operand.size)) | (
+                start - address < raw["length"][where]
+            )
         return touching
 
-    def values(self, raw: Array) -> tuple[Array, Bools]:
+    def values(self, raw: Array, where: Array | slice) -> tuple[Array, Bools]:
         """The window's value out of the register or the instruction that has it, and where it is known."""
         operand = self.operand
+        address = raw["address"][where]
         if operand is None or not operand.valued or operand.size > 8:
-            return np.zeros(len(raw), np.uint64), np.zeros(len(raw), bool)
+            return np.zeros(len(address), np.uint64), np.zeros(len(address), bool)
         with np.errstate(over="ignore"):
-            before = raw["address"] - _start(operand, raw)
-            length = raw["length"].astype(np.uint64)
+            before = address - _start(operand, raw, where)
+            length = raw["length"][where].astype(np.uint64)
             known: Bools = (before < np.uint64(operand.size)) & (length <= np.uint64(operand.size) - before)
-            word = np.full(len(raw), operand.immediate, np.uint64)
+            word = np.full(len(address), operand.immediate, np.uint64)
             if operand.register is not None:
-                word += raw[_FIELDS[operand.register]] >> np.uint64(operand.shift)
+                word += raw[_FIELDS[operand.register]][where] >> np.uint64(operand.shift)
         bits = np.where(known, before, np.uint64(0)) << np.uint64(3)
         mask = np.uint64(_ALL) >> (np.uint64(64) - (length << np.uint64(3)))
         return word >> bits & mask, known
 
 
-def _start(operand: Alone, raw: Array) -> Array:
-    """Where the operand begins, for each hit."""
-    start = np.full(len(raw), operand.displacement, np.uint64)
+def _start(operand: Alone, raw: Array, where: Array | slice) -> Array:
+    """Where the operand begins: for each hit, or for all of them."""
+    start: Array = np.full(1, operand.displacement, np.uint64)
     for name, scale in ((operand.base, 1), (operand.indexed, operand.scale)):
         if name is not None:
-            start += raw[_FIELDS[name]] * np.uint64(scale)
+            column = raw[_FIELDS[name]][where]
+            start = start + (column if scale == 1 else column * np.uint64(scale))
     return start
 
 

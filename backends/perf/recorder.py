@@ -16,6 +16,7 @@ from backends.model import BreakpointRequest, Frame, Site, WatchType
 from backends.perf.culprits import Culprits
 from backends.perf.places import Places
 from backends.perf.program import BLOCKS
+from backends.perf.records import gather
 from backends.perf.stacks import StackTable
 from backends.perf.totals import Totals
 from backends.ring import ACCESS_CODES, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT
@@ -233,22 +234,19 @@ class Recorder:
         operand = place.operand
         if operand is None:
             return _NONE
-        fixed = operand.base is None and operand.indexed is None
-        if fixed and where is None and (self._held or not operand.valued) and place.touches(raw[:1]).all():
-            return _NONE
-        mine = raw if where is None else raw[where]
-        every = np.arange(len(rows)) if where is None else where
-        touching = place.touches(mine[:1] if fixed else mine)
+        mine: Array | slice = slice(None) if where is None else where
         apart = _NONE
-        if not touching.all():
-            if fixed:  # the same for all of them
-                return every
-            apart = every[~touching]
-            mine, every = mine[touching], every[touching]
+        if operand.base is None and operand.indexed is None:  # the same for all of them
+            if not place.touches(raw, slice(1) if where is None else where[:1]).all():
+                return np.arange(len(rows)) if where is None else where
+        elif not (touching := place.touches(raw, mine)).all():
+            every = np.arange(len(rows)) if where is None else where
+            apart, mine = every[~touching], every[touching]
         if not self._held and operand.valued:
-            values, known = place.values(mine)
-            known &= rows["value_from"][every] == 0
-            rows["value"][every[known]], rows["value_from"][every[known]] = values[known], _DECODED
+            values, known = place.values(raw, mine)
+            known &= rows["value_from"][mine] == 0
+            told = known if isinstance(mine, slice) else mine[known]
+            rows["value"][told], rows["value_from"][told] = values[known], _DECODED
         return apart
 
     def _look_at(self, raw: Array, rows: Array, each: Array) -> _Found | None:
@@ -259,7 +257,7 @@ class Recorder:
         for id_ in np.unique(ids).tolist():
             armed = self._armed[id_]
             where = each[ids == id_]
-            found = self._culprits.find(raw[where], armed.type, armed.length)
+            found = self._culprits.find(gather(raw, where), armed.type, armed.length)
             rows["insn_ip"][where], rows["access"][where] = found.insn_ip, found.access
             told = found.value_known & (rows["value_from"][where] == 0)
             rows["value"][where[told]], rows["value_from"][where[told]] = found.value[told], _DECODED

@@ -20,6 +20,7 @@ from backends.perf.events import SampleType
 from backends.perf.opener import Opener
 from backends.perf.process import comm_of
 from backends.perf.program import FRAMES, TOP_WORDS, Layout
+from backends.perf.records import gather
 from backends.perf.sideband import Rings, online_cpus
 from backends.ring import FLAG_KERNEL, NO_SLOT
 
@@ -169,8 +170,7 @@ class RingCapture(Capture):
             return rows
         if len(self._sorted) < len(self._rows):
             self._sorted = np.zeros(len(self._rows), self.layout.dtype)
-        into = self._sorted[: len(rows)]
-        np.take(rows, np.argsort(times, kind="stable"), out=into, mode="clip")
+        into = gather(rows, np.argsort(times, kind="stable"), self._sorted)
         self._rows, self._sorted = self._sorted, self._rows
         return into
 
