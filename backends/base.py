@@ -177,6 +177,14 @@ class Backend(ABC):
         """
         return self.run_to(until)
 
+    def stop_at_mappings(self, loader: int | None) -> None:
+        """From now on stop, with reason "mapped", where a thread comes to the address `loader` and more code is mapped than
+        before: there the program's dynamic loader calls its debugger. It takes an execute slot. None: no more of that.
+
+        EPERM, ENOSPC; EOPNOTSUPP where nothing of that kind can be done.
+        """
+        raise HwbpError("this machine does not stop where a library is mapped", errno="EOPNOTSUPP")
+
     def release(self) -> MachineView:
         """Watch no more: a live program goes on by itself, its slots free; an emulated one stops."""
         return self.stop()

@@ -195,6 +195,9 @@ class ClientBackend(Backend):
     def run_to_mapping(self, until: int) -> MachineView:
         return self._call("run_to_mapping", until)  # type: ignore[no-any-return]
 
+    def stop_at_mappings(self, loader: int | None) -> None:
+        self._call("stop_at_mappings", loader)
+
     def release(self) -> MachineView:
         return self._call("release")  # type: ignore[no-any-return]
 

@@ -216,6 +216,11 @@ class PerfBackend(Backend):
         self._life.run_to_mapping()
         return self.view()
 
+    def stop_at_mappings(self, loader: int | None) -> None:
+        self._need_open()
+        self._life.stop_at_mappings(loader)
+        self._stage.look_again()
+
     def release(self) -> MachineView:
         self._need_open()
         self._life.release()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from backends.base import HwbpError
 from backends.bpf.syscall import BpfError
 from backends.perf import events, ptrace
 from backends.perf.arming import Arming
+from backends.perf.gate import Gate
 from backends.perf.opener import Opener
 from backends.perf.stepping import StopAt, following
 from backends.perf.target import Target
@@ -27,10 +28,10 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A thread has stopped: at a hit, or where a step was to lead."""
+    """A thread has stopped: at a hit, where a step was to lead, or where its loader calls its debugger."""
 
     tid: int
-    stepped: bool
+    why: Literal["hit", "step", "loader"]
 
 
 class Control:
@@ -42,6 +43,10 @@ class Control:
         self._tracer = target.tracer
         self._arming = arming
         self._known_signals = 0
+        self._gate: Gate | None = None
+        self._passes = 0
+        """Of gates that are closed."""
+        self._known_passes = 0
         self._step: StopAt | None = None
         self._left = 0
         self._read: Read | None = None
@@ -55,7 +60,12 @@ class Control:
             return False
         if self._step is not None and self._step.tid == tid and self._step.reached:
             return True
-        return self._arming.signals() > self._known_signals
+        return self._arming.signals() > self._known_signals or self._passed > self._known_passes
+
+    @property
+    def _passed(self) -> int:
+        """How often a thread has come to where its loader calls."""
+        return self._passes + (self._gate.passed if self._gate is not None else 0)
 
     # Standing still
 
@@ -76,6 +86,7 @@ class Control:
     def _came_to_rest(self, tid: int | None) -> None:
         self._tracer.hits.clear()
         self._known_signals = self._arming.signals()
+        self._known_passes = self._passed
         self._end_step()
         if tid is not None:
             self.current = tid
@@ -92,8 +103,8 @@ class Control:
             raise _denied(self._target.pid) from error
 
     def go_on(self, *, stay: object) -> None:
-        """Let every thread run; with `stay` we remain there for the next stop."""
-        if stay:
+        """Let every thread run; with `stay`, or where the loader is waited for, we remain there for the next stop."""
+        if stay or self._gate is not None:
             self._tracer.go_on()
         else:
             self._tracer.let_go()
@@ -116,9 +127,34 @@ class Control:
         if not self._target.look():
             return None
         hit = self._arming.signals() > self._known_signals
+        loader = self._passed > self._known_passes
         self._tracer.stop_all()
         self._came_to_rest(tid)
-        return Arrived(tid, stepped and not hit)
+        return Arrived(tid, "hit" if hit else "step" if stepped else "loader" if loader else "hit")
+
+    # Where the loader calls
+
+    def watch_loader(self, address: int | None) -> None:
+        """Stop each thread that comes to where the dynamic loader calls its debugger; None: no more. Raises HwbpError."""
+        if self._gate is not None:
+            self._passes += self._gate.close()
+            self._gate = None
+        if address is None:
+            return
+        what = "a stop where a library is mapped"
+        if not self._tracer.attached:
+            self.watch_over()
+        try:
+            self._gate = Gate(self._opener, self._target, address)
+        except BpfError as error:
+            raise HwbpError(
+                f"{what} needs BPF: {error.strerror}",
+                errno=errno.errorcode.get(error.errno or 0),
+                remedy="as root",
+            ) from error
+        except OSError as error:
+            process = f"process {self._target.pid}"
+            raise events.refusal(error, what, process, self._arming.holders()) from error
 
     # Steps
 
@@ -175,6 +211,9 @@ class Control:
         """Free what a step holds."""
         with contextlib.suppress(OSError):
             self._end_step()
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
 
 
 def _denied(pid: int) -> HwbpError:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from backends.base import HwbpError
-from backends.model import RunState, Stop
+from backends.model import Mapping, RunState, Stop
 from backends.perf.arming import Arming
 from backends.perf.control import Control
 from backends.perf.flow import Flow
@@ -49,6 +49,8 @@ class Life:
         self._writer = writer
         self._changed = changed
         self._run_slice = run_slice
+        self._code: set[str] = set()
+        """The files that had code mapped when it last stood where its loader calls."""
         self.state: RunState = began
         self.stop = stop
 
@@ -78,6 +80,7 @@ class Life:
             return
         self._flow.drain_all(self._arming.stops)
         self._target.reopen_memory()
+        self._control.watch_loader(None)
         if self._arming.drop_all():
             self.stop = Stop(
                 "none", f"the program executed another ({news.comm}): its watches ended with the old image"
@@ -105,8 +108,11 @@ class Life:
         if found is None:
             return
         self._flow.drain_all(self._arming.stops)
-        if found.stepped:
+        if found.why == "step":
             self._stands(Stop("step", "stepped"))
+            return
+        if found.why == "loader":
+            self._look_for_code()
             return
         hit = self._flow.stopping_hit(found.tid)
         label = "a watch"
@@ -116,7 +122,23 @@ class Life:
                 label = request.text or f"{request.address:#x}"
         self._stands(Stop("hit", f"hit of {label}, thread {found.tid}", hit[0] if hit else None))
 
+    def _look_for_code(self) -> None:
+        """A thread stands where its loader calls: before or behind a change of what is mapped."""
+        self._flow.read_mappings()
+        code = _code(self._flow.image.mappings)
+        news, self._code = code - self._code, code
+        if news:
+            self._stands(Stop("mapped", "stopped where its loader mapped a file"))
+        else:
+            self._control.go_on(stay=True)
+
     # What is asked for
+
+    def stop_at_mappings(self, loader: int | None) -> None:
+        """Stop where a thread comes to `loader` and more code is mapped than before; None: no more of that."""
+        self.need_alive()
+        self._control.watch_loader(loader)
+        self._code = _code(self._flow.image.mappings)
 
     def resume(self) -> None:
         """Let every thread run."""
@@ -196,6 +218,7 @@ class Life:
         self._arming.enable_all(False)
         self._flow.drain_all(self._arming.stops)
         self._arming.drop_all()
+        self._control.watch_loader(None)
         if not self._target.look():
             self.ended()
         else:
@@ -203,3 +226,7 @@ class Life:
             self.state = "detached"
             self.stop = Stop("user", "the program runs on by itself, unwatched")
         self._changed()
+
+
+def _code(mappings: tuple[Mapping, ...]) -> set[str]:
+    return {row.path for row in mappings if "x" in row.perms}

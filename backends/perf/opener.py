@@ -65,8 +65,9 @@ class Opener(ABC):
         """Forget a breakpoint's program: no more events of it will be opened."""
 
     @abstractmethod
-    def stop_at(self, tid: int, address: int, sp_above: int) -> int:
-        """An execute event on a thread, enabled, that sends it SIGURG at an address where rsp is above `sp_above`."""
+    def stop_at(self, tid: int, address: int, sp_above: int, *, inherited: bool = False) -> int:
+        """An execute event on a thread, enabled, that sends it SIGURG at an address where rsp is above `sp_above`;
+        `inherited` by the threads that it begins, which are sent theirs."""
 
     @abstractmethod
     def follow(self, tid: int, cpu: int, *, children: bool) -> int:
@@ -153,7 +154,7 @@ class OwnOpener(Opener):
         if (loaded := self._programs.pop(number, None)) is not None:
             os.close(loaded[0])
 
-    def stop_at(self, tid: int, address: int, sp_above: int) -> int:
+    def stop_at(self, tid: int, address: int, sp_above: int, *, inherited: bool = False) -> int:
         a = Assembler()
         if sp_above:
             a.load(2, 1, _SP).set(3, sp_above).jump_if_register(2, "<=", 3, "deeper")
@@ -162,7 +163,8 @@ class OwnOpener(Opener):
         program = load_program(ProgramType.PERF_EVENT, a, "hwbp_stop")
         try:
             attr = events.breakpoint_attributes(address, 1, "x", children=False, kernel=False, sampled=False)
-            attr.flags &= ~int(events.Flag.INHERIT | events.Flag.INHERIT_THREAD)
+            if not inherited:
+                attr.flags &= ~int(events.Flag.INHERIT | events.Flag.INHERIT_THREAD)
             fd = events.open_event(attr, tid)
             try:
                 events.set_program(fd, program)

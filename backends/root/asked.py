@@ -81,11 +81,12 @@ class Unload:
 
 @dataclass(frozen=True, slots=True)
 class StopAt:
-    """An execute event on a thread of the target that sends it SIGURG there."""
+    """An execute event on a thread of the target that sends it SIGURG there; `inherited` by threads that it begins."""
 
     tid: int
     address: int
     sp_above: int
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

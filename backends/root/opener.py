@@ -90,8 +90,8 @@ class RootOpener(Opener):
         with contextlib.suppress(OSError):  # with the process gone, so is the program
             self._ask(ask.Unload(number))
 
-    def stop_at(self, tid: int, address: int, sp_above: int) -> int:
-        return self._one(ask.StopAt(tid, address, sp_above))
+    def stop_at(self, tid: int, address: int, sp_above: int, *, inherited: bool = False) -> int:
+        return self._one(ask.StopAt(tid, address, sp_above, inherited))
 
     def follow(self, tid: int, cpu: int, *, children: bool) -> int:
         return self._one(ask.Follow(tid, cpu))

@@ -91,11 +91,12 @@ class Session:
                 self._wide.pop(number, None)
             case ask.Open(number, tid, cpu):
                 return None, (self._open(number, tid, cpu),)
-            case ask.StopAt(tid, address, sp_above):
+            case ask.StopAt(tid, address, sp_above, inherited):
                 self._thread(tid)
                 _need(0 <= address < _USER_END, "no user address")
                 _need(0 <= sp_above < 1 << 64, "no stack pointer")
-                return None, (self._sure(tid, self._own.stop_at(tid, address, sp_above)),)
+                fd = self._own.stop_at(tid, address, sp_above, inherited=inherited)
+                return None, (self._sure(tid, fd),)
             case ask.Follow(tid, cpu):
                 self._thread(tid)
                 fd = self._own.follow(tid, cpu, children=self._allowed.children)

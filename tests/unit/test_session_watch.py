@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.base import HwbpError
 from tui.session.watch import Watch, WatchError
 
 
@@ -91,6 +92,41 @@ def test_a_read_only_watch_offers_read_and_write() -> None:
 def test_a_watch_that_could_not_be_read_back_cannot_be_made(expr: str) -> None:
     with pytest.raises(WatchError):
         Watch(expr)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "condition", "limit", "pending"),
+    [
+        ("plug pending", "plug", "", None, True),
+        ("plug/4:rw  if value > 3 limit 2 pending ", "plug/4:rw", "value > 3", 2, True),
+        ("plug limit 2 pending", "plug", "", 2, True),
+        ("plug if value == 1 pending", "plug", "value == 1", None, True),
+        ("pending", "pending", "", None, False),
+        ("pending pending", "pending", "", None, True),
+    ],
+)
+def test_a_watch_may_wait(text: str, place: str, condition: str, limit: int | None, pending: bool) -> None:
+    watch = Watch.parse(text)
+    assert (watch.place, watch.condition, watch.limit, watch.pending) == (place, condition, limit, pending)
+    assert Watch.parse(str(watch)) == watch
+
+
+@pytest.mark.parametrize("text", ["plug limit pending", "plug pending limit 2", "plug pending pending"])
+def test_pending_comes_last_and_once(text: str) -> None:
+    with pytest.raises(WatchError):
+        Watch.parse(text)
+
+
+_TAIL = st.sampled_from(["a", " if ", "value > 3", " limit ", "2", " pending", " ", ":w", "/8"])
+
+
+@given(st.lists(_TAIL, max_size=8).map("".join))
+def test_conditions_limits_and_waiting_in_any_order_survive_the_round_trip(text: str) -> None:
+    try:
+        watch = Watch.parse(text)
+    except HwbpError:
+        return
+    assert Watch.parse(str(watch)) == watch
 
 
 @given(st.text(max_size=30))

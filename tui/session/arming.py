@@ -100,14 +100,22 @@ def held_against(
 
 
 def arm(
-    session: Session, plans: tuple[Planned, ...], owner: OwnerKind = "perf", stop: bool = False
+    session: Session,
+    plans: tuple[Planned, ...],
+    owner: OwnerKind = "perf",
+    stop: bool = False,
+    numbers: tuple[int, ...] | None = None,
 ) -> tuple[ArmedWatch, ...]:
-    """Reserve all windows of all watches, or none. Raises HwbpError; ENOSPC names who holds the slots."""
+    """Reserve all windows of all watches, or none. Raises HwbpError; ENOSPC names who holds the slots.
+
+    `numbers` are those of watches that have waited.
+    """
     first = session.watches.next_index
+    numbers = numbers or tuple(range(first, first + len(plans)))
     requests = tuple(
         request
-        for number, planned in enumerate(plans)
-        for request in asked(planned, first + number, owner, stop)
+        for number, planned in zip(numbers, plans, strict=True)
+        for request in asked(planned, number, owner, stop)
     )
     try:
         made = session.backend.arm(requests)
@@ -118,10 +126,10 @@ def arm(
     finally:
         session.look()
     armed, rest = [], list(made)
-    for number, planned in enumerate(plans):
+    for number, planned in zip(numbers, plans, strict=True):
         mine, rest = rest[: len(planned.windows)], rest[len(planned.windows) :]
         ids = tuple(bp.id for bp in mine)
-        armed.append(record(session, planned, first + number, ids, owner, stop))
+        armed.append(record(session, planned, number, ids, owner, stop))
     return tuple(armed)
 
 

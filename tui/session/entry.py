@@ -4,22 +4,49 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from backends.model import Mapping
 
-__all__ = ["entry_point"]
+__all__ = ["ProgramHeader", "entry_point", "program_headers"]
 
 _ET_DYN: Final = 3
 _PT_LOAD: Final = 1
 _PAGE: Final = ~0xFFF
+_MASK: Final = (1 << 64) - 1
+_SEGMENT: Final = 56
+_MOST: Final = 1 << 16  # bytes of program headers: fs/binfmt_elf.c, load_elf_phdrs
+
+Read = Callable[[int, int], bytes]
 
 
-def entry_point(read: Callable[[int, int], bytes], mappings: tuple[Mapping, ...], program: str) -> int | None:
+class ProgramHeader(NamedTuple):
+    """A segment where it lies in memory: `address` and `size` in bytes."""
+
+    type: int
+    address: int
+    size: int
+
+
+def entry_point(read: Read, mappings: tuple[Mapping, ...], program: str) -> int | None:
     """e_entry plus the load bias; None where the program's first page is not mapped or is no ELF-64.
 
     Raises HwbpError where that memory cannot be read.
     """
+    found = _image(read, mappings, program)
+    return None if found is None else found[0] + found[1] & _MASK
+
+
+def program_headers(read: Read, mappings: tuple[Mapping, ...], program: str) -> tuple[ProgramHeader, ...]:
+    """The program's segments; none where `entry_point` finds nothing. Raises HwbpError."""
+    found = _image(read, mappings, program)
+    return () if found is None else found[2]
+
+
+def _image(
+    read: Read, mappings: tuple[Mapping, ...], program: str
+) -> tuple[int, int, tuple[ProgramHeader, ...]] | None:
+    """(load bias, e_entry, segments)."""
     start = next((m.start for m in mappings if m.path == program and m.offset == 0), None)
     if start is None:
         return None
@@ -27,13 +54,17 @@ def entry_point(read: Callable[[int, int], bytes], mappings: tuple[Mapping, ...]
     if header[:5] != b"\x7fELF\x02":
         return None
     (kind,) = struct.unpack_from("<H", header, 16)
-    entry, table = struct.unpack_from("<QQ", header, 24)
+    entry, offset = struct.unpack_from("<QQ", header, 24)
     size, count = struct.unpack_from("<HH", header, 54)
-    if kind != _ET_DYN:
-        return int(entry)
-    for number in range(count):
-        segment = read(start + table + number * size, 24)
-        segment_type, _flags, offset, address = struct.unpack("<IIQQ", segment)
-        if segment_type == _PT_LOAD and offset == 0:
-            return int(start - (address & _PAGE) + entry)
-    return None
+    if size < _SEGMENT or not 0 < size * count <= _MOST:
+        return None
+    table = read(start + offset, size * count)
+    rows = [struct.unpack_from("<IIQQQQ", table, number * size) for number in range(count)]
+    bias = 0
+    if kind == _ET_DYN:
+        first = next((row for row in rows if row[0] == _PT_LOAD and row[2] == 0), None)
+        if first is None:
+            return None
+        bias = start - (first[3] & _PAGE)
+    segments = (ProgramHeader(row[0], bias + row[3] & _MASK, row[5]) for row in rows)
+    return bias, entry, tuple(segments)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from backends.base import Backend, HwbpError
 from backends.model import Frame, MachineView, Mapping
 from backends.ring_reader import RingReader
-from tui.session.arming import Planned, arm, plan
 from tui.session.entry import entry_point
 from tui.session.escape import escape, one_line
 from tui.session.goal import Goal
 from tui.session.names import Level, Names, Space, open_space
+from tui.session.opening import open_watches
+from tui.session.pending import Pending
 from tui.session.result import Result, pointer
 from tui.session.undo import Changes
 from tui.session.watch import Watch
@@ -68,6 +69,7 @@ class Session:
         self.patient = patient
         self.cpu = 0
         self.watches = WatchBook()
+        self.pending = Pending(self)
         self.changes = Changes()
         self.journal: deque[Entry] = deque(maxlen=_JOURNAL)
         self._stacks: list[tuple[Frame, ...]] = []
@@ -140,6 +142,7 @@ class Session:
         self.watches.follow(view.breakpoints)
         self.names.update(view.mappings)
         self._leave_frames(view)
+        self.pending.follow()
         return True
 
     def _leave_frames(self, view: MachineView) -> None:
@@ -161,7 +164,7 @@ class Session:
             self._take(self.backend.view())
         for watch in dead:
             text = f"watch {watch.index} is gone: the function of {watch.label} has returned"
-            self._note(f"delete {watch.index}", Result(True, "delete", (text,)))
+            self.note(f"delete {watch.index}", Result(True, "delete", (text,)))
 
     # Commands
 
@@ -193,10 +196,11 @@ class Session:
             )
         else:
             result = Result(True, word, answer.lines, answer.data)
-        self._note(line, result)
+        self.note(line, result)
         return result
 
-    def _note(self, line: str, result: Result) -> None:
+    def note(self, line: str, result: Result) -> None:
+        """Something for the journal: a command, or what happened without one."""
         self.journal.append(Entry(line, result, time.time()))
 
     def complete(self, line: str) -> list[str]:
@@ -206,51 +210,8 @@ class Session:
         return complete(self, line)
 
     def open_watches(self, watches: tuple[Watch, ...]) -> tuple[ArmedWatch, ...]:
-        """Arm the -w watches, all or none.
-
-        A watch of a library that is not mapped yet makes a program that has not begun run to its entry point first,
-        where its libraries are in place. The other watches are armed before that, so that they miss nothing, and
-        armed anew there, so that registers are in the order of the command line.
-        """
-        plans: list[Planned | None] = []
-        for watch in watches:
-            try:
-                plans.append(plan(self, watch))
-            except HwbpError:
-                if self.entry is None:
-                    raise
-                plans.append(None)
-        ready = tuple(planned for planned in plans if planned)
-        if len(ready) == len(plans):
-            return arm(self, ready) if ready else ()
-        early = dict(zip(ready, arm(self, ready), strict=True)) if ready else {}
-        try:
-            late = self._plan_late(plans, watches)
-        finally:
-            self.watches = WatchBook()
-            if ids := tuple(bp_id for armed in early.values() for bp_id in armed.breakpoints):
-                self.backend.disarm(ids)
-        for armed in (all_armed := arm(self, late)):
-            if (planned := plans[armed.index]) is not None:
-                self.watches.also(armed.index, early[planned].breakpoints)
-        return all_armed
-
-    def _plan_late(self, plans: list[Planned | None], watches: tuple[Watch, ...]) -> tuple[Planned, ...]:
-        """Let the dynamic loader work until every watch has an address."""
-        while True:
-            entry = self.entry
-            if entry is not None:
-                self.took(self.backend.run_to_mapping(entry))
-                self._interrupted.clear()
-                self.wait(Goal())
-                self._still_there()
-            try:
-                return tuple(
-                    planned or plan(self, watch) for planned, watch in zip(plans, watches, strict=True)
-                )
-            except HwbpError:
-                if self.view.stop.reason != "mapped":
-                    raise
+        """Arm the -w watches, all or none (`tui.session.opening.open_watches`)."""
+        return open_watches(self, watches)
 
     @property
     def entry(self) -> int | None:
@@ -269,6 +230,13 @@ class Session:
             self.took(self.backend.run_to(entry))
             self.wait(Goal())
             self._still_there()
+
+    def run_to_mapping(self, entry: int) -> None:
+        """Let the dynamic loader work until it maps one more library, or to the program's entry point."""
+        self.took(self.backend.run_to_mapping(entry))
+        self._interrupted.clear()
+        self.wait(Goal())
+        self._still_there()
 
     def _still_there(self) -> None:
         if self.view.state in ("exited", "failed"):
@@ -302,7 +270,7 @@ class Session:
     def wait(self, goal: Goal) -> bool:
         """Wait until a goal is reached; False when `interrupt` came first. Raises HwbpError if the machine is gone."""
         pause, since_look = 0.0005, 0.0
-        while not goal.reached(self.ring):
+        while not self._reached(goal):
             if self._interrupted.wait(pause):
                 return False
             if self.ring.word("flow") and self.ring.head - self.ring.word("tail") > self.ring.capacity // 2:
@@ -312,8 +280,14 @@ class Session:
             if since_look >= _LOOK_EVERY or self._goal is not None:
                 self.refresh(counters=since_look >= _LOOK_EVERY)
                 since_look = 0.0 if since_look >= _LOOK_EVERY else since_look
-        self.look()
         return True
+
+    def _reached(self, goal: Goal) -> bool:
+        """Whether a wait is over, with the newest view. A stop where a library was mapped is none: looking ends it."""
+        if not goal.reached(self.ring):
+            return False
+        self.look()
+        return goal.reached(self.ring)
 
     def settle(self) -> None:
         """Wait until what was begun is done: as long as it takes in a script, a moment where a screen waits."""

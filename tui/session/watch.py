@@ -1,6 +1,6 @@
-"""The text of a watch: `EXPR[/LEN][:r|w|rw|x] [if CONDITION] [limit N]` (docs/cli.md).
+"""The text of a watch: `EXPR[/LEN][:r|w|rw|x] [if CONDITION] [limit N] [pending]` (docs/cli.md).
 
-What comes before `if` and `limit` is read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
+What comes before `if`, `limit` and `pending` is read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
 what follows it: digits (`prog.c:42`) or another colon (`file.c::v`, `func::v`).
 """
 
@@ -34,7 +34,8 @@ _BAD_LENGTH: Final = re.compile(r"/\s*(0[xXbBoO]\w*|[-+][0-9]+|[0-9]+\.[0-9]*|)$
 _ONCE: Final = re.compile(r"\s*-l(?:ocation)?\s+")
 _WATCH: Final = "EXPR[/LEN][:w|rw|x]"
 _TAIL: Final = re.compile(
-    r"(?P<place>.*?)(?:\s+if(?:\s+(?P<condition>.*?))?)?(?:\s+limit(?:\s+(?P<limit>\S*))?)?\s*", re.DOTALL
+    r"(?P<place>.*?)(?:\s+if(?:\s+(?P<condition>.*?))?)?(?:\s+limit(?:\s+(?P<limit>(?!pending\b)\S*))?)?(?P<pending>\s+pending)?\s*",
+    re.DOTALL,
 )
 _MOST: Final = (1 << 63) - 1
 _LONGEST: Final = 19  # decimal digits of 2**63
@@ -55,7 +56,8 @@ class WatchError(HwbpError):
 class Watch:
     """What to watch, as it was written. `length` in bytes and `type` are None where the text leaves them open.
 
-    `condition` says what a hit must be like, `limit` how many are wanted ("" and None: every one).
+    `condition` says what a hit must be like, `limit` how many are wanted ("" and None: every one). `pending`: where it means nothing
+    yet, it waits for a library that says what it means.
     `Watch.parse(str(watch)) == watch` for every watch there is; WatchError for one that could not be written.
     """
 
@@ -64,6 +66,7 @@ class Watch:
     type: WatchType | None = None
     condition: str = ""
     limit: int | None = None
+    pending: bool = False
 
     def __post_init__(self) -> None:
         if not self.expr:
@@ -90,7 +93,7 @@ class Watch:
     def parse(cls, text: str) -> Watch:
         """Read a watch. Raises WatchError. gdb's `-l` says what is so anyway: the place is found once."""
         text = _ONCE.sub("", text, count=1) if _ONCE.match(text) else text
-        text, wanted, limit = _tail(text)
+        text, wanted, limit, pending = _tail(text)
         expr, length, kind = _split(text)
         shown = escape(expr)
         if kind == "r":
@@ -106,12 +109,12 @@ class Watch:
             _check(expr)
         if wanted:
             parts(wanted, expr)
-        return cls(expr, length, cast("WatchType | None", kind), wanted, limit)
+        return cls(expr, length, cast("WatchType | None", kind), wanted, limit, pending)
 
     def __str__(self) -> str:
         condition = f" if {self.condition}" if self.condition else ""
         limit = "" if self.limit is None else f" limit {self.limit}"
-        return f"{self.place}{condition}{limit}"
+        return f"{self.place}{condition}{limit}{' pending' if self.pending else ''}"
 
     @property
     def place(self) -> str:
@@ -120,21 +123,22 @@ class Watch:
         return f"{self.expr}{length}{'' if self.type is None else f':{self.type}'}"
 
 
-def _tail(text: str) -> tuple[str, str, int | None]:
-    """What stands before `if` and `limit`, the condition, the limit."""
+def _tail(text: str) -> tuple[str, str, int | None, bool]:
+    """What stands before `if`, `limit` and `pending`; the condition, the limit, whether it may wait."""
     match = _TAIL.fullmatch(text)
     assert match is not None
     place, condition, limit = match["place"], match["condition"], match["limit"]
-    rest = text[len(place) :].split()
+    pending = match["pending"] is not None
+    rest = text[len(place) : match.start("pending") if pending else None].split()
     if condition is None and rest[:1] == ["if"]:
         raise WatchError(f"{escape(place)}: nothing stands after `if`", "write one like value > 100")
     if limit is None:
         if rest[-1:] == ["limit"]:
             raise WatchError(f"{escape(place)}: how many hits? `limit N`, from 1")
-        return place, " ".join((condition or "").split()), None
+        return place, " ".join((condition or "").split()), None, pending
     if not (limit.isascii() and limit.isdigit() and len(limit) < 20 and 1 <= int(limit) <= _MOST):
         raise WatchError(f"{escape(place)}: '{escape(limit)}' is no number of hits from 1")
-    return place, " ".join((condition or "").split()), int(limit)
+    return place, " ".join((condition or "").split()), int(limit), pending
 
 
 def _split(text: str) -> tuple[str, int | None, str | None]:

@@ -20,6 +20,7 @@ class ArmedWatch:
     """A watch that was armed. `windows` are (address, length) and `breakpoints` their ids, in the same order.
 
     `frame`: the stack pointer at which the function that the variable belongs to has returned, None for other ones.
+    `waiting`: it means nothing yet, has its number, and is armed when a library is mapped that says what it means.
     """
 
     index: int
@@ -35,6 +36,7 @@ class ArmedWatch:
     removed: bool = False
     frame: int | None = None
     condition: Condition | None = None
+    waiting: bool = False
 
 
 class WatchBook:
@@ -56,7 +58,19 @@ class WatchBook:
 
     @property
     def armed(self) -> tuple[ArmedWatch, ...]:
-        return tuple(watch for watch in self._watches if not watch.removed)
+        return tuple(watch for watch in self._watches if not watch.removed and not watch.waiting)
+
+    @property
+    def waiting(self) -> tuple[ArmedWatch, ...]:
+        """Those that wait for a library."""
+        return tuple(watch for watch in self._watches if watch.waiting and not watch.removed)
+
+    def reserve(self, watch: Watch, label: str, stop: bool = False) -> ArmedWatch:
+        """A number for a watch that cannot be armed yet."""
+        kind = watch.type or "w"
+        row = ArmedWatch(self.next_index, watch, label, kind, 0, 0, (), (), "perf", stop, waiting=True)
+        self._watches.append(row)
+        return row
 
     def get(self, index: int) -> ArmedWatch | None:
         return self._watches[index] if 0 <= index < len(self._watches) else None
@@ -64,7 +78,10 @@ class WatchBook:
     def add(self, watch: ArmedWatch, first_hit: int = 0) -> None:
         """Add a watch. A ptrace index keeps its breakpoint's id when it is used again: hits from number
         `first_hit` on belong to this one."""
-        self._watches.append(watch)
+        if watch.index < len(self._watches):
+            self._watches[watch.index] = watch
+        else:
+            self._watches.append(watch)
         for window, bp_id in enumerate(watch.breakpoints):
             self._uses.setdefault(bp_id, []).append((first_hit, watch.index, window))
 
@@ -88,7 +105,7 @@ class WatchBook:
             if bp.id not in self._uses:
                 self._strangers[bp.id] = bp
         for watch in self._watches:
-            if not watch.removed and alive.isdisjoint(watch.breakpoints):
+            if not watch.removed and not watch.waiting and alive.isdisjoint(watch.breakpoints):
                 self.remove(watch.index)
 
     def find(self, bp_id: int, hit: int | None = None) -> tuple[ArmedWatch, int] | None:

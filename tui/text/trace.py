@@ -24,6 +24,8 @@ _SHORTEST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 _ASK_EVERY: Final = 0.25
 _KERNEL_START: Final = 1 << 63
+_LIBRARY_PAUSE: Final = 0.002
+"""Seconds between two looks while a watch waits for a library: the program may stand still meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class _Trace:
             note(session.view.notice)
         for address in _unmapped(session.view):
             note(f"nothing is mapped at {address:#x} now; the watch is armed all the same")
+        if session.watches.waiting and session.pending.late:
+            note(session.pending.late)
         if session.view.state in ("loaded", "stopped"):
             session.backend.resume()
         self._follow(None if self.options.duration is None else began + self.options.duration)
@@ -105,6 +109,8 @@ class _Trace:
         self._rest()
         self.output.flush()
         self.program.pump()
+        for row in session.watches.waiting:
+            note(f"watch {row.index}: no library that knows {row.label} was seen")
         facts: dict[str, Any] = {
             "hits": self.hits,
             "lost": view.lost,
@@ -148,6 +154,13 @@ class _Trace:
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 return
+            if self.session.watches.waiting:
+                pause = min(pause, _LIBRARY_PAUSE)
+                self.session.refresh()  # arms what has come, and lets a program go on that stands still for that
+                if self.session.pending.refused is not None:
+                    raise self.session.pending.refused
+                if state == "stopped":
+                    continue
             if len(rows):
                 continue
             if state != "running":

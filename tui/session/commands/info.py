@@ -76,7 +76,10 @@ def _watchpoints(session: Session, _text: str) -> Answer:
                 "limit": watch.watch.limit,
             }
         )
-    return answer(*(lines or ["no watches"]), watches=rows)
+    for watch in session.watches.waiting:
+        lines.append(f"{watch.index:3}  {'-':<12} {escape(str(watch.watch))}  waits for a library")
+    waiting = [{"watch": watch.index, "expr": watch.label} for watch in session.watches.waiting]
+    return answer(*(lines or ["no watches"]), watches=rows, waiting=waiting)
 
 
 def _registers(session: Session, text: str) -> Answer:

@@ -47,14 +47,32 @@ def arm_text(
     ran = ""
     try:
         planned = plan(session, watch)
-    except HwbpError:
+    except HwbpError as error:
         if session.entry is None:
-            raise
+            return _wait(session, watch, error, owner, stop)
         session.run_to_entry()
         ran = "ran to the program's entry point first, where its libraries are in place"
-        planned = plan(session, watch)
+        try:
+            planned = plan(session, watch)
+        except HwbpError as still:
+            return _wait(session, watch, still, owner, stop)
     (armed,) = arm(session, (planned,), owner, stop)
     return armed_answer(session, armed, ran)
+
+
+def _wait(session: Session, watch: Watch, why: HwbpError, owner: OwnerKind, stop: bool) -> Answer:
+    """A watch that means nothing yet: it waits if that was asked for, else `why` is raised."""
+    if not watch.pending or owner != "perf":
+        raise session.pending.hint(why)
+    row = session.pending.add(watch, why, stop)
+    late = session.pending.late
+    return answer(
+        f"watch {row.index}: {row.label} waits for a library ({why.message})",
+        *([late] if late else []),
+        watch=row.index,
+        expr=row.label,
+        waiting=True,
+    )
 
 
 def armed_answer(session: Session, armed: ArmedWatch, *more: str) -> Answer:
@@ -110,15 +128,15 @@ def _stop_word(text: str) -> tuple[str, bool]:
 
 
 def _watch(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [stop]")
+    return arm_text(session, text, "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [pending] [stop]")
 
 
 def _awatch(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "awatch EXPR[/LEN] [if CONDITION] [limit N] [stop]", "rw")
+    return arm_text(session, text, "awatch EXPR[/LEN] [if CONDITION] [limit N] [pending] [stop]", "rw")
 
 
 def _hbreak(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "hbreak EXPR [if CONDITION] [limit N] [stop]", "x")
+    return arm_text(session, text, "hbreak EXPR [if CONDITION] [limit N] [pending] [stop]", "x")
 
 
 def _rwatch(_session: Session, text: str) -> Answer:
@@ -135,6 +153,7 @@ def _delete(session: Session, text: str) -> Answer:
     session.backend.disarm(tuple(bp_id for watch in gone for bp_id in watch.breakpoints))
     for watch in gone:
         session.watches.remove(watch.index)
+    session.pending.removed()
     session.look()
     lines = []
     for watch in gone:
@@ -209,13 +228,14 @@ COMMANDS = (
     Command(
         "watch",
         "watches",
-        "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [stop]",
+        "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [pending] [stop]",
         "record every write to a variable",
         "Arms perf events that cover EXPR, one slot for each aligned window of 1, 2, 4 or 8 bytes, all or none.\n"
         "EXPR is a symbol, symbol+bytes, cfg.limits[3], head->next, prog.c:42, file.c::v, func::v or an address.\n"
         "Without LEN the object's own size; without a type w for data and x for functions.\n"
         "Hits are recorded and the program runs on; with `stop` as the last word it stops at each hit.\n"
         "Hits that do not meet CONDITION are counted only (see `condition`); after `limit N` hits it is disabled.\n"
+        "With `pending` a name that means nothing yet waits for a library that the program loads later (dlopen).\n"
         "Example: watch cfg.limits[3]   watch counter if value > 100 limit 5 stop",
         _watch,
         key="w",
@@ -226,7 +246,7 @@ COMMANDS = (
     Command(
         "awatch",
         "watches",
-        "awatch EXPR[/LEN] [if CONDITION] [limit N] [stop]",
+        "awatch EXPR[/LEN] [if CONDITION] [limit N] [pending] [stop]",
         "record every read and write of a variable",
         "Like `watch EXPR:rw`.\nExample: awatch lock stop",
         _awatch,
@@ -248,7 +268,7 @@ COMMANDS = (
     Command(
         "hbreak",
         "watches",
-        "hbreak EXPR [if CONDITION] [limit N] [stop]",
+        "hbreak EXPR [if CONDITION] [limit N] [pending] [stop]",
         "record every execution of an instruction",
         "Arms one execute slot at a function, a source line or an address.\n"
         "Example: hbreak add_limit   hbreak counter.c:42 stop",

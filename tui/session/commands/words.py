@@ -86,16 +86,21 @@ def watch_of(session: Session, text: str, grammar: str) -> ArmedWatch:
         armed = ", ".join(str(each.index) for each in session.watches.armed) or "none"
         why = "was removed" if watch else "does not exist"
         raise HwbpError(f"watch {index} {why}", errno="ENOENT", remedy=f"armed now: {armed}")
+    if watch.waiting and not grammar.startswith("delete"):
+        raise HwbpError(f"watch {index} waits for a library", errno="EAGAIN", remedy=f"delete {index}")
     return watch
 
 
 def watches_of(session: Session, text: str, grammar: str) -> tuple[ArmedWatch, ...]:
     """The armed watches that are named: numbers, ranges like 0-2, or `all`; in the order named, each once."""
     words = text.split()
+    there = session.watches.armed
+    if grammar.startswith("delete"):
+        there = (*there, *session.watches.waiting)
     if words == ["all"]:
-        if not session.watches.armed:
+        if not there:
             raise HwbpError("no watch is armed", errno="ENOENT")
-        return tuple(session.watches.armed)
+        return there
     if not words:
         raise UsageError("a watch's number expected, or all", f"usage: {grammar}")
     found: dict[int, ArmedWatch] = {}
@@ -103,7 +108,7 @@ def watches_of(session: Session, text: str, grammar: str) -> tuple[ArmedWatch, .
         first, dash, last = word.partition("-")
         if first and dash:
             low, high = number(first, "a watch's number", grammar), number(last, "a watch's number", grammar)
-            named = [each for each in session.watches.armed if low <= each.index <= high]
+            named = [each for each in there if low <= each.index <= high]
             if not named:
                 raise HwbpError(f"no watch from {low} to {high} is armed", errno="ENOENT")
         else:
