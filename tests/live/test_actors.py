@@ -22,7 +22,7 @@ from backends.ring import create_memfd
 from tests.live.bpf_here import needs_bpf
 from tests.live.holders import symbol
 
-pytestmark = [pytest.mark.root, pytest.mark.live, needs_bpf]
+pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.undisturbed, needs_bpf]
 
 COUNTER = find("counter")
 assert COUNTER is not None

@@ -21,9 +21,9 @@ from backends.kernelview.now import holders, holders_in
 from backends.kernelview.scanner import Scanner
 from backends.model import Owner
 from tests.live.bpf_here import needs_bpf
-from tests.live.holders import Puppet, build, needs_gcc, perf_open, puppet, symbol
+from tests.live.holders import Puppet, needs_gcc, perf_open, puppet, symbol
 
-pytestmark = [pytest.mark.root, pytest.mark.live, needs_bpf, needs_gcc]
+pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.undisturbed, needs_bpf, needs_gcc]
 
 ME = os.getpid()
 COMM = Path("/proc/self/comm").read_text().removesuffix("\n")
@@ -34,25 +34,6 @@ def scanner() -> Iterator[Scanner]:
     scanner = Scanner.of_host()
     yield scanner
     scanner.close()
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("programs")
-    for name in ("victim", "tracer"):
-        build(name, folder)
-    return folder
-
-
-@pytest.fixture
-def victim(programs: Path) -> Iterator[Puppet]:
-    with puppet(programs / "victim") as child:
-        yield child
-
-
-@pytest.fixture
-def counter(programs: Path) -> int:
-    return symbol(programs / "victim", "counter")
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from symbols.table import SymbolTable
 from tests.live.bpf_here import needs_bpf
 from tests.live.tracing import build, needs_breakpoints
 
-pytestmark = [pytest.mark.live, pytest.mark.root, needs_bpf, needs_breakpoints]
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.root, needs_bpf, needs_breakpoints]
 
 SOURCE = r"""
 #include <pthread.h>

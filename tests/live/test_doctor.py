@@ -17,7 +17,7 @@ from tests.live.bpf_here import needs_bpf
 from tests.live.holders import perf_open
 from tui.text.checks.registers import fires, slots_free
 
-pytestmark = [pytest.mark.root, pytest.mark.live, needs_bpf]
+pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.undisturbed, needs_bpf]
 
 
 def checks(*before: str) -> dict[str, dict[str, Any]]:

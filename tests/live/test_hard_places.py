@@ -32,7 +32,7 @@ from tests.live import seccomp
 from tests.live.bpf_here import needs_bpf
 from tests.live.tracing import PLAIN, build, needs_breakpoints, trace
 
-pytestmark = [pytest.mark.live, pytest.mark.root, needs_bpf, needs_breakpoints]
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.root, needs_bpf, needs_breakpoints]
 
 SOURCE = r"""
 #include <pthread.h>

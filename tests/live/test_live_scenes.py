@@ -13,7 +13,7 @@ from backends.emulated.programs import find
 from tests.live.bpf_here import needs_bpf
 from tui.session.demos import find_demo, live_demos
 
-pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.slow, needs_bpf]
+pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.undisturbed, pytest.mark.slow, needs_bpf]
 
 
 def played(name: str) -> str:

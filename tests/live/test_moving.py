@@ -20,7 +20,7 @@ from symbols.table import SymbolTable
 from tests.live.test_conditions import SOURCE, script
 from tests.live.tracing import build, needs_breakpoints
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, needs_breakpoints]
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.slow, needs_breakpoints]
 
 BACKENDS = ["emulated", pytest.param("perf", marks=pytest.mark.root)]
 ENDLESS = r"""

@@ -14,7 +14,7 @@ import pytest
 from tests.live.bpf_here import needs_bpf
 from tests.live.tracing import ROOT, build, command, needs_breakpoints, trace
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, needs_breakpoints]
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.slow, needs_breakpoints]
 
 PLUG = """
 int plug_counter = 5, *plug_pointer = &plug_counter;

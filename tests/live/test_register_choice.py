@@ -18,7 +18,7 @@ from backends.kernelview.scanner import Scanner
 from tests.live.bpf_here import needs_bpf
 from tests.live.real_side import CPU, open_event
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.slow, needs_bpf]
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.slow, pytest.mark.undisturbed, needs_bpf]
 _PATIENCE = 2.0
 _STEPS = 40
 

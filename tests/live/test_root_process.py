@@ -21,7 +21,7 @@ from backends.root.session import Allowed, Session
 from tests.live.bpf_here import needs_bpf
 from tests.live.tracing import needs_breakpoints
 
-pytestmark = [pytest.mark.live, pytest.mark.root, needs_bpf, needs_breakpoints]
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.root, needs_bpf, needs_breakpoints]
 
 ADDRESS = 0x7000_0000
 

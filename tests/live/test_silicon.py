@@ -13,7 +13,7 @@ from symbols.table import SymbolTable
 from tests.live import silicon
 from tests.machine.emulated import EmulatedHit, run
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed]
 SHAPES = Path(__file__).parent.parent / "machine" / "data" / "shapes.S"
 SLOTS = [
     "block:8:w",

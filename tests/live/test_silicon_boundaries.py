@@ -13,7 +13,7 @@ import pytest
 
 from tests.machine.bare_runs import ROWS, cases_of
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed]
 SOURCE = Path(__file__).parent / "boundaries.c"
 SIGNALS = {"6": "4", "e": "11", "d": "11"}
 """Vector, as a row prints it, to the signal that Linux makes of it."""

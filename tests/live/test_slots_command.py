@@ -6,37 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.bpf_here import needs_bpf
-from tests.live.holders import Puppet, build, needs_gcc, perf_open, puppet, symbol
+from tests.live.holders import Puppet, needs_gcc, perf_open, puppet
 
-pytestmark = [pytest.mark.root, pytest.mark.live, needs_bpf, needs_gcc]
+pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.undisturbed, needs_bpf, needs_gcc]
 
 SLOT = {"address", "length", "type", "enabled", "owner", "target", "hits", "orphan"}
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("programs")
-    for name in ("victim", "tracer"):
-        build(name, folder)
-    return folder
-
-
-@pytest.fixture
-def victim(programs: Path) -> Iterator[Puppet]:
-    with puppet(programs / "victim") as child:
-        yield child
-
-
-@pytest.fixture
-def counter(programs: Path) -> int:
-    return symbol(programs / "victim", "counter")
 
 
 def run(*arguments: str | int, powerless: bool = False) -> subprocess.CompletedProcess[str]:

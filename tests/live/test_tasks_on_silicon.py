@@ -14,12 +14,12 @@ from backends.emulated.backend import EmulatedBackend
 from backends.model import BreakpointRequest
 from backends.ring import create_memfd
 from backends.ring_reader import RingReader
-from tests.live.silicon import Unavailable
-from tests.live.threads_on_silicon import trace_tasks
+from tests.live.silicon import Unavailable, trace_tasks
 from tests.machine.tasks_programs import THREADS, built
 from tests.machine.test_tasks import symbol
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.live,
     pytest.mark.skipif(
         sys.platform != "linux" or platform.machine() != "x86_64",

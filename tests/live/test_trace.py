@@ -13,7 +13,7 @@ import pytest
 
 from tests.live.tracing import PLAIN, WAYS, build, command, needs_breakpoints, trace
 
-pytestmark = [pytest.mark.live, needs_breakpoints]
+pytestmark = [pytest.mark.live, pytest.mark.undisturbed, needs_breakpoints]
 
 SOURCE = r"""
 #include <fcntl.h>
