@@ -9,7 +9,7 @@ from typing import Any, Final
 import iced_x86 as ic
 
 from symbols.accesses import RSP
-from symbols.code import Code
+from symbols.code import Code, Unsettled
 from symbols.effects import called, named, run
 from symbols.facts import Facts, facts_of
 from symbols.region import Region
@@ -37,13 +37,16 @@ class Analysis:
         self._region = region
         self._preserved: dict[int, frozenset[int] | None] = {}
         self._within: set[int] = set()
+        self.weak = False
         self._steps = 0
 
     def facts(self, entry: int, call: int | None) -> dict[int, Facts]:
         """The facts at every return of the function at `entry`, called by the instruction at `call` where that is known.
 
-        {} where its code is not known, or too much. Raises Unsettled (`symbols.code`).
+        {} where its code is not known, or too much. Raises Unsettled (`symbols.code`). `weak` says afterwards that a function that is
+        called there was not settled and counts as one that leaves nothing alone.
         """
+        self.weak = False
         region = self._region(entry)
         if region is None:
             return {}
@@ -65,10 +68,13 @@ class Analysis:
             if depth == _DEEPEST or entry in self._within:
                 return frozenset()
             self._within.add(entry)
+            weak, self.weak = self.weak, False
             try:
                 region = self._region(entry)
                 state = State([Sum(column, 0) for column in range(16)])
                 ends = self._through(region, state, depth + 1) if region is not None else None
+            except Unsettled:
+                ends, self.weak = {0: State([None] * 16)}, True
             finally:
                 self._within.discard(entry)
             found = None
@@ -80,8 +86,9 @@ class Analysis:
                 )
             if len(self._preserved) > _KEPT:
                 self._preserved.clear()
-            if self._steps > 0:
+            if self._steps > 0 and not self.weak:
                 self._preserved[entry] = found
+            self.weak |= weak
         return found
 
     def _through(self, region: Region, state: State, depth: int) -> dict[int, State] | None:

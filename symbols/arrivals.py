@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbols.analysis import Analysis
-from symbols.code import Code
+from symbols.code import Code, Unsettled
 from symbols.paths import way_to
 from symbols.region import Region, region_of, stub
 from symbols.verdict import Hits
@@ -65,7 +65,20 @@ class Arrivals:
         self._regions: dict[int, Region | None] = {}
         self._returns: dict[int, tuple[Arrival, ...]] = {}
         self._facts: dict[tuple[int, int], tuple[Arrival, ...]] = {}
+        self._loose: set[int] = set()  # entries whose regions are not settled in this batch
+        self._weak: set[tuple[int, int]] = set()
         self._analysis = Analysis(self._code, self.region)
+
+    def begin(self) -> None:
+        """Begin a batch: what was not settled may be now."""
+        self._loose.clear()
+        for key in self._weak:
+            self._facts.pop(key, None)
+        self._weak.clear()
+
+    def weak(self, entry: int, ip: int) -> bool:
+        """Whether `surer` may say more at the next batch."""
+        return (entry, ip) in self._weak
 
     def calls(self, top: int, ip: int) -> tuple[Arrival, ...]:
         """The call that returns to `top`, or the jump of the stub it calls, that can have led to `ip`."""
@@ -105,6 +118,8 @@ class Arrivals:
         if found is None:
             self._bound()
             told = self._analysis.facts(entry, self.before(ip))
+            if self._analysis.weak:
+                self._weak.add((entry, ip))
             ways = self.returns_of(entry)
             found = tuple(
                 Arrival(way.number, Both(way.against, fact))
@@ -119,8 +134,14 @@ class Arrivals:
 
     def region(self, entry: int) -> Region | None:
         """The code that a call of `entry` can run; None where not all of it is known. Raises Unsettled."""
+        if entry in self._loose:
+            raise Unsettled
         if entry not in self._regions:
-            region = region_of(self._code, entry)
+            try:
+                region = region_of(self._code, entry)
+            except Unsettled:
+                self._loose.add(entry)
+                raise
             few = region is not None and len(region.returns) <= _MOST_RETURNS
             self._regions[entry] = region if few else None
         return self._regions[entry]

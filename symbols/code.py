@@ -81,11 +81,11 @@ class Code:
                     continue
         return b""
 
-    def word(self, address: int, *, at_once: bool = False) -> int | None:
-        """The pointer at an address, None where there is none.
+    def word(self, address: int) -> tuple[int, bool] | None:
+        """The pointer at an address, and whether it is settled; None where there is none.
 
-        Hits are older than the reading. So a pointer counts if it was the same at the batch before, or, `at_once`, if it is one
-        that is written before it is used. Raises Unsettled where it was not read before.
+        Hits are older than the reading, so a pointer counts if it was the same at the batch before. One that is not settled leads
+        on to others, which are then read as early as it was.
         """
         known = self._words.get(address)
         if known is None:
@@ -93,9 +93,7 @@ class Code:
             if value is None or len(self._words) == _KEPT_WORDS:
                 return None
             known = self._words[address] = value, False
-        if not known[1] and not at_once:
-            raise Unsettled
-        return known[0]
+        return known
 
     def _word(self, address: int) -> int | None:
         data = self.bytes(address, 8)
@@ -112,11 +110,6 @@ class Code:
             else:
                 self._words[address] = now, now == value
         return same
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether a pointer was read for the first time in this batch."""
-        return any(not settled for _, settled in self._words.values())
 
     def end(self, address: int) -> int | None:
         """Where the function that holds an address ends, None where that is not known."""

@@ -150,6 +150,7 @@ class Culprits:
         elif not self._code.same_pointers():
             self._arrivals.forget()
             self._led.clear()
+        self._arrivals.begin()
         chosen = np.full(hits.count, -1, np.intp)
         out = Verdict.none(hits.count)
         data = hidden = np.flatnonzero(hits.kind != EXECUTE)
@@ -368,6 +369,7 @@ class Culprits:
                 try:
                     if (called := where.called(ip)) is not None:
                         ways = where.surer(called, ip) if surely else where.returns_of(called)
+                        settled = not (surely and where.weak(called, ip))
                 except Unsettled:
                     settled = False
                 found += ways or (Arrival(SOME_RETURN),)

@@ -171,7 +171,8 @@ def _result(state: State, instruction: Any) -> dict[int, Sum]:
         found = Sum(
             own, 0
         )  # 0 to the number of bits; for 0 on a processor without them the source language says nothing
-        state.bounds[own] = bits.bit_length()
+        most = bits - 1 if _never_zero(state, instruction, all_bits) else bits
+        state.bounds[own] = max(most, state.bounds.get(own, 0))
     elif mnemonic == _M.AND and instruction.op1_kind in _IMMEDIATES:
         found = kept_bits(value or Sum(own, 0), all_bits & instruction.immediate(1))
     elif mnemonic == _M.SHR and instruction.op1_kind in _IMMEDIATES:
@@ -179,7 +180,7 @@ def _result(state: State, instruction: Any) -> dict[int, Sum]:
     elif mnemonic in (_M.PMOVMSKB, _M.VPMOVMSKB):
         found = Sum(own, 0, (1 << ic.RegisterExt.size(instruction.op1_register)) - 1)
     elif mnemonic == _M.LEA:
-        found = kept_bits(_lea(state, instruction), all_bits)
+        found = kept_bits(_lea(state, instruction, bits), all_bits)
     elif mnemonic in (_M.ADD, _M.SUB, _M.INC, _M.DEC):
         amount: int | None = 1
         if instruction.op_count == 2:
@@ -187,9 +188,9 @@ def _result(state: State, instruction: Any) -> dict[int, Sum]:
         if amount is not None and whole is not None:
             sign = -1 if mnemonic in (_M.SUB, _M.DEC) else 1
             found = kept_bits(whole._replace(offset=whole.offset + sign * amount & MASK), all_bits)
-        elif mnemonic == _M.ADD and size == 8:
+        elif mnemonic == _M.ADD:
             source = _value(state, instruction, 1)
-            found = added(whole, source[0]) if source is not None else None
+            found = added(whole, source[0], bits) if source is not None else None
     if (
         mnemonic in (_M.XOR, _M.SUB)
         and instruction.op_count == 2
@@ -200,8 +201,19 @@ def _result(state: State, instruction: Any) -> dict[int, Sum]:
     return {column: found} if found is not None else {}
 
 
-def _lea(state: State, instruction: Any) -> Sum | None:
-    """The address of a memory operand."""
+def _never_zero(state: State, instruction: Any, all_bits: int) -> bool:
+    """Whether the bits that are counted are those of a register that is not 0."""
+    if instruction.mnemonic == _M.POPCNT or instruction.op1_kind != ic.OpKind.REGISTER:
+        return False
+    column = general(instruction.op1_register)
+    if column is None or column not in state.nonzero:
+        return False
+    value = state.registers[column]
+    return value is not None and not value.keep & ~all_bits
+
+
+def _lea(state: State, instruction: Any, bits: int) -> Sum | None:
+    """So many low bits of the address of a memory operand."""
     base, index = instruction.memory_base, instruction.memory_index
     displacement = Sum(CONSTANT, instruction.memory_displacement & MASK)
     if base in (ic.Register.RIP, ic.Register.NONE):
@@ -209,13 +221,13 @@ def _lea(state: State, instruction: Any) -> Sum | None:
     number = general(base)
     if number is None or ic.RegisterExt.size(base) != 8:
         return None
-    found = plus(state.registers[number], displacement.offset)
+    found = added(state.registers[number], displacement, bits)
     if index == ic.Register.NONE:
         return found
     number = general(index)
     if number is None or ic.RegisterExt.size(index) != 8 or instruction.memory_index_scale != 1:
         return None
-    return added(found, state.registers[number])
+    return added(found, state.registers[number], bits)
 
 
 def _comparison(state: State, instruction: Any) -> tuple[bool, Sum, Sum, int] | None:

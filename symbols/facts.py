@@ -27,7 +27,7 @@ _RED_ZONE: Final = 16
 
 class Facts(NamedTuple):
     """At one return: the registers as sums, and the jumps passed. None for `registers`: it cannot be reached. `bounds` says of bases
-    that have few bits how many. `pushed`: words that were pushed, by how many words below rsp they lie now."""
+    that are small what they are at most. `pushed`: words that were pushed, by how many words below rsp they lie now."""
 
     registers: tuple[Sum | None, ...] | None
     passed: tuple[Passed, ...]
@@ -83,24 +83,26 @@ class Facts(NamedTuple):
         return out
 
     def _beyond(self, base: int, value: Sum, have: Any) -> Any:
-        """Where a base that has few bits would have more."""
-        bits = self.bounds.get(base)
-        if bits is None or value.keep != MASK:
+        """Where a base that is small would not be."""
+        most = self.bounds.get(base)
+        if most is None or value.keep != MASK:
             return False
-        return have - np.uint64(value.offset) >> np.uint64(bits) != 0
+        return have - np.uint64(value.offset) > np.uint64(most)
 
     def _added(self, value: Sum, have: Any, known: dict[int, tuple[Words | np.uint64, int]]) -> Any:
-        """Where a sum of two bases is not one: both are known, or one, and the other has few bits."""
-        if value.keep != MASK:
+        """Where a sum of two bases is not one: both are known, or one, and the other is small. One that is not known becomes so."""
+        bits = _low(value.keep)
+        if not bits or value.keep != (1 << bits) - 1:
             return False
         for one, other in ((value.base, value.other), (value.other, value.base)):
-            if one not in known or known[one][1] != 64:
+            if one not in known or known[one][1] < bits:
                 continue
-            rest = have - known[one][0] - np.uint64(value.offset)
-            if other in known and known[other][1] == 64:
-                return rest != known[other][0]
-            if other in self.bounds:
-                return rest >> np.uint64(self.bounds[other]) != 0
+            rest = have - known[one][0] - np.uint64(value.offset) & _mask(bits)
+            if other in known and known[other][1] >= bits:
+                return rest != known[other][0] & _mask(bits)
+            known.setdefault(other, (rest, bits))
+            most = self.bounds.get(other, MASK)
+            return rest > np.uint64(most) if most <= value.keep else False
         return False
 
 

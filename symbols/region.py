@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import iced_x86 as ic
 
-from symbols.code import Code
+from symbols.code import Code, Unsettled
 
 __all__ = ["Region", "region_of", "stub"]
 
@@ -51,8 +51,15 @@ class _Walk:
         self.came: dict[int, set[tuple[int, bool]]] = {entry: set()}
         self.jumps: dict[int, int] = {}
         self.open: list[int] = []  # jumps through pointers, to be resolved when what leads to them is known
+        self.settled = True
 
     def run(self) -> Region | None:
+        found = self._region()
+        if not self.settled:
+            raise Unsettled
+        return found
+
+    def _region(self) -> Region | None:
         pending = [self.entry]
         resolved: dict[int, int | None] = {}
         while True:
@@ -134,10 +141,18 @@ class _Walk:
             place = self._place(jump, 0)
             if place is None:
                 return None
-            return self.code.word(place, at_once=jump.is_ip_rel_memory_operand and self._is_stub(jump))
+            return self._word(place, at_once=jump.is_ip_rel_memory_operand and self._is_stub(jump))
         if jump.op0_kind == ic.OpKind.REGISTER:
             return self._register(jump, ic.RegisterExt.full_register(jump.op0_register), 0)
         return None
+
+    def _word(self, place: int, *, at_once: bool = False) -> int | None:
+        """The pointer at an address; `at_once`: it is one that is written before it is used."""
+        found = self.code.word(place)
+        if found is None:
+            return None
+        self.settled &= found[1] or at_once
+        return found[0]
 
     def _is_stub(self, jump: Any) -> bool:
         """Whether the jump is all there is of a function: a PLT stub's word is written once, before it is used."""
@@ -185,7 +200,7 @@ class _Walk:
             return None
         if instruction.op1_kind == ic.OpKind.MEMORY:
             place = self._place(instruction, depth)
-            return self.code.word(place) if place is not None else None
+            return self._word(place) if place is not None else None
         if instruction.op1_kind == ic.OpKind.REGISTER:
             return self._register(instruction, instruction.op1_register, depth + 1)
         return None

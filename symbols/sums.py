@@ -51,7 +51,7 @@ class State:
 
     def __init__(self, registers: list[Sum | None]) -> None:
         self.registers = registers
-        self.bounds: dict[int, int] = {}  # of bases, shared by all states of an analysis: bits
+        self.bounds: dict[int, int] = {}  # of bases, shared by all states of an analysis: the most they can be
         self.pushed: dict[int, Sum | None] = {}
         self.flags: tuple[bool, Sum, Sum, int] | None = None
         self.passed: frozenset[Passed] = frozenset()
@@ -111,15 +111,16 @@ def plus(value: Sum | None, amount: int) -> Sum | None:
     return value._replace(offset=value.offset + amount & MASK)
 
 
-def added(one: Sum | None, other: Sum | None) -> Sum | None:
-    """The sum of two sums; None where that is none."""
-    if one is None or other is None or one.keep != MASK or other.keep != MASK:
+def added(one: Sum | None, other: Sum | None, bits: int = 64) -> Sum | None:
+    """So many low bits of the sum of two sums, which have them all; None where that is no sum."""
+    low = (1 << bits) - 1
+    if one is None or other is None or one.keep & other.keep & low != low:
         return None
     bases = [base for base in (one.base, one.other, other.base, other.other) if base != CONSTANT]
     if len(bases) > 2:
         return None
     bases += [CONSTANT] * (2 - len(bases))
-    return Sum(bases[0], one.offset + other.offset & MASK, other=bases[1])
+    return Sum(bases[0], one.offset + other.offset & MASK, low, bases[1])
 
 
 def on_stack(value: Sum | None) -> bool:
