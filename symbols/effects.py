@@ -11,7 +11,7 @@ from typing import Any, Final
 import iced_x86 as ic
 
 from symbols.accesses import RBP, RSP, general
-from symbols.sums import CONSTANT, MASK, State, Sum, added, kept_bits, on_stack, plus
+from symbols.sums import CONSTANT, LOW, MASK, State, Sum, added, kept_bits, on_stack, plus
 
 __all__ = ["called", "named", "run"]
 
@@ -44,7 +44,7 @@ def called(state: State, low: int, following: int, kept: frozenset[int]) -> None
     """Behind a call: rsp is as it was, and what lies above it that was pushed; the address that it returned to lies below."""
     state.forget(low, low + 32)
     stack = state.registers[RSP]
-    state.nonzero &= kept
+    state.nonzero = frozenset(column for column in state.nonzero if column % LOW in kept)
     for column in range(16):
         if column != RSP and column not in kept:
             state.registers[column] = Sum(low + column, 0)
@@ -78,10 +78,8 @@ def run(state: State, instruction: Any) -> None:
         if mnemonic == _M.MOV and instruction.op1_kind == ic.OpKind.REGISTER
         else None
     )
-    copied = source in state.nonzero and instruction.op1_register in _WHOLES
-    state.nonzero -= frozenset(written)
-    if copied:
-        state.nonzero |= frozenset(written)
+    copied = _copied(state, instruction, source) if source is not None else frozenset[int]()
+    state.nonzero = copied | frozenset(column for column in state.nonzero if column % LOW not in written)
     if moves in (8, -8):
         at = stack.offset if stack is not None and on_stack(stack) else None
         for column, narrow in written.items():
@@ -113,6 +111,17 @@ def run(state: State, instruction: Any) -> None:
         _stored(state, instruction, stack)
     if instruction.rflags_modified:
         state.flags = compared
+
+
+def _copied(state: State, instruction: Any, source: int) -> frozenset[int]:
+    """What a `mov` between general registers says is not 0, for what it writes."""
+    to = general(instruction.op0_register)
+    if to is None:
+        return frozenset()
+    low = source + LOW in state.nonzero
+    if instruction.op1_register in _WHOLES:
+        return frozenset({to} if source in state.nonzero else ()) | frozenset({to + LOW} if low else ())
+    return frozenset({to, to + LOW} if low and instruction.op1_register in _HALVES else ())
 
 
 def _stored(state: State, instruction: Any, stack: Sum | None) -> None:
@@ -206,10 +215,7 @@ def _never_zero(state: State, instruction: Any, all_bits: int) -> bool:
     if instruction.mnemonic == _M.POPCNT or instruction.op1_kind != ic.OpKind.REGISTER:
         return False
     column = general(instruction.op1_register)
-    if column is None or column not in state.nonzero:
-        return False
-    value = state.registers[column]
-    return value is not None and not value.keep & ~all_bits
+    return column is not None and column + (LOW if all_bits == _NARROW else 0) in state.nonzero
 
 
 def _lea(state: State, instruction: Any, bits: int) -> Sum | None:

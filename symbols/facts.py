@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symbols.accesses import FLAGS, RSP
-from symbols.sums import CONSTANT, MASK, Passed, State, Sum, on_stack
+from symbols.sums import CONSTANT, LOW, MASK, Passed, State, Sum, on_stack
 from symbols.verdict import Hits, condition
 
 __all__ = ["Facts", "facts_of"]
@@ -67,7 +67,8 @@ class Facts(NamedTuple):
             elif bits := _low(value.keep):
                 known[value.base] = have - np.uint64(value.offset) & _mask(bits), bits
         for column in self.nonzero:
-            out |= hits.matrix[column][rows] == 0
+            value = hits.matrix[column % LOW][rows]
+            out |= (value if column < LOW else value & _mask(32)) == 0
         for place, value in self.pushed if hits.below is not None else ():
             word = (
                 _evaluated(value, known, 64)

@@ -9,12 +9,14 @@ from typing import Final, NamedTuple
 
 from symbols.accesses import RSP
 
-__all__ = ["CONSTANT", "MASK", "Passed", "State", "Sum", "added", "kept_bits", "on_stack", "plus"]
+__all__ = ["CONSTANT", "LOW", "MASK", "Passed", "State", "Sum", "added", "kept_bits", "on_stack", "plus"]
 
 MASK: Final = (1 << 64) - 1
 CONSTANT: Final = -1
 """The base of a plain number."""
 _MOST_PASSED: Final = 24
+LOW: Final = 16
+"""Added to a register's number in `State.nonzero`: its low 32 bits."""
 _EQUAL, _UNEQUAL = 4, 5  # the low bits of the opcodes of je and jne
 
 
@@ -44,7 +46,7 @@ class Passed(NamedTuple):
 
 
 class State:
-    """Registers, those that are not 0, pushed words by their distance from rsp before the call, the comparison that set the flags,
+    """Registers, those that are not 0 (`nonzero`: by number, and by number + LOW where the low half is not), pushed words by their distance from rsp before the call, the comparison that set the flags,
     jumps passed."""
 
     __slots__ = ("bounds", "flags", "nonzero", "passed", "pushed", "registers")
@@ -66,6 +68,7 @@ class State:
     def meet(self, other: State) -> bool:
         """Keep what both say; whether anything went."""
         changed = False
+        mine_sure, theirs_sure = self._sure(), other._sure()
         for column, (mine, theirs) in enumerate(zip(self.registers, other.registers, strict=True)):
             if mine is not None and mine != theirs:
                 self.registers[column] = None
@@ -78,8 +81,8 @@ class State:
         both = self.passed & other.passed
         changed |= len(both) != len(self.passed)
         self.passed = both
-        sure = self.nonzero & other.nonzero
-        changed |= len(sure) != len(self.nonzero)
+        sure = mine_sure & theirs_sure
+        changed |= len(sure) != len(mine_sure)
         self.nonzero = sure
         return changed
 
@@ -89,7 +92,22 @@ class State:
             self.passed |= {passed}
         against_zero = passed.left == passed.right if passed.tests else passed.right == Sum(CONSTANT, 0)
         if against_zero and passed.code in (_EQUAL, _UNEQUAL) and (passed.code == _UNEQUAL) == passed.taken:
-            self.nonzero |= {column for column, value in enumerate(self.registers) if value == passed.left}
+            low = (1 << passed.bits) - 1
+            tested = kept_bits(passed.left, low)
+            same = {
+                column for column, value in enumerate(self.registers) if kept_bits(value, low) == tested
+            }
+            self.nonzero |= same | ({column + LOW for column in same} if passed.bits <= 32 else set())
+
+    def _sure(self) -> frozenset[int]:
+        """`nonzero` with the registers that hold constants."""
+        constants = [
+            (column, value.offset & value.keep)
+            for column, value in enumerate(self.registers)
+            if value is not None and value.base == value.other == CONSTANT
+        ]
+        whole = {column for column, value in constants if value}
+        return self.nonzero | whole | {column + LOW for column, value in constants if value & 0xFFFF_FFFF}
 
     def forget(self, low: int, high: int) -> None:
         """The instruction whose results are bases low to high runs again: what it left the last time means them no more."""

@@ -68,7 +68,13 @@ class Made:
         chance = self.chance
         one, other, wide = chance.choice(self.registers), chance.choice(self.registers), chance.random() < 0.5
         small = bytes([chance.randrange(256)])
-        kind = chance.randrange(21)
+        kind = chance.randrange(23)
+        if kind == 21:  # lea one, [other + index + small]
+            index = chance.choice(self.registers)
+            sib = bytes([(index & 7) << 3 | other & 7])
+            return _rex(wide, one, index, other) + b"\x8d" + bytes([0x44 | (one & 7) << 3]) + sib + small
+        if kind == 22:  # tzcnt, or popcnt
+            return b"\xf3" + _two(chance.choice([b"\x0f\xbc", b"\x0f\xb8"]), wide, one, other)
         if kind < 3:
             return _two(b"\x89", wide, other, one)  # mov
         if kind == 3:
