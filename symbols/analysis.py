@@ -20,11 +20,13 @@ __all__ = ["Analysis"]
 _M = ic.Mnemonic
 _FLOW = ic.FlowControl
 _CALLS: Final = frozenset({_FLOW.CALL, _FLOW.INDIRECT_CALL})
+_MOST_OWN: Final = 1 << 13
+"""Instructions run in what is called, loops included."""
 _MOST_STEPS: Final = 1 << 15
-"""Instructions run for one call, loops included."""
+"""Instructions run in what that calls."""
 _LEAD: Final = 24
 """Instructions before the call that may have set its arguments."""
-_DEEPEST: Final = 4
+_DEEPEST: Final = 6
 """Calls within calls."""
 _KEPT: Final = 1 << 14
 
@@ -38,7 +40,7 @@ class Analysis:
         self._preserved: dict[int, frozenset[int] | None] = {}
         self._within: set[int] = set()
         self.weak = False
-        self._steps = 0
+        self._steps = self._own = 0
 
     def facts(self, entry: int, call: int | None) -> dict[int, Facts]:
         """The facts at every return of the function at `entry`, called by the instruction at `call` where that is known.
@@ -50,7 +52,7 @@ class Analysis:
         region = self._region(entry)
         if region is None:
             return {}
-        self._steps = _MOST_STEPS
+        self._steps, self._own = _MOST_STEPS, _MOST_OWN
         state = State([Sum(column, 0) for column in range(16)])
         if call is not None:
             for instruction in _lead(self._code, call):
@@ -101,8 +103,11 @@ class Analysis:
             state = met[address].copy()
             named(state, address)
             while True:
-                self._steps -= 1
-                if self._steps < 0:
+                if depth:
+                    self._steps -= 1
+                else:
+                    self._own -= 1
+                if (self._steps if depth else self._own) < 0:
                     return None
                 instruction = region.code[address]
                 flow = instruction.flow_control

@@ -53,7 +53,9 @@ class State:
 
     def __init__(self, registers: list[Sum | None]) -> None:
         self.registers = registers
-        self.bounds: dict[int, int] = {}  # of bases, shared by all states of an analysis: the most they can be
+        self.bounds: dict[
+            int, int
+        ] = {}  # of bases, shared by all states of an analysis: the most they can be
         self.pushed: dict[int, Sum | None] = {}
         self.flags: tuple[bool, Sum, Sum, int] | None = None
         self.passed: frozenset[Passed] = frozenset()
@@ -94,9 +96,7 @@ class State:
         if against_zero and passed.code in (_EQUAL, _UNEQUAL) and (passed.code == _UNEQUAL) == passed.taken:
             low = (1 << passed.bits) - 1
             tested = kept_bits(passed.left, low)
-            same = {
-                column for column, value in enumerate(self.registers) if kept_bits(value, low) == tested
-            }
+            same = {column for column, value in enumerate(self.registers) if kept_bits(value, low) == tested}
             self.nonzero |= same | ({column + LOW for column in same} if passed.bits <= 32 else set())
 
     def _sure(self) -> frozenset[int]:
