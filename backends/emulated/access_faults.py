@@ -25,6 +25,16 @@ def canonical(address: int) -> bool:
     return address + (1 << 47) & _WHOLE < 1 << 48
 
 
+def reaches_out(address: int, size: int) -> bool:
+    """Whether an access begins at a canonical address and ends at one that is not: #GP or #SS as a whole."""
+    return address < 1 << 47 < address + size
+
+
+def _leads_out(top: int) -> bool:
+    """Whether a push or a pop at this stack pointer is outside of the canonical addresses."""
+    return not canonical(top) or reaches_out(top, 8) or reaches_out(top - 8, 8)
+
+
 def crosses(accesses: AccessList) -> bool:
     """Whether a store reaches over the end of a page."""
     return any(kind & 2 and address >> 12 != address + size - 1 >> 12 for address, size, kind in accesses)
@@ -76,12 +86,14 @@ def memory_fault(cpu: Cpu, reported: int, known: int | None = None) -> None:
         raise Unsupported("code that has already run is being rewritten")
     if at is None:
         at = reported
-    if canonical(at):
+    if canonical(at) and not any(
+        reaches_out(address, size) for address, size, _ in accesses if address == at
+    ):
         cpu.signal(_SIGSEGV, at, _SEGV_ACCERR if space.mapped(at) else _SEGV_MAPERR)
         return
     on_stack = decoded is not None and (
         decoded.instruction.memory_segment == ic.Register.SS
         or decoded.mnemonic == ic.Mnemonic.LEAVE
-        or (decoded.instruction.is_stack_instruction and not canonical(cpu.engine.get("RSP")))
+        or (decoded.instruction.is_stack_instruction and _leads_out(cpu.engine.get("RSP")))
     )
     cpu.signal(_SIGBUS if on_stack else _SIGSEGV, 0, _SI_KERNEL)

@@ -11,7 +11,16 @@ from typing import Any, TypeVar, overload
 
 import iced_x86 as ic
 
-__all__ = ["IN_USER_FAULTS", "ON_FLOATS", "REGISTER_NAMES", "UNSEEN", "AccessList", "Decoded", "decode"]
+__all__ = [
+    "IN_USER_FAULTS",
+    "IN_USER_UNDEFINED",
+    "ON_FLOATS",
+    "REGISTER_NAMES",
+    "UNSEEN",
+    "AccessList",
+    "Decoded",
+    "decode",
+]
 
 AccessList = tuple[tuple[int, int, int], ...]
 """(address, size in bytes, kind): kind is 1 for a read, 2 for a write, 3 for both."""
@@ -49,6 +58,7 @@ _LOWER_HALF = frozenset({
     _M.PSRAW, _M.PSRAD,
 })  # fmt: skip
 """Instructions that load only the lower half of a 128-bit operand, as found on an AMD Zen 5."""
+_NARROW = {ic.OpKind.MEMORY_SEG_ESI, ic.OpKind.MEMORY_ESEDI}
 _STRING = {
     _M.MOVSB, _M.MOVSW, _M.MOVSQ, _M.STOSB, _M.STOSW, _M.STOSD, _M.STOSQ, _M.LODSB, _M.LODSW, _M.LODSD, _M.LODSQ,
     _M.SCASB, _M.SCASW, _M.SCASD, _M.SCASQ, _M.CMPSB, _M.CMPSW, _M.CMPSQ,
@@ -57,9 +67,13 @@ _STRING_OR_SSE = {_M.MOVSD, _M.CMPSD}  # the mnemonics that SSE2 shares
 IN_USER_FAULTS = frozenset({
     _M.IN, _M.OUT, _M.INSB, _M.INSW, _M.INSD, _M.OUTSB, _M.OUTSW, _M.OUTSD, _M.CLI, _M.STI, _M.HLT, _M.LGDT, _M.LIDT,
     _M.LLDT, _M.LTR, _M.LMSW, _M.CLTS, _M.INVD, _M.WBINVD, _M.INVLPG, _M.RDMSR, _M.WRMSR, _M.RDPMC, _M.SWAPGS,
-    _M.SYSRETQ, _M.SYSRET, _M.SYSEXITQ, _M.SYSEXIT, _M.IRETQ, _M.IRETD, _M.IRET, _M.XSETBV, _M.MONITOR, _M.MWAIT,
+    _M.SYSRETQ, _M.SYSRET, _M.SYSEXITQ, _M.SYSEXIT, _M.XSETBV,
 })  # fmt: skip
 """Instructions that give #GP at CPL 3, so SIGSEGV under Linux (MOV to and from CR and DR are told by their operands)."""
+IN_USER_UNDEFINED = frozenset({
+    _M.MONITOR, _M.MWAIT, _M.SYSENTER, _M.GETSEC, _M.RSM, _M.CLAC, _M.STAC,
+})  # fmt: skip
+"""Instructions that give #UD at CPL 3 on the processor that CPUID describes (APM 3), so SIGILL under Linux."""
 
 
 class Decoded:
@@ -71,6 +85,7 @@ class Decoded:
             "condition",
             "element",
             "instruction",
+            "is_narrow",
             "is_plain",
             "is_string",
             "is_unseen",
@@ -90,6 +105,10 @@ class Decoded:
         self.is_string = self.mnemonic in _STRING or (
             self.mnemonic in _STRING_OR_SSE and instruction.is_string_instruction
         )
+        self.is_narrow = self.is_string and any(
+            kind in _NARROW for kind in (instruction.op0_kind, instruction.op1_kind)
+        )
+        """Whether its addresses, and the count of its repetition, are of 32 bits."""
         self.is_plain = not self.is_string and self.mnemonic not in ON_FLOATS
         """Whether the engine alone finishes it, in one piece."""
         self.is_unseen = self.mnemonic in UNSEEN

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING
 
 import iced_x86 as ic
 
-from backends.emulated.access_faults import memory_fault
+from backends.emulated.access_faults import first_fault, memory_fault
 from backends.emulated.decode import IN_USER_FAULTS, Decoded
 from backends.emulated.division import DIVISIONS, overflows
 from backends.emulated.engine import EXEC, WRITE, EngineError, EventKind, Unsupported
-from backends.emulated.hits import after_element, report, take_back
-from backends.emulated.lacking import run_lacking
+from backends.emulated.hits import POINTERS, after_element, report, take_back
+from backends.emulated.lacking import LACKING, run_lacking
 from backends.emulated.rep import run_in_bulk
 from backends.emulated.shadow import moves_ss, run_mov_ss
 from backends.emulated.sleigh_floats import TRAP
-from backends.emulated.special import Privileged, UndefinedInstruction, run_special
+from backends.emulated.special import Privileged, UndefinedInstruction, is_undefined, run_special
 from backends.emulated.sse.running import run_float
+from backends.emulated.transfers import is_transfer, run_transfer
 from backends.emulated.x87.running import RUN_HERE, run_x87
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def _refused(cpu: Cpu, kind: EventKind) -> None:
     decoded = cpu.decode(pc)
     if decoded.mnemonic in IN_USER_FAULTS or decoded.touches_system_register:
         cpu.signal(SIGSEGV, 0, _SI_KERNEL)
-    elif decoded.mnemonic in (_M.UD0, _M.UD1, _M.UD2, _M.INVALID) and kind is EventKind.INVALID:
+    elif is_undefined(decoded) or (
+        decoded.mnemonic in (_M.UD0, _M.UD1, _M.UD2, _M.INVALID) and kind is EventKind.INVALID
+    ):
         cpu.signal(SIGILL, pc, _ILL_ILLOPN)
     elif not run_lacking(cpu, pc, decoded):
         raise Unsupported("the engine lacks this instruction")
@@ -106,6 +109,9 @@ def _interrupt(cpu: Cpu, vector: int) -> None:
         cpu.signal(SIGTRAP, engine.pc, _TRAP_BRKPT, trap=True)
     elif vector == 0x80:
         raise Unsupported("32-bit system calls are not emulated")
+    elif vector == 4:  # #OF, the other one that a program may raise (arch/x86/kernel/idt.c)
+        engine.pc += decoded.length
+        cpu.signal(SIGSEGV, 0, _SI_KERNEL, trap=True)
     else:
         cpu.signal(SIGSEGV, 0, _SI_KERNEL)
 
@@ -114,6 +120,8 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
     """Run the instruction at pc, which may be one of ours."""
     engine = cpu.engine
     decoded = cpu.decode(pc)
+    if decoded.is_narrow and not _narrow(cpu, decoded):
+        return
     if decoded.rep:
         _repeat(cpu, pc, decoded)
         return
@@ -127,6 +135,11 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
         return
     except UndefinedInstruction:
         cpu.signal(SIGILL, pc, _ILL_ILLOPN)
+        return
+    if is_transfer(engine, pc, decoded):
+        run_transfer(cpu, pc, decoded)
+        return
+    if decoded.mnemonic in LACKING and run_lacking(cpu, pc, decoded):
         return
     if moves_ss(decoded):
         run_mov_ss(cpu, pc, decoded)
@@ -145,6 +158,30 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
     cpu.event(engine.single())
     if decoded.mnemonic in _POPS_FLAGS and engine.pc != pc:
         cpu.guest_tf = bool(image & _TF)
+
+
+def _narrow(cpu: Cpu, decoded: Decoded) -> bool:
+    """A string instruction with 32-bit addresses works on the lower halves of its registers, and clears the upper ones.
+
+    False where its first element faults, which changes nothing.
+    """
+    engine = cpu.engine
+    names = [
+        name
+        for kind, name in POINTERS.items()
+        if kind in (decoded.instruction.op0_kind, decoded.instruction.op1_kind)
+    ]
+    if decoded.rep:
+        if not engine.get("RCX") & 0xFFFF_FFFF:
+            return True
+        names.append("RCX")
+    if (at := first_fault(cpu.space, decoded.accesses())) is not None:
+        memory_fault(cpu, at, at)
+        return False
+    for name in names:
+        if (value := engine.get(name)) >> 32:
+            engine.set(name, value & 0xFFFF_FFFF)
+    return True
 
 
 def _push_flags(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
@@ -178,7 +215,7 @@ def _repeat(cpu: Cpu, pc: int, decoded: Decoded) -> None:
     """A repeated string instruction: in bulk where nothing is watched, else element by element."""
     engine = cpu.engine
     cpu.rf_pc = -1
-    if engine.get("RCX") == 0:
+    if engine.get("RCX") == 0 or (decoded.is_narrow and not engine.get("RCX") & 0xFFFF_FFFF):
         cpu.rep_pc = -1
         cpu.event(engine.single())
         return

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from backends.emulated.debug_unit import DataSlot
 
 __all__ = [
+    "POINTERS",
     "Held",
     "after_element",
     "data_access",
@@ -34,7 +35,7 @@ __all__ = [
     "take_back",
 ]
 
-_POINTERS = {
+POINTERS = {
     ic.OpKind.MEMORY_SEG_RSI: "RSI", ic.OpKind.MEMORY_SEG_ESI: "RSI", ic.OpKind.MEMORY_ESRDI: "RDI", ic.OpKind.MEMORY_ESEDI: "RDI",
 }  # fmt: skip
 
@@ -72,7 +73,7 @@ def take_back(cpu: Cpu) -> None:
     if decoded.is_string:
         shift = -decoded.element if engine.get("DF") else decoded.element
         for kind in (decoded.instruction.op0_kind, decoded.instruction.op1_kind):
-            if (register := _POINTERS.get(kind)) is not None:
+            if (register := POINTERS.get(kind)) is not None:
                 engine.set(register, engine.get(register) - shift & 0xFFFF_FFFF_FFFF_FFFF)
     elif decoded.mnemonic == ic.Mnemonic.POP and (
         (event := engine.event()).write or event.kind is EventKind.REWRITTEN

@@ -1,4 +1,4 @@
-"""Instructions that the engine lacks and that are done here: cache hints, and the store of selected bytes."""
+"""Instructions that the engine lacks or has wrong, done here: cache hints, the store of selected bytes, ENTER of 16 bits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from backends.emulated.sse.running import run_float
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
 
-__all__ = ["run_lacking"]
+__all__ = ["LACKING", "run_lacking"]
 
 _M = ic.Mnemonic
 _CACHE_HINTS: Final = {_M.CLFLUSH, _M.CLFLUSHOPT, _M.CLWB}
 
 _NOTHING: Final = {_M.LFENCE, _M.MFENCE, _M.SFENCE, _M.NOP, _M.RESERVEDNOP, _M.PREFETCHIT0, _M.PREFETCHIT1}
 """Forms of nop, and fences with a register in their ModRM, that the engine does not know."""
+
+
+LACKING: Final = {_M.ENTER}
+"""What the engine would run, wrongly."""
 
 
 def run_lacking(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
@@ -43,6 +47,8 @@ def run_lacking(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
             report(cpu, pc, touched, stack)
     elif decoded.mnemonic == _M.MASKMOVDQU:
         _masked_store(cpu, pc, decoded)
+    elif decoded.instruction.code == ic.Code.ENTERW_IMM16_IMM8:
+        _enter_of_words(cpu, pc, decoded)
     else:
         return False
     return True
@@ -85,5 +91,42 @@ def _masked_store(cpu: Cpu, pc: int, decoded: Decoded) -> None:
     for at in stored:
         engine.write(address + at, bytes([value >> 8 * at & 0xFF]))
     engine.pc += decoded.length
+    cpu.rf_pc = -1
+    report(cpu, pc, touched, stack)
+
+
+def _enter_of_words(cpu: Cpu, pc: int, decoded: Decoded) -> None:
+    """ENTER with an operand-size prefix: a frame of words on the 64-bit stack, and only BP of RBP changes (SDM 2, ENTER)."""
+    engine, instruction = cpu.engine, decoded.instruction
+    top, base = engine.get("RSP"), engine.get("RBP")
+    level = instruction.immediate8_2nd & 31
+    frame = top - 2
+    copied = [base - 2 * n for n in range(1, level)]
+    pushed = [frame - 2 * n for n in range(level + 1)]
+    whole = 0xFFFF_FFFF_FFFF_FFFF
+    accesses = [
+        (pushed[0] & whole, 2, 2),
+        *[(at & whole, 2, 1) for at in copied],
+        *[(at & whole, 2, 2) for at in pushed[1:]],
+    ]
+    for access in accesses:
+        if (at := first_fault(cpu.space, (access,))) is not None:
+            memory_fault(cpu, at, at)
+            return
+    kinds: dict[int, int] = {}
+    for address, size, kind in accesses:
+        for slot in cpu.unit.touched(address, address + size):
+            kinds[slot.index] = kinds.get(slot.index, 0) | kind
+    touched = [(s, kinds[s.index], s.current(engine.raw_read)) for s in cpu.unit.data if s.index in kinds]
+    stack = cpu.stack(pc) if touched else 0
+    engine.write(pushed[0] & whole, (base & 0xFFFF).to_bytes(2, "little"))
+    for source, target in zip(copied, pushed[1:], strict=False):
+        engine.write(target & whole, engine.read(source & whole, 2))
+    if level:
+        engine.write(pushed[-1] & whole, (frame & 0xFFFF).to_bytes(2, "little"))
+    engine.set("RBP", base & ~0xFFFF | frame & 0xFFFF)
+    engine.set("RSP", pushed[-1] - instruction.immediate16 & whole)
+    engine.pc += decoded.length
+    cpu.surplus -= 1
     cpu.rf_pc = -1
     report(cpu, pc, touched, stack)

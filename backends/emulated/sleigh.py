@@ -207,6 +207,22 @@ def _shift_by_one(rule: Rule) -> Rule | None:
     return found and rule._replace(body=rule.body.replace("OF = 0;", f"OF = rm{found[1]} s< 0;"))
 
 
+def _rotate_through_carry(rule: Rule) -> Rule | None:
+    """By a count: OF is that of a rotation by one (where it is defined), and CF of 64 bits is bit 64, not 60."""
+    found = re.search(r"\brm(8|16|32|64),(CL|imm8)", rule.head)
+    if not found:
+        return None
+    operand, count = f"rm{found[1]}", found[2]
+    other = "CF" if rule.name == "RCL" else f"(({operand} << 1) s< 0)"
+    mask = 0x3F if found[1] == "64" else 0x1F
+    lines = [
+        f"local hwbpN:1 = {count} & {mask}; local hwbpT:1 = (hwbpN != 0);",
+        re.sub(r"CF=\(tmp&0x1000000000000000\)!=0;", "CF = tmp[64,1];", rule.body),
+        f"local hwbpO:1 = {other} ^ ({operand} s< 0); OF = (OF & (hwbpT ^ 1)) | (hwbpO & hwbpT);",
+    ]
+    return rule._replace(body="\n".join(lines))
+
+
 def _no_operation(rule: Rule) -> Rule | None:
     """With any REX prefix but REX.B, 90 is a nop."""
     if "byte=0x90" not in rule.head or "rexWRXBprefix=8" not in rule.head:
@@ -272,11 +288,20 @@ def _average(bits: int) -> Callable[[str, int], str]:
     return lane
 
 
+def _narrow_loop(rule: Rule) -> Rule | None:
+    """Counting down ECX clears the upper half of RCX, as every 32-bit result does."""
+    if "ECX = ECX -1;" not in rule.body:
+        return None
+    return rule._replace(body=rule.body.replace("ECX = ECX -1;", "RCX = zext(ECX - 1);"))
+
+
 MENDS: Final[dict[str, tuple[Mend, int]]] = {
     "BSF": (_bit_scan, 3),
     "BSR": (_bit_scan, 3),
     "SBB": (_sign_extended, 2),
     "SHR": (_shift_by_one, 4),
+    "RCL": (_rotate_through_carry, 8),
+    "RCR": (_rotate_through_carry, 8),
     "NOP": (_no_operation, 1),
     "CVTSD2SI": (_scalar_to_integer("hwbpNearest"), 4),
     "CVTSS2SI": (_scalar_to_integer("hwbpNearest"), 4),
@@ -309,12 +334,19 @@ MENDS: Final[dict[str, tuple[Mend, int]]] = {
     "PSUBSW": (_saturating("-", 16, signed=True), 1),
     "PSUBUSB": (_saturating("-", 8, signed=False), 1),
     "PSUBUSW": (_saturating("-", 16, signed=False), 1),
+    "LOOP": (_narrow_loop, 1),
+    "LOOPZ": (_narrow_loop, 1),
+    "LOOPNZ": (_narrow_loop, 1),
     "LODSD": (_load_string, 1),
     "XLAT": (_translate, 1),
     "XCHG": (_exchange, 1),
     "CMPXCHG8B": (_compare_8, 1),
 }
 """By mnemonic: the mend, and how many rules it must find."""
+
+
+_TABLES: Final = {"string sources": 8, "segment pushes": 1}
+"""How many tables and macros are mended."""
 
 
 def mended(text: str, found: dict[str, int]) -> str:
@@ -334,7 +366,29 @@ def mended(text: str, found: dict[str, int]) -> str:
     text = flag_macros(text, found)
     text, tables = ALIGNED.subn(UNALIGNED_TABLE, text)
     found["m128"] = found.get("m128", 0) + tables
+    text, sources = _STRING_SOURCE.subn(_with_segment, text)
+    found["string sources"] = found.get("string sources", 0) + sources
+    text, pushes = _SEGMENT_PUSH.subn(_WHOLE_PUSH, text)
+    found["segment pushes"] = found.get("segment pushes", 0) + pushes
     return _CONSTRUCTOR.sub(replace, text)
+
+
+_STRING_SOURCE: Final = re.compile(
+    r"^(dseSI[1248]): (?:segWide\^ESI|RSI)\s+is addrsize=(1 & segWide & E|2 & R)SI \{ (?:tmp:4|local tmp) = [ER]SI;",
+    re.MULTILINE,
+)
+
+
+def _with_segment(match: re.Match[str]) -> str:
+    """The source of a string instruction counts from the base of fs or gs."""
+    register, value = ("ESI", "zext(ESI)") if match[2].startswith("1") else ("RSI", "RSI")
+    size = 1 if register == "ESI" else 2
+    return f"{match[1]}: segWide^{register} is addrsize={size} & segWide & {register} {{ local tmp:8 = segWide + {value};"
+
+
+_SEGMENT_PUSH: Final = re.compile(r"mysave:2 = x;\s*\*:2 \(\$\(STACKPTR\)-8\) = mysave;")
+_WHOLE_PUSH: Final = "mysave:8 = zext(x); *:8 ($(STACKPTR)-8) = mysave;"
+"""A push of fs or gs writes all eight bytes, as found on an AMD Zen 5."""
 
 
 @contextmanager
@@ -352,7 +406,11 @@ def mended_languages(installed: Path) -> Iterator[Path]:
             elif source.is_file():
                 os.symlink(source, target / source.name)
         wanted = (
-            {name: count for name, (_, count) in MENDS.items()} | expected | flags_expected | floats_expected
+            {name: count for name, (_, count) in MENDS.items()}
+            | _TABLES
+            | expected
+            | flags_expected
+            | floats_expected
         )
         wrong = [name for name, count in wanted.items() if found.get(name) != count]
         if wrong:

@@ -81,10 +81,13 @@ def changes_nothing(rule: Rule, found: dict[str, int]) -> tuple[Rule, ...]:
         return (rule._replace(body=f" local hwbpV:{size} = {source[0]}; {work}"),)
     if name in _UNALIGNED and re.search(r"\bm128\b", rule.head):
         found["unaligned"] = found.get("unaligned", 0) + 1
+        body = rule.body
+        if (
+            body.strip() == "XmmReg = m128;"
+        ):  # of a load over two pages, the first would be in the register when the second faults
+            body = " local hwbpV:16 = m128; XmmReg[0,64] = hwbpV[0,64]; XmmReg[64,64] = hwbpV[64,64]; "
         return (
-            Rule(
-                name, re.sub(r"\bm128\b", "hwbpM128", rule.head), re.sub(r"\bm128\b", "hwbpM128", rule.body)
-            ),
+            Rule(name, re.sub(r"\bm128\b", "hwbpM128", rule.head), re.sub(r"\bm128\b", "hwbpM128", body)),
         )
     if name in ("BT", "BTC", "BTR", "BTS") and (bits := re.search(r"\bMem,Reg(16|32|64)\b", rule.head)):
         found["bit tests"] = found.get("bit tests", 0) + 1

@@ -10,15 +10,17 @@ from typing import Final
 
 import iced_x86 as ic
 
-from backends.emulated.decode import IN_USER_FAULTS, Decoded
+from backends.emulated.decode import IN_USER_FAULTS, IN_USER_UNDEFINED, Decoded
 from backends.emulated.engine import Engine, EngineError, Unsupported
+from backends.emulated.x87.image import MXCSR_MASK
 
-__all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "run_special"]
+__all__ = ["HWCAP", "Privileged", "UndefinedInstruction", "check_mxcsr", "is_undefined", "run_special"]
 
 HWCAP: Final = sum(1 << bit for bit in (0, 4, 8, 15, 23, 24, 25, 26))
 """CPUID.1:EDX: FPU, TSC, CX8, CMOV, MMX, FXSR, SSE, SSE2; also AT_HWCAP."""
 
 _CX16 = 1 << 13
+_MISALIGNED: Final = 1 << 17
 # glibc reads the features of vendors it knows only, so the vendor is one of those; the brand string says who we are.
 _VENDOR = struct.unpack("<3I", b"AuthenticAMD")
 _BRAND = struct.unpack("<12I", b"hwbp-tui emulated x86-64".ljust(48, b"\0"))
@@ -51,14 +53,21 @@ class UndefinedInstruction(Exception):
 
 
 def _check_mxcsr(engine: Engine, decoded: Decoded) -> None:
-    """Reserved bits are #GP (SDM 1, 11.6.4)."""
+    """Before LDMXCSR."""
     address, size, _ = decoded.accesses()[0]
     try:
         value = int.from_bytes(engine.read(address, size), "little")
     except EngineError:
         return
-    if value >> 16:
+    check_mxcsr(value)
+
+
+def check_mxcsr(value: int) -> None:
+    """Reserved bits of MXCSR are #GP (SDM 1, 11.6.4). Raises Privileged, or Unsupported for AMD's misaligned operands (APM 1, 4.2.2)."""
+    if value & ~MXCSR_MASK:
         raise Privileged
+    if value & _MISALIGNED:
+        raise Unsupported("SSE operands that need not be aligned (MXCSR.MM) are not emulated")
 
 
 def _loads_segment(decoded: Decoded) -> bool:
@@ -69,6 +78,16 @@ def _loads_segment(decoded: Decoded) -> bool:
         and ic.RegisterExt.is_segment_register(register)
         and register != ic.Register.SS
     )
+
+
+_REGISTER_PREFETCHES: Final = {
+    ic.Code.RESERVEDNOP_RM16_R16_0F0D, ic.Code.RESERVEDNOP_RM32_R32_0F0D, ic.Code.RESERVEDNOP_RM64_R64_0F0D,
+}  # fmt: skip
+
+
+def is_undefined(decoded: Decoded) -> bool:
+    """Whether it is #UD at CPL 3 on an AMD processor; 0F 0D with a register, too, which is a nop on Intel's."""
+    return decoded.mnemonic in IN_USER_UNDEFINED or decoded.instruction.code in _REGISTER_PREFETCHES
 
 
 def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
@@ -93,8 +112,10 @@ def run_special(engine: Engine, decoded: Decoded, clock: int) -> bool:
     elif mnemonic == _M.LDMXCSR:
         _check_mxcsr(engine, decoded)
         return False
-    elif mnemonic in (_M.IRETQ, _M.IRETD, _M.IRET):
-        raise Unsupported("returning by iret in user mode is not emulated")
+    elif mnemonic == _M.SMSW:
+        raise Unsupported("smsw, which Linux runs for a program (UMIP), is not emulated")
+    elif is_undefined(decoded):
+        raise UndefinedInstruction
     elif _loads_segment(decoded):
         raise Unsupported("loading a segment register is not emulated")
     elif mnemonic in IN_USER_FAULTS or decoded.touches_system_register:

@@ -116,7 +116,11 @@ def silicon(
         while len(halts) < _MOST:
             stop = tracee.go(_STEP if stepped < steps else _CONT, pending)
             pending = 0
-            if stop == signal.SIGTRAP and (dr6 := tracee.db()):
+            dr6 = tracee.db() if stop == signal.SIGTRAP else 0
+            own = dr6 >> 14 and stepped >= steps  # the program has TF set, and the signal is its own
+            if own:
+                dr6 &= 0xF
+            if dr6:
                 values = tuple(
                     (slot, int.from_bytes(tracee.read(address, length), "little") if kind != "x" else 0)
                     for slot, (address, length, kind) in enumerate(slots)
@@ -124,7 +128,8 @@ def silicon(
                 )
                 stepped += dr6 >> 14
                 halts.append(Halt(tracee.registers()[16], dr6, values))
-                continue
+                if not own:
+                    continue
             if stop == signal.SIGTRAP and stepped < steps and tracee.after_call():
                 stepped += 1
                 halts.append(Halt(tracee.registers()[16], 0, ()))

@@ -7,6 +7,7 @@ import struct
 
 from tests.live.random_ends import end
 from tests.live.random_forms import Forms
+from tests.live.random_transfers import TRANSFERS, interrupt_return
 from tests.machine.code import DATA
 
 __all__ = ["LAST", "MIDDLE", "TO_MIDDLE", "Maker", "Slots"]
@@ -82,6 +83,7 @@ class Maker:
             *(self.upper, self.multiply, self.sse_whole, self.x87, self.x87, self.x87, self.move_ss),
             *(self.form,) * 14,
             *(self.floats, self.floats, self.floats, self.floats, self.control),
+            *(self.transfer,) * 9,
             *(self.loop, self.frames, self.frames, self.odd, self.odd, self.divide, self.mask),
         )
         return self.chance.choice(kinds)()
@@ -308,6 +310,11 @@ class Maker:
         at = struct.pack("b", self.chance.randrange(-16, 40))
         load = b"\x66\xc7\x43" + at + b"\x2b\0" + b"\x8e\x53" + at
         return load + self.chance.choice([b"\x90", b"\x8e\x53" + at + b"\x90", self._compare(), b"\xeb\0"])
+
+    def transfer(self) -> bytes:
+        """What moves the instruction pointer, flags or the stack as compilers hardly do; a step through IRETQ loses its TF there."""
+        makers = [each for each in TRANSFERS if not (self.stepped and each is interrupt_return)]
+        return self.chance.choice(makers)(self.chance)
 
     def end(self) -> bytes:
         """How the program ends: by itself or by a fault."""

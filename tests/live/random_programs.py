@@ -21,6 +21,7 @@ from typing import NamedTuple
 from symbols.disasm import disassemble
 from tests.live.program_state import emulated, silicon
 from tests.live.random_pieces import LAST, MIDDLE, TO_MIDDLE, Maker, Slots
+from tests.live.random_transfers import linked, own_steps
 from tests.live.silicon import Unavailable
 from tests.machine.code import DATA, START, program
 
@@ -38,6 +39,11 @@ class Case(NamedTuple):
     slots: Slots
     steps: int = 0
     execute: tuple[tuple[bytes, int], ...] = ()
+
+    @property
+    def code(self) -> bytes:
+        """Its machine code, from START on."""
+        return linked(TO_MIDDLE + b"".join(self.pieces) + self.end, START)
 
     @property
     def armed(self) -> Slots:
@@ -63,6 +69,9 @@ def make(seed: int) -> Case:
     slots = maker.slots()
     if not steps and chance.random() < 0.3:
         pieces.insert(chance.randrange(len(pieces)), maker.handled())
+    if not steps and chance.random() < 0.25:
+        at = chance.randrange(1, len(pieces))
+        pieces[at : at + 1] = [own_steps(b"".join(maker.piece() for _ in range(chance.randrange(1, 7))))]
     chosen = chance.choices(pieces, k=chance.randrange(3)) if chance.random() < 0.4 else []
     execute = tuple((piece, chance.choice([0, 0, 0, 1, 2, 3])) for piece in chosen)
     return Case(pieces, maker.end(), slots, steps, execute)
@@ -70,7 +79,7 @@ def make(seed: int) -> Case:
 
 def difference(folder: Path, case: Case) -> str:
     """What differs, "" where nothing does. Raises Unavailable."""
-    path = program(folder / "program", TO_MIDDLE + b"".join(case.pieces) + case.end, ends=False)
+    path = program(folder / "program", case.code, ends=False)
     there, end = silicon(path, case.armed, case.steps, (DATA, LAST - DATA))
     here, ours = emulated(path, case.armed, case.steps, (DATA, LAST - DATA))
     for at, (mine, real) in enumerate(zip(here, there, strict=False)):
@@ -111,7 +120,7 @@ def shrunk(folder: Path, case: Case) -> Case:
 
 def listing(case: Case) -> str:
     """The program, for people."""
-    code = TO_MIDDLE + b"".join(case.pieces) + case.end
+    code = case.code
     lines = [f"  {address - MIDDLE:+d}/{length}:{kind}" for address, length, kind in case.slots]
     lines += [f"  {address:#x}:x" for address, _, kind in case.armed if kind == "x"]
     if case.steps:

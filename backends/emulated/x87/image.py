@@ -7,10 +7,11 @@ from typing import Final, Protocol
 
 from backends.emulated.x87.unit import Unit
 
-__all__ = ["FXSAVE_SIZE", "fxrstor", "fxsave"]
+__all__ = ["FXSAVE_SIZE", "MXCSR_MASK", "fxrstor", "fxsave"]
 
 FXSAVE_SIZE: Final = 512
-_MXCSR_MASK: Final = 0xFFFF
+MXCSR_MASK: Final = 0x2FFFF
+"""The bits of MXCSR that an AMD processor has: with bit 17, MM, which cannot be set here."""
 
 
 class Machine(Protocol):
@@ -31,7 +32,7 @@ def fxsave(machine: Machine) -> bytes:
     """The image; its last 96 bytes are for software."""
     x87 = machine.x87.fxsave()
     xmm = b"".join(machine.get(f"XMM{n}").to_bytes(16, "little") for n in range(16))
-    return (x87[:24] + struct.pack("<II", machine.get("MXCSR"), _MXCSR_MASK) + x87[24:] + xmm).ljust(
+    return (x87[:24] + struct.pack("<II", machine.get("MXCSR"), MXCSR_MASK) + x87[24:] + xmm).ljust(
         FXSAVE_SIZE, b"\0"
     )
 
@@ -39,6 +40,6 @@ def fxsave(machine: Machine) -> bytes:
 def fxrstor(machine: Machine, image: bytes) -> None:
     """Back again."""
     machine.x87.fxrstor(image[:24], image[32:160])
-    machine.set("MXCSR", int.from_bytes(image[24:28], "little") & _MXCSR_MASK)
+    machine.set("MXCSR", int.from_bytes(image[24:28], "little") & 0xFFFF)
     for n in range(16):
         machine.set(f"XMM{n}", int.from_bytes(image[160 + 16 * n : 176 + 16 * n], "little"))

@@ -9,6 +9,7 @@ import iced_x86 as ic
 from backends.emulated.access_faults import first_fault, memory_fault
 from backends.emulated.decode import Decoded
 from backends.emulated.hits import report
+from backends.emulated.special import Privileged, check_mxcsr
 from backends.emulated.x87.image import FXSAVE_SIZE, fxrstor, fxsave
 from backends.emulated.x87.instructions import MNEMONICS, STORES, run
 
@@ -56,8 +57,13 @@ def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
     if saves:
         out = fxsave(engine)[:size]
     elif restores:
-        out = None
-        fxrstor(engine, engine.read(address, FXSAVE_SIZE))
+        out, image = None, engine.read(address, FXSAVE_SIZE)
+        try:
+            check_mxcsr(int.from_bytes(image[24:28], "little"))
+        except Privileged:
+            cpu.signal(_SIGSEGV, 0, _SI_KERNEL)
+            return
+        fxrstor(engine, image)
     else:
         memory = engine.read(address, size) if in_memory and not stores else b""
         out = run(engine.x87, instruction, size, memory, engine.flags)
