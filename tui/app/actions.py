@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from backends import dr
 from tui.app.copying import Copying
-from tui.app.palette import Palette
 from tui.app.shown import shown
 from tui.app.themes import PALETTES
 from tui.app.widgets.message import Note
@@ -207,6 +206,8 @@ class Actions(Copying, inherit_bindings=False):
 
     def action_command_palette(self) -> None:
         """Ctrl+P. Without an id: one may open while the last one is still closing."""
+        from tui.app.palette import Palette
+
         if not isinstance(self.screen, Palette):
             self.push_screen(Palette())
 

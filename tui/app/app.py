@@ -23,7 +23,6 @@ from tui.app.actions import Actions
 from tui.app.arrangement import Arrangement
 from tui.app.command_history import CommandHistory
 from tui.app.machine import Machine
-from tui.app.palette import TableCommands
 from tui.app.panel import Panel
 from tui.app.scene import Scene
 from tui.app.shown import without_del
@@ -47,6 +46,8 @@ from tui.session.escape import one_line
 from tui.session.settings import Settings
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
     from tui.app.demo import DemoPlayer
     from tui.session.demos import Demo
     from tui.session.result import Result
@@ -63,6 +64,12 @@ _PATIENCE = 0.5
 """Seconds that the first picture waits for the machine; a screen without it would be painted for nothing."""
 _SHORT = 3
 """Answers of more lines than these open as a page."""
+
+
+def _table_commands() -> type[Provider]:
+    from tui.app.palette import TableCommands
+
+    return TableCommands
 
 
 class Stage(Widget):
@@ -91,16 +98,9 @@ class HwbpApp(Actions, inherit_bindings=False):
     #command { height: 1; }
     Prompt { width: 3; height: 1; }
     Preview { width: 40%; height: 1; }
-    CommandPalette > Vertical { max-width: 110; min-width: 24; }
-    CommandPalette CommandList, CommandPalette CommandInput { min-width: 20; }
-    CommandPalette SearchIcon { display: none; }
-    CommandPalette:ansi #--container { background: ansi_default; }
-    CommandPalette:ansi #--input { border: none; }
-    CommandPalette:ansi CommandList, CommandPalette:ansi #--results { border: none; background: ansi_default; }
-    CommandList:nocolor > .option-list--option-highlighted { text-style: reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
-    COMMANDS = {TableCommands}  # noqa: RUF012 - Textual's own declaration
+    COMMANDS = {_table_commands}  # noqa: RUF012 - Textual's own declaration
     ENABLE_COMMAND_PALETTE = (
         False  # Textual would bind its key past our table; `action_command_palette` opens it
     )

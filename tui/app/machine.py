@@ -15,10 +15,10 @@ from tui.app.desk import Deliver, Desk
 from tui.app.inspection import Inspection, Key, inspect, key_of, look_up, typed_change
 from tui.app.records import Record
 from tui.app.scene import Scene
-from tui.session.proposal import Proposal, propose
 
 if TYPE_CHECKING:
     from backends.model import Journal, MachineView, Site
+    from tui.session.proposal import Proposal
     from tui.session.result import Result
     from tui.session.session import Session
 
@@ -263,6 +263,7 @@ class Machine:
             return
         text, typed, then = wanted
         self._proposing = True
+        from tui.session.proposal import propose
 
         def take(proposal: Proposal | None) -> None:
             self._proposing = False

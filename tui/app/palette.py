@@ -26,6 +26,16 @@ __all__ = ["Palette", "TableCommands"]
 class Palette(CommandPalette):
     """Textual's, but for keys that come after the one that closed it: they must not close what lies below."""
 
+    CSS = """
+    Palette > Vertical { max-width: 110; min-width: 24; }
+    Palette CommandList, Palette CommandInput { min-width: 20; }
+    Palette SearchIcon { display: none; }
+    Palette:ansi #--container { background: ansi_default; }
+    Palette:ansi #--input { border: none; }
+    Palette:ansi CommandList, Palette:ansi #--results { border: none; background: ansi_default; }
+    Palette CommandList:nocolor > .option-list--option-highlighted { text-style: reverse; }
+    """
+
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Leave, once."""
         if self.app.screen is not self:

@@ -13,24 +13,24 @@ from typing import Final
 
 __all__ = ["escape", "escape_bytes", "one_line"]
 
-_BIDIRECTIONAL: Final = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-
-_TABLE: Final = {
-    **{c: f"\\x{c:02x}" for c in range(0x20)},
-    **{c: f"\\u{c:04x}" for c in range(0x80, 0xA0)},
-    **{c: f"\\u{c:04x}" for c in _BIDIRECTIONAL},
-    **{c: f"\\u{c:04x}" for c in range(0xD800, 0xE000)},
-    **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)},
-    ord("\\"): "\\\\",
-}
 _ANY: Final = re.compile(
     "[\\x00-\\x1f\\x80-\\x9f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\\\]"
 )
 
 
+def _spelled(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if found[0] == "\\":
+        return "\\\\"
+    if 0xDC80 <= code < 0xDD00:  # a byte that is not UTF-8
+        code -= 0xDC00
+        return f"\\x{code:02x}"
+    return f"\\x{code:02x}" if code < 0x20 else f"\\u{code:04x}"
+
+
 def escape(text: str) -> str:
     """The text with controls, bidirectional controls, undecodable bytes and backslashes spelled out."""
-    return text.translate(_TABLE) if _ANY.search(text) else text
+    return _ANY.sub(_spelled, text)
 
 
 def escape_bytes(data: bytes) -> str:
@@ -43,6 +43,4 @@ def one_line(text: str) -> str:
 
     Backslashes stay as they are, so this may be done twice.
     """
-    return _ANY.sub(
-        lambda found: _TABLE[ord(found[0])] if found[0] != "\\" else "\\", text.replace("\n", " ")
-    )
+    return _ANY.sub(lambda found: "\\" if found[0] == "\\" else _spelled(found), text.replace("\n", " "))

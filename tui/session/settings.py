@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final, Literal
 
 from backends.base import HwbpError
+from symbols.dataclass import dataclass
 from tui.session.escape import escape
 
 __all__ = [

@@ -6,10 +6,11 @@ A hit in the history names a breakpoint; it must lead to its watch and window fo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from backends.condition import Condition
 from backends.model import Breakpoint, OwnerKind, WatchType
+from symbols.dataclass import dataclass
 from tui.session.watch import Watch
 
 __all__ = ["ArmedWatch", "WatchBook"]

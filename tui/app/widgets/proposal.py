@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
 from textual.strip import Strip
@@ -10,7 +10,9 @@ from textual.strip import Strip
 from tui.app.panel import Panel
 from tui.app.shown import without_del
 from tui.app.widgets.message import wrap
-from tui.session.proposal import Proposal, proposal_lines
+
+if TYPE_CHECKING:
+    from tui.session.proposal import Proposal
 
 __all__ = ["ProposalPanel"]
 
@@ -88,6 +90,8 @@ class ProposalPanel(Panel):
             right, style = ("F2: take what fits" if found.instead else "does not fit", ink.warn)
             if found.address is None and not found.instead:
                 right = ""
+        from tui.session.proposal import proposal_lines
+
         lines = proposal_lines(found)
         room = height - 1
         kept = {kind: [text for each, text in lines if each == kind] for kind, _ in lines}
