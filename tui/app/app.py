@@ -297,10 +297,14 @@ class HwbpApp(Actions, inherit_bindings=False):
         moved = self.scene.sample(now)
         if self.tour is not None:
             self.tour.look()
-        for panel in self.shown_panels:
+        before = [(panel, panel.drawings) for panel in self.shown_panels]
+        for panel, _ in before:
             panel.sampled()
         if moved:
-            self._changed()
+            self.rearrange_for_counts()
+            for panel, drawings in before:
+                if panel.drawings == drawings:  # many draw themselves when they have looked
+                    panel.redraw()
 
     def _show_waiting(self, now: float) -> None:
         """On the message line, in the place of what stood there; it goes with its answer."""

@@ -6,6 +6,9 @@ Strips are made of segments and never of markup, so brackets in a symbol are bra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
@@ -72,6 +75,16 @@ class Line:
             segments[-1] = Segment(segments[-1].text + text, style)
         else:
             segments.append(Segment(text, style))
+
+    def cells(self, cells: Iterable[tuple[str, Style]]) -> Line:
+        """Put signs of one cell each, as far as there is room: a chart's row, in as few pieces as it has styles."""
+        text, style = "", self._base
+        for sign, own in islice(cells, max(0, self.room)):
+            if own is not style and text:
+                self.add(text, style)
+                text = ""
+            text, style = text + sign, own
+        return self.add(text, style)
 
     def to(self, column: int, fill: str = " ", style: Style | None = None) -> Line:
         """Fill up to a column."""

@@ -48,6 +48,8 @@ class Panel(Widget, inherit_bindings=False):
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id=id)
+        self.drawings = 0
+        """How often it was drawn."""
         self._strips: list[Strip] = []
         self._drawn_for: tuple[int, int] = (0, 0)
         self.ink: Ink = ink(DARK.name)
@@ -207,6 +209,7 @@ class Panel(Widget, inherit_bindings=False):
         return self.line(width).strip()
 
     def _draw(self, width: int, height: int) -> list[Strip]:
+        self.drawings += 1
         app = self.desk_app
         self.ink, self.glyphs = app.ink, app.glyphs
         strips = self.lines(width, height)[:height]

@@ -154,7 +154,7 @@ shown (equal spans of values, where there are too many), and below it the last c
     def _look(self, start: int, end: int) -> None:
         import numpy as np
 
-        from tui.app.hit_times import read_window
+        from tui.app.hit_times import MOST, read_window
         from tui.app.value_series import decode, series, spread
 
         ring, chosen, kind = self.scene.ring, self.chosen, self.kind
@@ -162,7 +162,8 @@ shown (equal spans of values, where there are too many), and below it the last c
             self.series = self.spread = None
             self.last = []
             return
-        window = read_window(ring, start, end, _FIELDS)
+        most = MOST // 4 if self.scene.running else MOST  # four times a second, and keys wait for it
+        window = read_window(ring, start, end, _FIELDS, most)
         self.total, self.every = window.total, window.every
         found = window.columns
         ours = found["breakpoint"] == chosen.id
@@ -254,7 +255,7 @@ shown (equal spans of values, where there are too many), and below it the last c
             after += f"  {kind.type_name}"
         right = f"{span_text(self.time.scale, self.clock)} a column"
         if self.every > 1:
-            right = f"every {self.every}th hit  {right}"
+            right = f"1 hit in {self.every}  {right}"
         out = [self.rule(width, self.title, after=after, right=right), self._choice(width, watched)]
         return [*out, *self._chart(width, max(1, height - 3)), self._axis(width)]
 
@@ -306,9 +307,7 @@ shown (equal spans of values, where there are too many), and below it the last c
         out = []
         for number in range(height):
             line = self.line(width).add(labels.get(number, ""), ink.muted, _LEFT - 2, right=True).add("  ")
-            for sign, style in cells[number]:
-                line.add(sign, style)
-            out.append(line.strip())
+            out.append(line.cells(cells[number]).strip())
         return out
 
     def _axis(self, width: int) -> Strip:
