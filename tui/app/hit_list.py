@@ -251,9 +251,6 @@ class HitList:
             if order in ("value", "old"):  # what is not known comes last
                 unknown = ring.gather_field(ascending, f"{order}_from") == 0
                 return ascending[np.lexsort((keys, unknown))]
-            if order in ("value", "old"):  # what is not known comes last
-                unknown = ring.gather_field(ascending, f"{order}_from") == 0
-                return ascending[np.lexsort((keys, unknown))]
             return ascending[np.argsort(keys, kind="stable")]
 
         return sorted_numbers

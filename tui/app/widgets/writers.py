@@ -91,7 +91,8 @@ the hits of the site. f keeps the order as it is while you read."""
         app = self.desk_app
         app.machine.count_sites()
         busiest = self.scene.sites[:_MEASURED]
-        self._meter.sample(app.clock(), {_meter_key(site): site.count for site in busiest})
+        if busiest or not self.scene.hits:  # before they are known none of them has a rate
+            self._meter.sample(app.clock(), {_meter_key(site): site.count for site in busiest})
         self.redraw()
 
     # What is shown
