@@ -9,11 +9,15 @@ import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from backends.kernelview.books import Books
 
 PROGRAMS = Path(__file__).parent / "programs"
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
@@ -99,3 +103,57 @@ def puppet(*command: str | Path | int) -> Iterator[Puppet]:
             with contextlib.suppress(OSError):
                 if stream:
                     stream.close()
+
+
+def until(scan: Callable[[], Books], good: Callable[[Books], bool]) -> Books:
+    """Other programs of this machine run meanwhile: look again until it is so."""
+    deadline = time.monotonic() + 20
+    while not good(books := scan()) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return books
+
+
+@contextlib.contextmanager
+def debugger(program: Path, *commands: str) -> Iterator[int]:
+    """gdb, which is killed in the end as a debugger is that crashes; its process id."""
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        pytest.skip("needs gdb")
+    arguments = [word for command in commands for word in ("-ex", command)]
+    with subprocess.Popen(
+        [gdb, "-nx", "-q", "-batch", *arguments, str(program)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def bpftrace(program: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """bpftrace with a program, once it has attached it."""
+    path = shutil.which("bpftrace")
+    if path is None:
+        pytest.skip("needs bpftrace: apt-get install bpftrace")
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            [path, *options, "-e", f"BEGIN {{ print(1); }} {program}"],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            while (line := process.stdout.readline()) and line != "1\n":
+                pass
+            if not line:
+                said.seek(0)
+                pytest.skip(f"bpftrace does not work here: {said.read().strip()}")
+            yield process
+        finally:
+            process.kill()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from backends.kernelview.now import holders, holders_in
 from backends.kernelview.scanner import Scanner
 from backends.model import Owner
 from tests.live.bpf_here import needs_bpf
-from tests.live.holders import Puppet, needs_gcc, perf_open, puppet, symbol
+from tests.live.holders import Puppet, bpftrace, debugger, needs_gcc, perf_open, puppet, symbol, until
 
 pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.undisturbed, needs_bpf, needs_gcc]
 
@@ -43,33 +43,6 @@ def opened(*events: int) -> Iterator[tuple[int, ...]]:
     finally:
         for fd in events:
             os.close(fd)
-
-
-def until(scan: Callable[[], Books], good: Callable[[Books], bool]) -> Books:
-    """Other programs of this machine run meanwhile: look again until it is so."""
-    deadline = time.monotonic() + 20
-    while not good(books := scan()) and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return books
-
-
-@contextlib.contextmanager
-def debugger(program: Path, *commands: str) -> Iterator[int]:
-    """gdb, which is killed in the end as a debugger is that crashes; its process id."""
-    gdb = shutil.which("gdb")
-    if gdb is None:
-        pytest.skip("needs gdb")
-    arguments = [word for command in commands for word in ("-ex", command)]
-    with subprocess.Popen(
-        [gdb, "-nx", "-q", "-batch", *arguments, str(program)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            yield process.pid
-        finally:
-            process.kill()
 
 
 @contextlib.contextmanager
@@ -307,29 +280,6 @@ def test_gdbservers_watches_are_found(scanner: Scanner, programs: Path, victim: 
         (owner,) = {h.owner for h in found}
         assert (owner.kind, owner.comm) == ("ptrace", "gdbserver")
         assert Path(f"/proc/{owner.pid}/comm").read_text() == "gdbserver\n"
-
-
-@contextlib.contextmanager
-def bpftrace(program: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """bpftrace with a program, once it has attached it."""
-    path = shutil.which("bpftrace")
-    if path is None:
-        pytest.skip("needs bpftrace: apt-get install bpftrace")
-    with subprocess.Popen(
-        [path, *options, "-e", f"BEGIN {{ print(1); }} {program}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            while (line := process.stdout.readline()) and line != "1\n":
-                pass
-            if not line:
-                pytest.skip("bpftrace does not work here")
-            yield process
-        finally:
-            process.kill()
 
 
 def test_bpftraces_watchpoint_on_a_process_is_found(scanner: Scanner, victim: Puppet, counter: int) -> None:
