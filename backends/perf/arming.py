@@ -17,6 +17,7 @@ from backends.model import BreakpointRequest
 from backends.perf import events
 from backends.perf.capture import Capture, Carrier
 from backends.perf.opener import Opener
+from backends.perf.program import MOST_IDS
 from backends.perf.sideband import Started, online_cpus
 from backends.perf.target import Target
 
@@ -105,7 +106,7 @@ class Arming:
         """Who holds slots of this target, as far as it is known: a line each."""
         # A breakpoint on whole CPUs has to leave room for every task, so any task may be in its way.
         return self._opener.holders(None if self.wide else self._target.pid) or tuple(
-            f"perf event {next(iter(carrier.each()), '?')} of this program: "
+            f"perf fd {next(iter(carrier.each()), '?')} of this session: "
             f"{carrier.request.text or hex(carrier.request.address)}"
             for carrier in self.carriers
         )
@@ -130,6 +131,8 @@ class Arming:
 
     def _carrier(self, request: BreakpointRequest) -> Carrier:
         self._ids += 1
+        while any((carrier.id - self._ids) % MOST_IDS == 0 for carrier in self.carriers):
+            self._ids += 1
         attr = events.breakpoint_attributes(
             request.address,
             request.length,

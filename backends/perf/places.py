@@ -9,7 +9,7 @@ import numpy as np
 
 from backends.model import WatchType
 from backends.perf.culprits import Culprits
-from backends.perf.program import REGISTERS
+from backends.perf.program import MOST_IDS, REGISTERS
 from backends.ring import ACCESS_CODES
 from symbols.dataclass import dataclass
 
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["MOST_IDS", "Place", "Places"]
+__all__ = ["Place", "Places"]
 
-MOST_IDS: Final = 1 << 15
-"""Breakpoints are numbered below this: their numbers fit beside an ip."""
 _X, _W, _RW = (ACCESS_CODES.index(code) for code in ("x", "w", "rw"))
 _KERNEL: Final = 1 << 63
 _MOST: Final = 1 << 16
@@ -115,6 +113,7 @@ class Places:
         self.insn_ips = np.zeros(0, np.uint64)
         self.accesses = np.zeros(0, np.uint8)
         self.looked_at = np.zeros(0, bool)
+        self._numbered = np.zeros(MOST_IDS, np.uint32)
 
     def of(self, raw: Array, *, same: bool) -> Array:
         """The number in `all` of each hit's place: an array of one where it is the same for every hit. `same`: they are
@@ -125,7 +124,10 @@ class Places:
         ips = raw["ip"]
         if same and bool((ips == ips[0]).all()):
             raw = raw[:1]
-        keys = raw["ip"] ^ raw["breakpoint"].astype(np.uint64) << _ID_SHIFT
+        ids = raw["breakpoint"] & np.uint32(MOST_IDS - 1)
+        if not bool((self._numbered[ids] == raw["breakpoint"]).all()):
+            self._number(ids, raw["breakpoint"])
+        keys = raw["ip"] ^ ids.astype(np.uint64) << _ID_SHIFT
         found = self._find(keys)
         if found is None:
             for key in np.unique(keys).tolist():
@@ -137,6 +139,13 @@ class Places:
             found = self._find(keys)
             assert found is not None
         return found
+
+    def _number(self, ids: Array, breakpoints: Array) -> None:
+        """Breakpoints that were not met yet; where one has the place of another, that one is gone."""
+        before = self._numbered[ids]
+        if bool(((before != 0) & (before != breakpoints)).any()):
+            self.forget()
+        self._numbered[ids] = breakpoints
 
     def _find(self, keys: Array) -> Array | None:
         if not len(self._keys):
@@ -157,7 +166,7 @@ class Places:
     def _meet(self, key: int) -> None:
         high = 0xFFFF if key >> 47 & 1 else 0
         ip = key & (1 << 48) - 1 | high << 48
-        id_ = key >> 48 ^ high
+        id_ = int(self._numbered[key >> 48 ^ high])
         if ip < _KERNEL and not self._culprits.maps(ip):
             self._unmapped()
         self._numbers[key] = len(self.all)

@@ -43,6 +43,7 @@ __all__ = [
     "BELOW_WORDS",
     "BLOCKS",
     "FRAMES",
+    "MOST_IDS",
     "REGISTERS",
     "TOP_WORDS",
     "HitMaps",
@@ -51,6 +52,8 @@ __all__ = [
     "SlotSource",
 ]
 
+MOST_IDS: Final = 1 << 15
+"""So many breakpoints can be told apart beside an ip: of two whose numbers are the same modulo this, one is gone."""
 REGISTERS: Final = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
     *("rsp", "eflags"),

@@ -61,7 +61,9 @@ def test_everybody_at_once_is_found_with_everything_right(programs: Path) -> Non
         )
         remote = f"target remote | {gdbserver} --once --attach stdio {second.pid}"
         stack.enter_context(debugger(victim, remote, "awatch *(short *)&total", "continue"))
-        tracer = stack.enter_context(puppet(programs / "tracer", third.pid, 2, counter, 7, 0xD << 24 | 1 << 4))
+        tracer = stack.enter_context(
+            puppet(programs / "tracer", third.pid, 2, counter, 7, 0xD << 24 | 1 << 4)
+        )
         stat = stack.enter_context(perf_stat(f"mem:{counter:#x}/4:rw", first.pid))
         trace = stack.enter_context(
             bpftrace(f"watchpoint:{total:#x}:8:w {{ @n = count(); }}", "-p", str(second.pid))

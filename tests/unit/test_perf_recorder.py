@@ -113,6 +113,19 @@ def test_whole_arrays_say_the_same_as_looking_at_each_hit(
         assert rows[0].tolist() == rows[1].tolist()
 
 
+@pytest.mark.parametrize("later", [5 + (1 << 15), 5 + (1 << 16), 1 << 15, 3 << 15])
+def test_the_number_of_a_breakpoint_may_be_any(later: int) -> None:
+    made = Made()
+    made.arm(5)
+    made.arm(later, "x")
+    after, instruction = ENDS[3], ENDS[2]  # behind `add [0x404000], rax`, and its own address
+    for _ in range(2):
+        (row,) = made.record(made.raw(1, ip=after, breakpoint=5))
+        assert (row["insn_ip"], row["breakpoint"]) == (instruction, 5)
+        (row,) = made.record(made.raw(1, ip=after, breakpoint=later))
+        assert (row["insn_ip"], row["breakpoint"]) == (after, later)
+
+
 def test_totals_are_by_the_instruction_and_the_last_hit() -> None:
     made = Made()
     made.arm(1)
