@@ -67,12 +67,11 @@ def start_root(target: int | str, *, children: bool = False, kernel: bool = Fals
 
     Asks for sudo's password in the terminal where that is needed. Raises HwbpError: EPERM where sudo refuses.
     """
-    folder = tempfile.mkdtemp(prefix="hwbp-tui-", dir=_runtime_folder())
-    path = os.path.join(folder, "root")
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
-            listener.bind(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+        place = _bind(listener)
+        try:
             listener.listen(1)
+            path = f"/proc/{os.getpid()}/fd/{place}"
             words = [path, str(target), *["children"] * children, *["kernel"] * kernel]
             _run([*_sudo(), sys.executable, "-I", "-B", _MAIN, *words])
             listener.settimeout(_AT_ONCE)  # it has called before sudo ended
@@ -80,14 +79,26 @@ def start_root(target: int | str, *, children: bool = False, kernel: bool = Fals
                 control, _where = listener.accept()
             except TimeoutError as error:
                 raise HwbpError("the root process did not call back", errno="ETIMEDOUT") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(place)
     try:
         _greet(control)
     except BaseException:
         control.close()
         raise
     return RootProcess(control)
+
+
+def _bind(listener: socket.socket) -> int:
+    """Give the socket a place in the user's runtime folder, and take that away again: a descriptor of it (O_PATH) is all
+    that root needs to call, and nothing is left behind when this process is killed while sudo asks."""
+    folder = tempfile.mkdtemp(prefix="hwbp-tui-", dir=_runtime_folder())
+    try:
+        path = os.path.join(folder, "root")
+        listener.bind(path)
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sudo() -> list[str]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -268,3 +269,31 @@ def test_a_socket_of_another_user_is_left_alone(tmp_path: Any) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "hwbp-tui's root process: the socket belongs to another user\n"
+
+
+_ASKING = """
+import sys
+from backends.root import start
+start._sudo = lambda: ["sh", "-c", "echo asks; exec sleep 60", "sudo"]
+start.start_root("none")
+"""
+
+
+def test_a_front_end_that_is_killed_while_sudo_asks_leaves_no_socket_behind(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", _ASKING],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as front:
+        try:
+            assert front.stderr is not None
+            assert front.stderr.readline() == "asks\n"
+            front.kill()
+            front.wait()
+        finally:
+            os.killpg(front.pid, signal.SIGKILL)
+    assert list(tmp_path.iterdir()) == []
