@@ -33,7 +33,7 @@ from backends.perf.lines import (
     TERMS,
     WORDS,
 )
-from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES
+from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, RECORD, RECORD_FIELDS
 from symbols.dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BELOW_WORDS",
-    "BLOCKS",
     "FRAMES",
     "MOST_IDS",
     "REGISTERS",
@@ -68,20 +67,6 @@ TOP_WORDS: Final = 8
 one: behind a call it says which call that was."""
 BELOW_WORDS: Final = 8
 """Words under rsp: what a function that has just returned had pushed and called tells its returns apart."""
-BLOCKS: Final = (
-    ("block 0", "time", "V16"),
-    ("block 1", "address", "V16"),
-    ("block 2", "breakpoint", "<u8"),
-    ("block 3", "tid", "<u4"),
-    ("block 4", "cpu", "<u8"),
-)
-"""Pieces of a record that are the same in the hit ring's row: (name, first field, kind)."""
-_FIRST: Final = (
-    *(("time", "<u8"), ("ip", "<u8"), ("address", "<u8"), ("value", "<u8")),
-    *(("breakpoint", "<u4"), ("pid", "<u4"), ("tid", "<u4"), ("spare", "<u4")),
-    *(("cpu", "<u2"), ("length", "u1"), ("slot", "u1")),
-    *(("access", "u1"), ("value_from", "u1"), ("old_from", "u1"), ("flags", "u1")),
-)
 _LINE: Final = 64
 _HEADER: Final = 8  # bytes of the ring's own before each record
 _PROBES: Final = 4
@@ -114,9 +99,9 @@ class Layout:
     def dtype(self) -> np.dtype[Any]:
         """The record behind its ring header (kernel/bpf/ringbuf.c, struct bpf_ringbuf_hdr).
 
-        Fields that the hit ring's row has (`backends.ring.RECORD_FIELDS`) have its names, but for `comm`, which is the text. What
-        the collector reads of each hit lies in the first 64 bytes, one line of a CPU's cache, in BLOCKS as the row has
-        them; `who` is breakpoint and pid as one number.
+        It begins as the hit ring's row does (`backends.ring.RECORD_FIELDS`), so that `row` is copied as it is: the ring's
+        header lies where the row has its number, and `insn_ip`, `stack` and `comm` are for the collector to fill in. `name`
+        is the comm's text, `who` breakpoint and pid as one number.
         """
         return _dtype(self.stacks, self.below, self.registers)
 
@@ -131,29 +116,26 @@ class Layout:
 def _dtype(stacks: bool, below: bool, registers: tuple[str, ...]) -> np.dtype[Any]:
     import numpy as np
 
-    head = [("head", "<u4"), ("page", "<u4")]
-    names, formats, offsets, at = list[str](), list[Any](), list[int](), 0
-    more: list[tuple[str, Any]] = [("old", "<u8"), ("comm", ("<u8", (2,)))]
+    fields: list[tuple[str, Any]] = [("head", "<u4"), ("page", "<u4")]
+    fields += [(name, "<" + kind) for name, kind in RECORD_FIELDS[1:]]
+    fields += [("spare", "<u4"), ("name", ("<u8", (2,)))]
     if stacks:
-        more.append(("chain", "<u8"))
-    more += [(name, "<u8") for name in registers]
+        fields.append(("chain", "<u8"))
+    fields += [(name, "<u8") for name in registers]
     if below:
-        more.append(("below", ("<u8", (BELOW_WORDS,))))
-    more.append(("top", ("<u8", (TOP_WORDS if stacks else 1,))))
+        fields.append(("below", ("<u8", (BELOW_WORDS,))))
+    fields.append(("top", ("<u8", (TOP_WORDS if stacks else 1,))))
     if stacks:
-        more.append(("frames", ("<u8", (FRAMES,))))
-    for name, kind in (*head, *_FIRST, *more):
-        if name == "old":
-            assert at == _LINE
+        fields.append(("frames", ("<u8", (FRAMES,))))
+    names, formats, offsets, at = list[str](), list[Any](), list[int](), 0
+    for name, kind in fields:
         names.append(name)
         formats.append(kind)
         offsets.append(at)
         at += np.dtype(kind).itemsize
-    places = dict(zip(names, offsets, strict=True))
-    for name, first, kind in (*BLOCKS, ("who", "breakpoint", "<u8")):
-        names.append(name)
-        formats.append(kind)
-        offsets.append(places[first])
+    offsets += [offsets[names.index("breakpoint")], 0]
+    names += ["who", "row"]
+    formats += ["<u8", f"V{RECORD.size}"]
     size = -(-at // _LINE) * _LINE
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
 
@@ -228,7 +210,7 @@ class HitProgram:
         a.map_fd(1, maps.ring).set(2, layout.size).set(3, 0).call(Helper.RINGBUF_RESERVE)
         a.jump_if(0, "==", 0, "dropped").move(9, 0)
         self._row(a)
-        a.move(1, 9).alu(1, "+=", layout.offset("comm")).set(2, 16).call(Helper.GET_CURRENT_COMM)
+        a.move(1, 9).alu(1, "+=", layout.offset("name")).set(2, 16).call(Helper.GET_CURRENT_COMM)
         for name, where in zip(REGISTERS, _PT_REGS, strict=True):
             a.load(1, 6, where).store(9, layout.offset(name), 1)
         self._top(a)
@@ -305,7 +287,8 @@ class HitProgram:
         )  # an execute window has length 1
         a.store(9, place("length"), 1, 1)
         a.load(1, 10, _SLOT).store(9, place("slot"), 1, 1)
-        a.store_value(9, place("access"), ACCESS_CODES.index("x"), 4)  # and value_from, old_from, flags
+        access = ACCESS_CODES.index("w" if self.type == "w" else "x")
+        a.store_value(9, place("access"), access, 4)  # and value_from, old_from, flags
         a.load(1, 10, _UNREAD).jump_if(1, "!=", 0, "unread")
         a.store_value(9, place("value_from"), _TRAP, 1).label("unread")
         a.load(1, 10, _OLD_FROM).jump_if(1, "==", 0, "first").store(9, place("old_from"), 1, 1)

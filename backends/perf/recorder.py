@@ -6,7 +6,6 @@ Both ways of capture give the same raw array (`backends.perf.program.Layout`), o
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,11 +14,10 @@ from backends.condition import Condition, matching
 from backends.model import BreakpointRequest, Frame, Site, WatchType
 from backends.perf.culprits import Culprits
 from backends.perf.places import Places
-from backends.perf.program import BLOCKS
 from backends.perf.records import gather
 from backends.perf.stacks import StackTable
 from backends.perf.totals import Totals
-from backends.ring import ACCESS_CODES, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT
+from backends.ring import ACCESS_CODES, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT, RECORD
 from backends.ring_reader import record_dtype
 from symbols.dataclass import dataclass
 
@@ -41,17 +39,8 @@ AT_ONCE: Final = 16_384
 _DECODED = FROM_CODES.index("decoded")
 _PREVIOUS = FROM_CODES.index("previous")
 _R, _W, _RW = (ACCESS_CODES.index(code) for code in ("r", "w", "rw"))
+_ROW: Final = np.dtype((np.void, RECORD.size))
 _NONE: Final = np.zeros(0, np.intp)
-
-
-@cache
-def _blocks() -> np.dtype[Any]:
-    """The pieces of a row that come as they are."""
-    row = record_dtype()
-    assert row.fields is not None
-    offsets = [int(row.fields[first][1]) for _, first, _ in BLOCKS]
-    names, formats = [name for name, _, _ in BLOCKS], [kind for _, _, kind in BLOCKS]
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": row.itemsize})
 
 
 class Armed:
@@ -197,18 +186,16 @@ class Recorder:
     def _fill(self, raw: Array, rows: Array) -> tuple[Array, Array]:
         """Everything but stacks. Returns the place of each (one where it is the same for all), and which rows were looked
         at by themselves."""
-        blocks = rows.view(_blocks())
-        for name, _, _ in BLOCKS:
-            blocks[name] = raw[name]
-        if self._held and any(armed.condition is not None for armed in self._armed.values()):
-            rows["old"] = raw["old"]
-        rows["comm"] = self._comms_of(raw["comm"])
+        rows.view(_ROW)[:] = raw["row"]
+        rows["comm"] = self._comms_of(raw["name"])
         who, places = raw["who"], self._places
         same = bool((who == who[0]).all())
         numbers = places.of(raw, same=same)
         if len(numbers) == 1:
             only = places.all[int(numbers[0])]
-            rows["insn_ip"], rows["access"], rows["stack"] = only.insn_ip, only.access, 0
+            rows["insn_ip"], rows["stack"] = only.insn_ip, 0
+            if not same or raw["access"][0] != only.access:
+                rows["access"] = only.access
             each = np.arange(len(rows)) if only.each else self._apart(int(numbers[0]), raw, rows, None)
             if same and not len(each) and only.access == _W and self._plain_olds(rows):
                 return numbers, each

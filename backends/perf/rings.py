@@ -260,13 +260,13 @@ class RingCapture(Capture):
             rows[name] = table[:, registers_at + column]
         tids, pids = rows["tid"], rows["pid"]
         if bool((tids == tids[0]).all()):
-            rows["comm"] = np.frombuffer(self._comm(int(pids[0]), int(tids[0])), np.uint64)
+            rows["name"] = np.frombuffer(self._comm(int(pids[0]), int(tids[0])), np.uint64)
             return
         unique, first, inverse = np.unique(tids, return_index=True, return_inverse=True)
         names = [
             self._comm(int(pids[at]), tid) for tid, at in zip(unique.tolist(), first.tolist(), strict=True)
         ]
-        rows["comm"] = np.frombuffer(b"".join(names), np.uint64).reshape(-1, 2)[inverse]
+        rows["name"] = np.frombuffer(b"".join(names), np.uint64).reshape(-1, 2)[inverse]
 
     def _events(self, events_: Array) -> tuple[Array | int, Array | int]:
         """Breakpoint and length of each event; each is counted as taken."""

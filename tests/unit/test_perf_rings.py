@@ -79,7 +79,7 @@ def check(rows: Any, numbers: list[int]) -> None:
     assert set(rows["breakpoint"].tolist()) == {3}
     assert set(rows["length"].tolist()) == {8}
     assert set(rows["slot"].tolist()) == {0xFF}
-    names = rows["comm"].tobytes()
+    names = rows["name"].tobytes()
     assert [names[16 * n : 16 * n + 16].rstrip(b"\0") for n in range(len(numbers))] == [
         b"eleven" if number % 2 else b"ten" for number in numbers
     ]
