@@ -21,10 +21,15 @@ class RingWriter:
     def __init__(self, memory: RingMemory) -> None:
         import numpy as np
 
+        self._memory = memory
         self._words = memory.words
         self._rows: Records = np.frombuffer(memory.records, dtype=record_dtype())
         self._capacity = memory.capacity
         self.head = 0
+
+    def touch(self) -> None:
+        """Have the kernel bring in its pages now rather than at the first hits."""
+        self._memory.touch()
 
     def word(self, name: str) -> int:
         """A word of the header."""

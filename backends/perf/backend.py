@@ -63,7 +63,7 @@ class PerfBackend(Backend):
         self._stage = Stage(self._opener)
         self._generation = 0
         self._guard: Guard | None = None
-        self._pace = Pace(1)
+        self._pace = Pace()
 
     # Opening
 
@@ -130,7 +130,7 @@ class PerfBackend(Backend):
             changed=self._changed,
             run_slice=self.run_slice,
         )
-        self._pace = Pace(self._capture.sharing)
+        self._writer.touch()
         self._guard = Guard(self._arming.switch, time.monotonic_ns()) if asked.guard else None
         if asked.lossless:
             self._writer.header(flow=1)

@@ -21,7 +21,6 @@ from backends.perf import events
 from backends.perf.lines import Lines
 from backends.perf.opener import WANTED_RING, Opener
 from backends.perf.program import HitProgram, Layout
-from backends.perf.sideband import online_cpus
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["BpfCapture", "Capture", "Carrier"]
 
 _KERNEL_HALF: Final = 1 << 63
-_MOST_SHARING: Final = 4
-"""CPUs that are expected to hit without pause at the same time, until they do."""
 
 
 @dataclass(slots=True)
@@ -67,7 +64,7 @@ class Capture(ABC):
 
     `sampled`: events write perf records; `can_stop`: a hit can stop its thread; `holds`: conditions and limits are held at
     the hit, so that what comes here meets them;
-    `room`: how many hits the smallest buffer holds, `sharing` CPUs that write into one; `events_per_thread`: descriptors that a breakpoint takes on a thread.
+    `room`: how many hits the smallest buffer holds; `events_per_thread`: descriptors that a breakpoint takes on a thread.
     """
 
     name: str
@@ -77,7 +74,6 @@ class Capture(ABC):
     can_stop = False
     holds = False
     room = 1 << 16
-    sharing = 1
     events_per_thread = 1
 
     @abstractmethod
@@ -164,7 +160,6 @@ class BpfCapture(Capture):
         self._opener = opener
         buffers = opener.buffers()
         self._ring = RingBuffer(buffers.ring, buffers.size, self.layout.dtype)
-        self.sharing = min(len(online_cpus()), _MOST_SHARING)
         self.room = buffers.size // self.layout.dtype.itemsize
         size = f"{buffers.size >> 20} MiB" if buffers.size >> 20 else f"{buffers.size >> 10} KiB"
         self.name = f"BPF at the hit, ring of {size}"

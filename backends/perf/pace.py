@@ -11,11 +11,11 @@ __all__ = ["IDLE", "Pace"]
 
 IDLE: Final = 0.015
 """Seconds between two looks where little happens."""
-_LONGEST: Final = 0.2
+_LONGEST: Final = 0.25
 _MANY: Final = 1000
 """Hits a second beyond which nobody sees each one come."""
 _FILLED: Final = 0.3
-"""The part of the room that is filled on purpose."""
+"""The part of the room that is filled on purpose: the rate may treble meanwhile."""
 _FORGOTTEN: Final = 0.9
 """What a look leaves of the highest rate that was seen."""
 _CEILING: Final = 100_000
@@ -23,12 +23,11 @@ _CEILING: Final = 100_000
 
 
 class Pace:
-    """`cpus` are those that write into one room."""
+    """Of one collector."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self) -> None:
         self._last = 0.0
-        self._ceiling = _CEILING * cpus
-        self._fastest = float(self._ceiling)
+        self._fastest = float(_CEILING)
 
     def pause(self, taken: int, room: int, now: float) -> float:
         """Seconds until the next look, `taken` hits having come since the one before, with room for `room`; `now` is in
@@ -36,5 +35,5 @@ class Pace:
         passed, self._last = now - self._last, now
         if passed <= 0 or taken < _MANY * passed:
             return IDLE
-        self._fastest = max(taken / passed, _FORGOTTEN * self._fastest, self._ceiling)
+        self._fastest = max(taken / passed, _FORGOTTEN * self._fastest, _CEILING)
         return max(min(_FILLED * room / self._fastest, _LONGEST), IDLE / 3)

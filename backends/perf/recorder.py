@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AT_ONCE", "Recorder"]
 
-AT_ONCE: Final = 16_384
-"""Hits that are worked on together: as many as stay in a CPU's cache on the way."""
+AT_ONCE: Final = 32_768
+"""Hits that are worked on together."""
 _DECODED = FROM_CODES.index("decoded")
 _PREVIOUS = FROM_CODES.index("previous")
 _R, _W, _RW = (ACCESS_CODES.index(code) for code in ("r", "w", "rw"))

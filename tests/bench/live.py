@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 from backends.base import Launch
 from backends.client import ClientBackend, connect
@@ -26,8 +29,8 @@ __all__ = ["bench"]
 _SOURCE = Path(__file__).parent / "programs" / "live.c"
 _GDB_HITS = 2000
 
-Run = Callable[[], tuple[float, float]]
-"""One run: microseconds of the program's own time a hit, and of the collector's."""
+Run = Callable[[int], tuple[float, float]]
+"""One run of so many hits: microseconds of the program's own time a hit, and of the collector's."""
 
 
 class _Target:
@@ -43,11 +46,11 @@ class _Target:
         self.hits = hits
         self._data = str(Path(folder) / "perf.data")
 
-    def ours(self, *, stacks: bool, plain: bool = False) -> tuple[float, float]:
+    def ours(self, hits: int, *, stacks: bool, plain: bool = False) -> tuple[float, float]:
         """Through the backend's process; `plain` without capabilities, so through perf's rings."""
         client = _connect(plain)
         try:
-            client.launch(Launch(self.path, (str(self.hits),), stacks=stacks))
+            client.launch(Launch(self.path, (str(hits),), stacks=stacks))
             client.arm((BreakpointRequest(self.address, 8, "w"),))
             before = _cpu(client.pid)
             client.resume()
@@ -57,26 +60,15 @@ class _Target:
             ring.close()
             collector = _cpu(client.pid) - before
             view = client.view()
-            if view.hits != self.hits or view.lost:
-                raise RuntimeError(f"{view.hits} of {self.hits} hits, {view.lost} lost ({view.engine})")
+            if view.hits != hits or view.lost:
+                raise RuntimeError(f"{view.hits} of {hits} hits, {view.lost} lost ({view.engine})")
             text = b"".join(data for _, data in client.output(0)).split()
-            return float(text[0]) * 1e6 / self.hits, collector * 1e6 / self.hits
+            return float(text[0]) * 1e6 / hits, collector * 1e6 / hits
         finally:
             client.close()
 
-    def ours_beyond_its_start(self, *, stacks: bool, plain: bool = False) -> tuple[float, float]:
-        """The same, without what the first hit costs: names are looked up then."""
-        hits, self.hits = self.hits, 1
-        try:
-            first = self.ours(stacks=stacks, plain=plain)[1]
-        finally:
-            self.hits = hits
-        loop, collector = self.ours(stacks=stacks, plain=plain)
-        return loop, collector - first / hits
-
-    def perf(self, *options: str, hits: int | None = None) -> tuple[float, float]:
-        """`perf record` of the same event."""
-        hits = hits or self.hits
+    def perf(self, hits: int, *options: str) -> tuple[float, float]:
+        """`perf record` of the same event, written into a file."""
         event = f"mem:{self.address:#x}/8:w"
         command = ["perf", "record", "-q", "-o", self._data, *options, "-e", event, "-c", "1"]
         process = subprocess.Popen(
@@ -95,10 +87,24 @@ class _Target:
         collector = usage.ru_utime + usage.ru_stime - all_
         return loop * 1e6 / hits, collector * 1e6 / hits
 
-    def perf_beyond_its_start(self, *options: str) -> tuple[float, float]:
-        """The same, without what perf spends for a run of a single hit."""
-        loop, collector = self.perf(*options)
-        return loop, collector - self.perf(*options, hits=1)[1] / self.hits
+    def bpftrace(self) -> float:
+        """Microseconds of the program's own time a hit while bpftrace counts the hits by their ip."""
+        program = f'watchpoint:{self.address:#x}:8:w {{ @[reg("ip")] = count(); }}'
+        done = subprocess.run(
+            ["bpftrace", "-q", "-e", program, "-c", f"{self.path} {self.hits}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        counted = max(
+            map(int, re.findall(r"^@\[.*\]: (\d+)$", done.stdout, re.MULTILINE)), default=0
+        )  # others are the kernel, clearing it
+        if counted != self.hits:
+            raise RuntimeError(f"bpftrace counted {counted} of {self.hits} hits")
+        loop = next(float(word) for word in done.stdout.split() if re.fullmatch(r"\d+\.\d{9}", word))
+        return loop * 1e6 / self.hits
 
     def gdb(self) -> float:
         """Microseconds of wall time a stop of gdb's hardware watchpoint, its own start taken off."""
@@ -151,25 +157,33 @@ def bench(_built: Built, quick: bool) -> Report:
     """Rounds in shuffled order, each collector once a round; ratios round by round."""
     if shutil.which("perf") is None:
         raise Missing("perf is not installed: apt-get install linux-perf")
-    rounds, hits = (3, 60_000) if quick else (9, 120_000)
+    rounds, hits = (3, 60_000) if quick else (5, 200_000)
     with tempfile.TemporaryDirectory() as folder:
         target = _Target(folder, hits)
         runs: dict[str, Run] = {
-            "bpf": lambda: target.ours_beyond_its_start(stacks=False),
-            "bpf-stacks": lambda: target.ours_beyond_its_start(stacks=True),
-            "rings": lambda: target.ours_beyond_its_start(stacks=False, plain=True),
-            "rings-stacks": lambda: target.ours_beyond_its_start(stacks=True, plain=True),
-            "perf": lambda: target.perf_beyond_its_start(),
-            "perf-stacks": lambda: target.perf_beyond_its_start("-g"),
+            "bpf": partial(target.ours, stacks=False),
+            "bpf-stacks": partial(target.ours, stacks=True),
+            "rings": partial(target.ours, stacks=False, plain=True),
+            "rings-stacks": partial(target.ours, stacks=True, plain=True),
+            "perf": target.perf,
+            "perf-stacks": lambda hits: target.perf(hits, "-g"),
         }
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+        starts: dict[str, list[float]] = {name: [] for name in runs}
         order = list(runs)
         for _ in range(rounds):
             random.shuffle(order)
             for name in order:
-                found[name].append(runs[name]())
-        report = _report(found)
-        return report + _against_gdb(target, found["bpf"])
+                found[name].append(runs[name](hits))
+                # What the collector spends for a single hit is its start: modules, names, perf's own.
+                starts[name].append(runs[name](1)[1])
+        beyond = {
+            name: [(loop, collector - median(starts[name]) / hits) for loop, collector in each]
+            for name, each in found.items()
+        }
+        return (
+            _report(beyond) + _against_bpftrace(target, beyond["bpf"]) + _against_gdb(target, beyond["bpf"])
+        )
 
 
 def _report(found: dict[str, list[tuple[float, float]]]) -> Report:
@@ -200,6 +214,18 @@ def _report(found: dict[str, list[tuple[float, float]]]) -> Report:
         )  # fmt: skip
         rows += Report((row,))
     return rows
+
+
+def _against_bpftrace(target: _Target, ours: list[tuple[float, float]]) -> Report:
+    if shutil.which("bpftrace") is None:
+        return skipped("live: bpftrace's watchpoint", "bpftrace is not installed: apt-get install bpftrace")
+    mine, theirs = (
+        Spread.of([run[0] for run in ours[:2]]),
+        Spread.of([target.bpftrace() for _ in range(len(ours[:2]))]),
+    )
+    ratio = mine.over(theirs)
+    text = theirs.text("us, bpftrace counting")
+    return Report((Row("live: against bpftrace", mine.text("us"), text, ratio.text("x")),))
 
 
 def _against_gdb(target: _Target, ours: list[tuple[float, float]]) -> Report:
