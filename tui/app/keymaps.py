@@ -29,8 +29,10 @@ KEYMAPS: Final[dict[str, Keys]] = {
     # The letters of gdb's SingleKey mode; what they displace moves to its capital.
     "gdb": {
         "run-or-stop": ("space", "c"),
-        "stepi": ("s", "i"),
-        "nexti": ("n", "o"),
+        "step": ("s",),
+        "stepi": ("i",),
+        "next": ("n",),
+        "nexti": ("o",),
         "finish": ("f",),
         "up": ("up", "k", "u"),
         "down": ("down", "j", "d"),

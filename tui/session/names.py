@@ -200,6 +200,18 @@ class Names:
         place = self.place(address)
         return None if place.source is None or place.line is None else escape(f"{place.source}:{place.line}")
 
+    def line_begins(self, address: int) -> bool:
+        """Whether an address is the first of its run in the line table (`symbols.lines.LineTable.extent`)."""
+        module = cast("AddressSpace", self.space).module_at(address)
+        if module is None or module.names is None:
+            return False
+        found = module.names.lines.extent(address - module.bias)
+        return found is not None and found[0] + module.bias == address
+
+    def begins_function(self, address: int) -> bool:
+        """Whether a symbol begins at an address."""
+        return self.place(address).symbol_offset == 0
+
     @cached_property
     def sources(self) -> Sources:
         """Finds source files, and keeps their text."""

@@ -299,6 +299,11 @@ class Session:
         """End the wait or the long step of the command that another thread is in."""
         self._interrupted.set()
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the command that is under way was told to end."""
+        return self._interrupted.is_set()
+
     # Names and history
 
     def locate(self, address: int) -> None:

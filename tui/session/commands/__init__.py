@@ -17,6 +17,7 @@ from tui.session.commands import (
     owners,
     places,
     running,
+    stepping,
     tasks,
     watching,
 )
@@ -90,6 +91,7 @@ COMMANDS: Final = (
     *watching.COMMANDS,
     *changing.COMMANDS,
     *running.COMMANDS,
+    *stepping.COMMANDS,
     *tasks.COMMANDS,
     *looking.COMMANDS,
     *assigning.COMMANDS,

@@ -14,7 +14,7 @@ from tui.session.result import Answer, UsageError
 if TYPE_CHECKING:
     from tui.session.session import Session
 
-__all__ = ["COMMANDS", "state_answer"]
+__all__ = ["COMMANDS", "stands", "state_answer"]
 
 
 def state_answer(session: Session) -> Answer:
@@ -43,7 +43,8 @@ def state_answer(session: Session) -> Answer:
     )
 
 
-def _stands(session: Session) -> None:
+def stands(session: Session) -> None:
+    """Refuse what needs a machine that stands still. Raises HwbpError."""
     ended(session)
     session.refresh()
     if session.view.state == "running":
@@ -67,7 +68,7 @@ def _continue(session: Session, text: str) -> Answer:
     text = text.rstrip().removesuffix("&").strip()
     wait = session.patient and not background
     goal = Goal(hits=session.ring.head + count(text, "continue [N] [&]")) if text else None
-    _stands(session)
+    stands(session)
     if goal is not None:
         _can_hit(session)
     session.resume(goal, wait=wait)
@@ -97,20 +98,20 @@ def _detach(session: Session, text: str) -> Answer:
 
 
 def _stepi(session: Session, text: str) -> Answer:
-    _stands(session)
+    stands(session)
     session.step(count(text, "stepi [N]"))
     return state_answer(session)
 
 
 def _nexti(session: Session, text: str) -> Answer:
-    _stands(session)
+    stands(session)
     session.step(count(text, "nexti [N]"), over_calls=True)
     return state_answer(session)
 
 
 def _finish(session: Session, text: str) -> Answer:
     none(text, "finish")
-    _stands(session)
+    stands(session)
     session.took(session.backend.finish())
     session.settle()
     return state_answer(session)
