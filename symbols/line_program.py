@@ -1,4 +1,4 @@
-"""One line-number program of .debug_line, DWARF 2 to 5 (DWARF 5 section 6.2), as arrays.
+"""Line-number tables of .debug_line, DWARF 2 to 5 (DWARF 5 section 6.2): their headers, and one unit's rows by address.
 
 pyelftools' reader believes the counts in the header (2**60 file names of no bytes each hang it) and makes an object
 of every row, so this one is our own: it reads what is there, and stops where the unit ends.
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from symbols.arrays import np
+from symbols.line_rows import END, IS_STMT, Program, run
 
-__all__ = ["LineUnit", "Reader", "read_files", "read_unit"]
+__all__ = ["END", "IS_STMT", "Header", "LineUnit", "Reader", "read_files", "read_header", "read_unit"]
 
 FILES_LIMIT = 65536
-ROWS_LIMIT = 1 << 22
-MASK = (1 << 64) - 1
-IS_STMT, END = 1, 2
+NAME_LIMIT = 4096
+"""Bytes of a name: what Linux takes as a path (PATH_MAX)."""
 
 
 class Reader:
@@ -76,53 +76,45 @@ class LineUnit:
     column: Any
 
 
-@dataclass(slots=True)
-class _Header:
-    version: int
-    minimum: int
-    default_is_stmt: int
-    line_base: int
-    line_range: int
-    opcode_base: int
-    lengths: list[int]
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The names that a unit's rows refer to, and its program."""
+
     files: tuple[str, ...]
-    start: int
-    end: int
-    address_size: int = 8
+    program: Program
+
+
+def read_header(sections: Any, offset: int) -> Header | None:
+    """The header at an offset of .debug_line; None where it is broken."""
+    try:
+        return _header(sections, offset)
+    except ValueError:
+        return None
 
 
 def read_files(sections: Any, offset: int) -> tuple[str, ...]:
     """The file names of the unit at an offset; empty where it is broken."""
-    try:
-        return _header(sections, offset).files
-    except ValueError:
-        return ()
+    header = read_header(sections, offset)
+    return header.files if header is not None else ()
 
 
 def read_unit(sections: Any, offset: int) -> LineUnit:
     """The rows of the unit at an offset of .debug_line: none where it is broken."""
-    try:
-        header = _header(sections, offset)
-    except ValueError:
-        return _sorted((), [])
-    rows: list[tuple[int, int, int, int, int]] = []
-    try:
-        _run(header, Reader(sections["line"], header.start, header.end), rows)
-    except (ValueError, IndexError):
-        rows.clear()
-    return _sorted(header.files, rows)
-
-
-def _sorted(files: tuple[str, ...], rows: list[tuple[int, int, int, int, int]]) -> LineUnit:
-    array = np.array(rows, dtype=np.uint64).reshape(-1, 5)
-    address, line, file, flags, column = array.T
+    header = read_header(sections, offset)
+    rows = run(sections["line"], [header.program] if header is not None else [])
     # Where one sequence ends and the next begins at one address, the end comes first: the later row wins.
-    order = np.lexsort((np.arange(len(rows)), (flags & np.uint64(END)) == 0, address))
-    narrow = (line[order].astype("u4"), file[order].astype("u4"), flags[order].astype("u1"))
-    return LineUnit(files, address[order], *narrow, column[order].astype("u4"))
+    order = np.lexsort(((rows.flags & END) == 0, rows.address))
+    return LineUnit(
+        header.files if header is not None else (),
+        rows.address[order],
+        rows.line[order],
+        rows.file[order],
+        rows.flags[order],
+        rows.column[order],
+    )
 
 
-def _header(sections: Any, offset: int) -> _Header:
+def _header(sections: Any, offset: int) -> Header:
     data: bytes = sections["line"]
     if not 0 <= offset < len(data):
         raise ValueError("beyond the end")
@@ -138,10 +130,8 @@ def _header(sections: Any, offset: int) -> _Header:
     version = reader.number(2)
     if not 2 <= version <= 5:
         raise ValueError("an unknown version")
-    address_size = 8
     if version >= 5:
-        address_size = reader.number(1)
-        reader.number(1)
+        reader.number(2)  # bytes of an address and of a segment selector
     size = reader.number(word)
     start = reader.at + size
     minimum = reader.number(1)
@@ -152,26 +142,17 @@ def _header(sections: Any, offset: int) -> _Header:
     line_range, opcode_base = reader.number(1), reader.number(1)
     if start > end or not line_range or not opcode_base:
         raise ValueError("a broken header")
-    lengths = [reader.number(1) for _ in range(opcode_base - 1)]
+    lengths = tuple(reader.number(1) for _ in range(opcode_base - 1))
     reader.end = start
     files = _files5(sections, reader, word) if version >= 5 else _files4(reader)
-    return _Header(
-        version,
-        minimum,
-        default_is_stmt,
-        line_base,
-        line_range,
-        opcode_base,
-        lengths,
+    return Header(
         files,
-        start,
-        end,
-        address_size,
+        Program(start, end, minimum, default_is_stmt != 0, line_base, line_range, opcode_base, lengths),
     )
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
+    return raw[:NAME_LIMIT].decode("utf-8", "surrogateescape")
 
 
 def _join(directory: str, name: str) -> str:
@@ -233,77 +214,3 @@ def _form(sections: Any, reader: Reader, form: int, word: int) -> bytes | int | 
         reader.skip(reader.uleb())
         return None
     raise ValueError("an unknown form")
-
-
-def _run(header: _Header, reader: Reader, rows: list[tuple[int, int, int, int, int]]) -> None:
-    """The state machine of DWARF 5 section 6.2.5. Appends (address, line, file, flags, column)."""
-    data, at, end = reader.data, reader.at, reader.end
-    base, span, first = header.line_base, header.line_range, header.opcode_base
-    minimum = header.minimum
-    constant = (255 - first) // span * minimum
-    address, line, file, column, statement = 0, 1, 1, 0, IS_STMT if header.default_is_stmt else 0
-    begin = 0  # first row of this sequence
-    append = rows.append
-    while at < end:
-        opcode = data[at]
-        at += 1
-        if opcode >= first:
-            opcode -= first
-            address = address + opcode // span * minimum & MASK
-            line += base + opcode % span
-            append((address, line & 0xFFFFFFFF, file, statement, column))
-        elif opcode == 1:
-            append((address, line & 0xFFFFFFFF, file, statement, column))
-        elif opcode == 5:
-            column = data[at]
-            at += 1
-            if column >= 0x80:  # most numbers are of one byte: those are read here
-                reader.at = at - 1
-                column, at = min(reader.uleb(), 0xFFFFFFFF), reader.at
-        elif opcode == 3:
-            more = data[at]
-            at += 1
-            if more >= 0x80:
-                reader.at = at - 1
-                line, at = line + reader.sleb(), reader.at
-            else:
-                line += more - 0x80 if more & 0x40 else more
-        elif opcode == 6:
-            statement ^= IS_STMT
-        elif opcode == 2:
-            more = data[at]
-            at += 1
-            if more >= 0x80:
-                reader.at = at - 1
-                more, at = reader.uleb(), reader.at
-            address = address + more * minimum & MASK
-        elif opcode == 0:
-            reader.at = at
-            size = reader.uleb()
-            at = reader.at + size
-            code = reader.number(1) if size else 0
-            if code == 1:
-                append((address, line & 0xFFFFFFFF, file, END, 0))
-                if rows[begin][0] == 0:  # a function that the linker dropped
-                    del rows[begin:]
-                begin = len(rows)
-                address, line, file, column, statement = 0, 1, 1, 0, IS_STMT if header.default_is_stmt else 0
-            elif code == 2:
-                address = reader.number(min(size - 1, 8))
-        elif opcode == 8:
-            address = address + constant & MASK
-        else:
-            reader.at = at
-            if opcode == 4:
-                file = min(reader.uleb(), 0xFFFFFFFF)
-            elif opcode == 9:
-                address = address + reader.number(2) & MASK
-            elif opcode not in (7, 10, 11):  # isa and unknown ones: skip their operands
-                for _ in range(header.lengths[opcode - 1]):
-                    reader.uleb()
-            at = reader.at
-        if at > end:
-            raise ValueError("beyond the end")
-        if len(rows) > ROWS_LIMIT:
-            raise ValueError("too many rows")
-    del rows[begin:]

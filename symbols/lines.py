@@ -95,8 +95,7 @@ class LineTable:
     def at_many(self, vaddrs: Any) -> tuple[list[str], Any, Any]:
         """(files, number of each address's file in them or -1, line or 0) for an array of file addresses.
 
-        For very many addresses of a large program the whole table is read by symbolic and kept in the cache on disk;
-        that one has no lines for the padding between functions.
+        For very many addresses of a large program the whole table is read at once and kept in the cache on disk.
         """
         wanted = np.asarray(vaddrs, np.uint64)
         if (
@@ -145,7 +144,7 @@ class LineTable:
     def _whole(self) -> WholeLines | None:
         from symbols.whole_lines import whole_lines
 
-        return whole_lines(self._sections.image)
+        return whole_lines(self._sections, self._offsets)
 
     def addresses(self, file: str, line: int) -> list[int]:
         """Where `file:line` begins, once for each function: the first statement of that line there.

@@ -1,142 +1,136 @@
-"""The line table of a whole program as arrays, for many addresses at once.
-
-symbolic reads all of .debug_line and .debug_info 25 times faster than we could, in a child of its own with bounds on
-memory and time: what is hostile there costs a child. Its file (a "symcache", version 9) is read here as arrays, and kept
-in the cache on disk. Without symbolic the caller reads unit by unit, slower, with the same answers.
-
-python -m symbols.whole_lines FILE   writes the symcache of a program to standard output
-"""
+"""The line table of a whole program as arrays, for many addresses at once; kept in the cache on disk."""
 
 from __future__ import annotations
 
-import os
 import struct
-import subprocess
-import sys
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from symbols.arrays import np
 from symbols.cache import Cache
-from symbols.elf import ElfImage
+from symbols.line_program import read_header
+from symbols.line_rows import END, Program, run
+
+if TYPE_CHECKING:
+    from symbols.debug_sections import DebugSections
 
 __all__ = ["WholeLines", "whole_lines"]
 
-SECONDS: Final = 60
-MEMORY: Final = 8 << 30  # bytes of address space
-BYTES_LIMIT: Final = 256 << 20
-KIND: Final = "symcache9"
-_HEADER: Final = struct.Struct("<4sI32s6I16x")
-_NONE: Final = 0xFFFFFFFF
+KIND: Final = "lines1"
+BYTES_LIMIT: Final = 1 << 26
+"""Of .debug_line: larger ones are read unit by unit, as far as they are asked for."""
+NAMES_LIMIT: Final = 1 << 20
+_MAGIC: Final = b"HWBPLIN1"
+_HEADER: Final = struct.Struct("<8sQQQ")  # rows, files, bytes of names
+_NONE: Final = 0xFFFF_FFFF
 
 
 class WholeLines:
-    """A symcache: for each range of addresses a source location. Raises ValueError for one that is not sound.
+    """Rows by ascending address: each holds to the next one. `files[file]`; a file of 0xffffffff says that nothing is known."""
 
-    Layout (symbolic's symcache/src/raw.rs): header; files (compilation folder, folder, name, three reserved);
-    functions (name, folder, entry, language); locations (file, line, function, location it is inlined into); first
-    address of each range, whose locations are the last ones; strings, each behind its length.
-    """
+    def __init__(self, address: Any, line: Any, file: Any, files: Sequence[str]) -> None:
+        self._address, self._line, self._file, self._files = address, line, file, files
 
-    def __init__(self, data: bytes) -> None:
+    @classmethod
+    def loaded(cls, data: bytes) -> WholeLines:
+        """What `packed` gave. Raises ValueError for what is not sound."""
         if len(data) < _HEADER.size:
             raise ValueError("too short")
-        magic, version, _, _, files, functions, locations, ranges, strings = _HEADER.unpack_from(data)
-        at = _HEADER.size
-        sizes = (24 * files, 16 * functions, 16 * locations, 4 * ranges)
-        if magic != b"SYMC" or version != 9 or ranges > locations:
-            raise ValueError("not a symcache of this version")
-        if at + sum(sizes) + strings > len(data):
-            raise ValueError("cut off")
-        self._files = np.frombuffer(data, "<u4", 6 * files, at).reshape(-1, 6)
-        at += sizes[0] + sizes[1]
-        self._locations = np.frombuffer(data, "<u4", 4 * locations, at).reshape(-1, 4)
-        at += sizes[2]
-        self._ranges = np.frombuffer(data, "<u4", ranges, at)
-        self._strings = data[len(data) - strings :]
-        if ranges > 1 and not bool((self._ranges[1:] >= self._ranges[:-1]).all()):
+        magic, rows, count, size = _HEADER.unpack_from(data)
+        if magic != _MAGIC or _HEADER.size + 16 * rows + size != len(data):
+            raise ValueError("not a table of this version, or cut off")
+        address = np.frombuffer(data, "<u8", rows, _HEADER.size)
+        line = np.frombuffer(data, "<u4", rows, _HEADER.size + 8 * rows)
+        file = np.frombuffer(data, "<u4", rows, _HEADER.size + 12 * rows)
+        files = data[len(data) - size :].decode("utf-8", "surrogateescape").split("\0")[:-1]
+        if len(files) != count or bool((file[file != _NONE] >= count).any()):
+            raise ValueError("names are missing")
+        if rows > 1 and not bool((address[1:] >= address[:-1]).all()):
             raise ValueError("not in order")
-        self._shift = locations - ranges
+        return cls(address, line, file, files)
+
+    def packed(self) -> bytes:
+        """All of it as bytes."""
+        names = "".join(f"{name}\0" for name in self._files).encode("utf-8", "surrogateescape")
+        arrays = (self._address.astype("<u8"), self._line.astype("<u4"), self._file.astype("<u4"))
+        head = _HEADER.pack(_MAGIC, len(self._address), len(self._files), len(names))
+        return b"".join((head, *(each.tobytes() for each in arrays), names))
 
     def at_many(self, vaddrs: Any) -> tuple[Any, Any]:
         """(file's number, line) for an array of file addresses; -1 and 0 where nothing is known."""
         wanted = np.asarray(vaddrs, np.uint64)
-        place = np.searchsorted(self._ranges, np.minimum(wanted, _NONE).astype("u4"), "right") - 1
-        known = (place >= 0) & (wanted < _NONE)
-        rows = self._locations[np.where(known, place + self._shift, 0)] if len(self._locations) else None
-        if rows is None:
+        if not len(self._address):
             return np.full(len(wanted), -1, np.int64), np.zeros(len(wanted), np.uint32)
-        known &= (rows[:, 0] < len(self._files)) & (rows[:, 1] != 0)
-        return np.where(known, rows[:, 0].astype(np.int64), -1), np.where(known, rows[:, 1], 0)
+        row = np.searchsorted(self._address, wanted, "right") - 1
+        file = self._file[np.maximum(row, 0)]
+        known = (row >= 0) & (file != _NONE)
+        return np.where(known, file.astype(np.int64), -1), np.where(known, self._line[row], np.uint32(0))
 
     def file(self, number: int) -> str:
         """The name of a file, with its folder as the compiler was given it."""
-        _, folder, name = (self._text(int(at)) for at in self._files[number][:3])
-        return name if not folder or name.startswith("/") else f"{folder}/{name}"
-
-    def _text(self, at: int) -> str:
-        size = shift = 0
-        while at < len(self._strings):
-            byte = self._strings[at]
-            at += 1
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80 or shift > 28:
-                break
-        return self._strings[at : at + size].decode("utf-8", "replace")
+        return self._files[number]
 
 
-def whole_lines(image: ElfImage, cache: Cache | None = None) -> WholeLines | None:
-    """The lines of a file with debug information: from the cache, else made now. None where that cannot be done."""
+def whole_lines(
+    sections: DebugSections, offsets: Sequence[int], cache: Cache | None = None
+) -> WholeLines | None:
+    """The lines of a program whose line tables lie at `offsets`: from the cache, else made now. None where that is too much."""
     cache = cache or Cache()
-    data = cache.get(image.build_id, KIND)
-    for fresh in (False, True):
-        if fresh:
-            data = _made(os.path.abspath(image.path))
-        if data is not None:
-            try:
-                found = WholeLines(data)
-            except ValueError:
-                continue
-            if fresh:
-                cache.put(image.build_id, KIND, data)
-            return found
-    return None
+    build_id = sections.image.build_id
+    data = cache.get(build_id, KIND)
+    if data is not None:
+        try:
+            return WholeLines.loaded(data)
+        except ValueError:
+            pass
+    found = _made(sections, offsets)
+    if found is not None and build_id is not None:
+        cache.put(build_id, KIND, found.packed())
+    return found
 
 
-def _made(path: str) -> bytes | None:
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-m", "symbols.whole_lines", path],
-            cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))),  # where `symbols` is found
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as child:
-            try:
-                data, _ = child.communicate(timeout=SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                return None
-        return data if child.returncode == 0 and 0 < len(data) <= BYTES_LIMIT else None
-    except OSError:
+def _made(sections: DebugSections, offsets: Sequence[int]) -> WholeLines | None:
+    if len(sections["line"]) > BYTES_LIMIT:
         return None
+    names: dict[str, int] = {"": 0}
+    numbers: list[int] = []  # by unit and file: the number of its name
+    begins: list[int] = [0]
+    programs: list[Program] = []
+    for offset in offsets:
+        header = read_header(sections, offset)
+        if header is None:
+            continue
+        numbers += [names.setdefault(name, len(names)) for name in header.files]
+        if len(numbers) > NAMES_LIMIT:
+            return None
+        programs.append(header.program)
+        begins.append(len(numbers))
+    rows = run(sections["line"], programs, brief=True)
+    begin, number = np.array(begins), np.array([*numbers, 0], "u4")
+    place = begin[rows.unit] + rows.file
+    inside = place < begin[rows.unit + 1]
+    file = number[np.where(inside, place, len(numbers))]
+    ends = rows.flags & END != 0
+    file = np.where((file == 0) | ends | (rows.line == 0), np.uint32(_NONE), file)
+    order = _in_order(rows.address, ends)
+    address, line, file = (each[order] for each in (rows.address, rows.line, file))
+    # Rows that say what the one before them says are left out.
+    keep = np.ones(len(file), bool)
+    keep[1:] = (file[1:] != file[:-1]) | ((line[1:] != line[:-1]) & (file[1:] != _NONE))
+    return WholeLines(address[keep], line[keep], file[keep], list(names))
 
 
-def main() -> int:
-    """Write the symcache of the file that the command line names."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        from symbolic.debuginfo import Archive
-    except ImportError:
-        return 3
-    found: Any = Archive.open(sys.argv[1]).get_object(arch="x86_64")
-    found.make_symcache().dump_into(sys.stdout.buffer)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _in_order(address: Any, ends: Any) -> Any:
+    """The order of rows by address. Where one sequence ends and the next begins at one address, the end comes first."""
+    last = np.flatnonzero(ends)
+    first = np.append(0, last[:-1] + 1) if len(last) else last
+    backwards = address[1:] < address[:-1]
+    backwards[last[:-1]] = False
+    if not backwards.any():
+        sequences = np.lexsort((address[last], address[first]))
+        lengths = (last - first + 1)[sequences]
+        shift = first[sequences] - (np.cumsum(lengths) - lengths)
+        order = np.repeat(shift, lengths) + np.arange(len(address))
+        if not (address[order[1:]] < address[order[:-1]]).any():
+            return order
+    return np.lexsort((~ends, address))

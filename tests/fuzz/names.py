@@ -25,12 +25,14 @@ from symbols.demangle import demangle
 from symbols.elf import ElfError, ElfImage
 from symbols.expression import parse, spell
 from symbols.kernel import KernelNames
+from symbols.line_rows import END, run
 from symbols.process import JitNames
 from symbols.scope import Context
 from symbols.space import AddressSpace
 from symbols.target import ExpressionError
 from symbols.values import Style, describe, layout, spell_value
 from symbols.whole_lines import WholeLines
+from tests.fuzz.line_machine import line_programs, stepped
 
 __all__ = ["broken", "exercise", "nonsense"]
 
@@ -177,6 +179,7 @@ def nonsense(chance: random.Random, folder: str) -> None:
     kernel.name(0xFFFF_FFFF_8100_0000)
     with contextlib.suppress(ExpressionError):
         kernel.resolve("a + 1")
+    line_rows(chance)
     path = Path(folder) / "perf.map"
     path.write_bytes(words)
     names = JitNames(str(path))
@@ -187,12 +190,30 @@ def nonsense(chance: random.Random, folder: str) -> None:
         types = BtfTypes(Btf(raw))
         for number in range(1, 6):
             written(types.type(number), chance)
-    header = struct.pack("<4sI32s6I16x", b"SYMC", 9, b"", 201, *(chance.randrange(3) for _ in range(5)))
+    rows, count = chance.randrange(4), chance.randrange(3)
+    tail = chance.choice((bytes(16 * rows), chance.randbytes(16 * rows))) + b"a\0" * count
+    header = struct.pack("<8sQQQ", b"HWBPLIN1", rows, count, chance.choice((2 * count, 0, 1 << 63)))
     with contextlib.suppress(ValueError):
-        lines = WholeLines(header + chance.randbytes(chance.randrange(300)))
+        lines = WholeLines.loaded((header + tail)[: chance.choice((None, None, chance.randrange(60)))])
         numbers, _ = lines.at_many(np.array([0, 1 << 31, 1 << 63], np.uint64))
         for number in numbers.tolist():
             assert number < 0 or lines.file(number) is not None
+
+
+def line_rows(chance: random.Random) -> None:
+    """Line-number programs that nobody wrote give what a machine that takes them opcode by opcode gives."""
+    data, programs = line_programs(chance)
+    rows = run(data, programs)
+    brief = run(data, programs, brief=True)
+    for number, program in enumerate(programs):
+        mine = np.flatnonzero(rows.unit == number)
+        columns = (rows.address, rows.line, rows.file, rows.column, rows.flags)
+        found = list(zip(*(each[mine].tolist() for each in columns), strict=True))
+        assert found == stepped(data, program), program
+    assert (brief.address == rows.address).all()
+    assert (brief.line == rows.line).all()
+    assert (brief.file == rows.file).all()
+    assert ((brief.flags & END) == (rows.flags & END)).all()
 
 
 def check(seed: int, programs: list[bytes]) -> None:
