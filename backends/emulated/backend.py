@@ -293,6 +293,8 @@ class EmulatedBackend(Backend):
         try:
             made.extend(self._arm_one(request) for request in requests)
         except HwbpError as error:
+            ours = {event.described(): event.described(asked=True) for event in made}
+            error.holders = tuple(ours.get(line, line) for line in error.holders)
             for event in made:
                 self._remove(event)
             what = requests[0].text or f"{requests[0].address:#x}"

@@ -44,7 +44,7 @@ class Edges:
 
     def copy_from(self, other: Edges) -> None:
         """This address space is a copy of the other's."""
-        self._ends = set(other._ends)
+        self._ends = {at for at in other._ends if self._is_edge(at)}  # a perf event's ring is not copied
 
     def deny(self) -> None:
         """Again, after the engine has moved or slots that lay there are gone."""

@@ -40,7 +40,9 @@ def test_the_fifth_request_is_enospc_and_names_the_holders(machine: EmulatedBack
 
 def test_a_refused_request_leaves_no_slot_behind(machine: EmulatedBackend) -> None:
     machine.arm((perf(0), perf(1)))
-    assert refused(machine, perf(2), perf(3), perf(4)).errno == "ENOSPC"
+    error = refused(machine, perf(2), perf(3), perf(4))
+    assert error.errno == "ENOSPC"
+    assert ["this request" in holder for holder in error.holders] == [False, False, True, True]
     view = machine.view()
     assert len(view.breakpoints) == 2
     assert view.cpus[0].free == 2

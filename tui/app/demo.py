@@ -37,7 +37,7 @@ class DemoPlayer:
         step = self.demo.steps[self.next]
         self.next += 1
         panel.title_text, panel.step, panel.steps = self.demo.title, self.next, len(self.demo.steps)
-        panel.say, panel.command, panel.answer = step.say, step.command, ""
+        panel.say, panel.command, panel.answer = " ".join(step.say.split()), step.command, ""
         panel.waiting = bool(step.command)
         panel.redraw()
         if not step.command:

@@ -38,8 +38,7 @@ FLAGS: Final[Mapping[str, int]] = MappingProxyType(
         "exclude_host": 19, "exclude_guest": 20, "exclude_callchain_kernel": 21, "exclude_callchain_user": 22,
         "mmap2": 23, "comm_exec": 24, "use_clockid": 25, "context_switch": 26, "write_backward": 27,
         "namespaces": 28, "ksymbol": 29, "bpf_event": 30, "aux_output": 31, "cgroup": 32, "text_poke": 33,
-        "build_id": 34, "inherit_thread": 35, "remove_on_exec": 36, "sigtrap": 37, "defer_callchain": 38,
-        "defer_output": 39,
+        "build_id": 34, "inherit_thread": 35, "remove_on_exec": 36, "sigtrap": 37,
     }
 )  # fmt: skip
 """Name of each one-bit flag, and its bit in the 64-bit field at offset 40 (precise_ip takes bits 15 and 16)."""
@@ -65,7 +64,7 @@ _SAMPLE_MAX = 1 << 25
 _FORMAT_MAX = 1 << 5
 _BRANCH_MAX = 1 << 20
 _BRANCH_LEVELS = 0b111
-_FLAGS_RESERVED = ~((1 << 40) - 1) & (1 << 64) - 1
+_FLAGS_RESERVED = ~((1 << 38) - 1) & (1 << 64) - 1
 _INHERIT, _ENABLE_ON_EXEC, _INHERIT_THREAD, _REMOVE_ON_EXEC, _SIGTRAP = (
     1 << FLAGS[name] for name in ("inherit", "enable_on_exec", "inherit_thread", "remove_on_exec", "sigtrap")
 )

@@ -222,8 +222,8 @@ class PerfEvent:
         """attr.disabled, which says what a modification leaves behind."""
         self.attr = self.attr.changed(flags=self.attr.flags & ~1 | disabled)
 
-    def described(self) -> str:
-        """For a list of holders."""
+    def described(self, *, asked: bool = False) -> str:
+        """For a list of holders; `asked`: it is a window of the request that is being refused, and will be gone."""
         name = (
             f"{self.text} ({self.address:#x})"
             if self.text
@@ -242,6 +242,8 @@ class PerfEvent:
             where += f"{' on ' if where else ''}CPU {self.cpu}"
         if self.target is not None and self.target.dead:
             where += ", which is dead"
+        if asked:
+            return f"this request: {name}, {where}"
         if self.watch >= 0:  # the number that people meet everywhere; the descriptor is perf's own
             fd = f", perf fd {self.owner.fd}" if self.owner.fd is not None else ""
             return f"watch {self.watch}: {name}{fd}, {where}{'' if self.enabled else ', disabled'}"

@@ -22,6 +22,7 @@ MAX_STACK: Final = 127
 """/proc/sys/kernel/perf_event_max_stack."""
 _MASK64: Final = (1 << 64) - 1
 _XMM: Final = ~((1 << 32) - 1) & _MASK64
+_AUX_START_PAUSED, _AUX_PAUSE, _AUX_RESUME = 1, 2, 4
 _NMI_SAFE_CLOCKS: Final = (1, 4)
 
 
@@ -67,13 +68,15 @@ class Opening:
             if flags & FD_NO_GROUP:
                 group = None
         target: Task | None = None
-        if pid != -1:
+        if pid != -1 and not flags & _PID_CGROUP:
             target = caller if pid == 0 else kernel.tasks.get(pid)
             if target is None:
                 raise _no("ESRCH", f"no task {pid}")
         if target is not None and group is not None and group.attr.flag("inherit") != attr.flag("inherit"):
             raise _no("EINVAL", "the group's leader differs in inherit")
-        event = self._alloc(caller, attr, target, cpu, owner or Owner("perf", caller.tgid, caller.comm))
+        cgroup = pid if flags & _PID_CGROUP else None
+        owner = owner or Owner("perf", caller.tgid, caller.comm)
+        event = self._alloc(caller, attr, target, cpu, cgroup, owner)
         try:
             self._admit(caller, event, group)
         except HwbpError:
@@ -98,10 +101,8 @@ class Opening:
             raise _no("EINVAL", "a period of 2^63 or more")
         if attr.sample_type & SAMPLE["phys_addr"]:
             self._allow_kernel(caller)
-        if flags & _PID_CGROUP:
-            if pid == -1 or cpu == -1:
-                raise _no("EINVAL", "a cgroup needs its descriptor as pid, and a CPU")
-            raise _no("EBADF", f"{pid} is no descriptor of a cgroup: this machine has none")
+        if flags & _PID_CGROUP and (pid == -1 or cpu == -1):
+            raise _no("EINVAL", "a cgroup needs its descriptor as pid, and a CPU")
 
     def _allow_kernel(self, caller: Task) -> None:
         """perf_allow_kernel."""
@@ -112,7 +113,9 @@ class Opening:
                 "set exclude_kernel",
             )
 
-    def _alloc(self, caller: Task, attr: Attr, target: Task | None, cpu: int, owner: Owner) -> PerfEvent:
+    def _alloc(
+        self, caller: Task, attr: Attr, target: Task | None, cpu: int, cgroup: int | None, owner: Owner
+    ) -> PerfEvent:
         """perf_event_alloc, hw_breakpoint_event_init within it."""
         kernel = self._kernel
         if not 0 <= cpu < kernel.layer.accounting.possible and (target is None or cpu != -1):
@@ -144,6 +147,12 @@ class Opening:
                 raise _no("EOPNOTSUPP", "breakpoints do not sample XMM registers")
             if attr.flag("aux_output"):
                 raise _no("EOPNOTSUPP", "breakpoints have no AUX output")
+            if attr.aux_action & _AUX_PAUSE and attr.aux_action & _AUX_RESUME:
+                raise _no("EINVAL", "AUX output can be paused or resumed, not both")
+            if attr.aux_action & _AUX_START_PAUSED:
+                raise _no("EOPNOTSUPP", "breakpoints have no AUX output to start paused")
+            if cgroup is not None:
+                raise _no("EBADF", f"{cgroup} is no descriptor of a cgroup: this machine has none")
             if attr.sample_type & SAMPLE["callchain"] and attr.sample_max_stack > MAX_STACK:
                 raise _no("EOVERFLOW", f"sample_max_stack above perf_event_max_stack ({MAX_STACK})")
         except HwbpError:
@@ -169,6 +178,8 @@ class Opening:
             raise _no("ENODEV", f"CPU {event.cpu} is offline")
         if leader is not None:
             self._join_group(event, leader)
+        if attr.aux_sample_size or attr.aux_action & (_AUX_PAUSE | _AUX_RESUME):
+            raise _no("EINVAL", "the group's leader has no AUX output")
 
     def _may_watch(self, caller: Task, attr: Attr, target: Task) -> bool:
         """perf_check_permission."""

@@ -201,7 +201,11 @@ def fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
         case 3:  # F_GETFL
             return file.flags | 0o100000 * (file.path[:1] == "/")  # O_LARGEFILE
         case 4:  # F_SETFL
-            file.flags = file.flags & ~_SETTABLE | argument & _SETTABLE
+            anonymous = file.path.startswith("anon_inode:")
+            if argument & os.O_DIRECT and anonymous:
+                raise fail(errno.EINVAL)
+            settable = _SETTABLE | os.O_APPEND * anonymous  # where it means nothing it is kept
+            file.flags = file.flags & ~settable | argument & settable
             file.set_async(fd)
             return 0
         case 6 | 7 | 37 | 38:  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW
@@ -220,11 +224,9 @@ def fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
             return file.signal
         case 15:  # F_SETOWN_EX
             kind, who = task.unpack("<ii", argument)
-            if kind not in (0, 1):  # F_OWNER_TID, F_OWNER_PID
-                raise (
-                    Unsupported("signals to a process group by O_ASYNC") if kind == 2 else fail(errno.EINVAL)
-                )
-            return _set_owner(task, fd, who, process=kind == 1)
+            if kind not in (0, 1, 2):  # F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP
+                raise fail(errno.EINVAL)
+            return _set_owner(task, fd, -who if kind == 2 else who, process=kind == 1)
         case 16:  # F_GETOWN_EX
             task.pack("<ii", argument, int(file.owner_is_process), file.owner)
             return 0
@@ -233,7 +235,11 @@ def fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
 
 
 def _set_owner(task: Task, fd: int, who: int, *, process: bool) -> int:
+    if who == -1 << 31:
+        raise fail(errno.EINVAL)
     if who < 0:
+        if all(process.pgid != -who for process in task.system.processes.values()):
+            raise fail(errno.ESRCH)
         raise Unsupported("signals to a process group by O_ASYNC")
     there = task.system.processes if process else task.system.tasks
     if who and who not in there:
@@ -305,6 +311,13 @@ def ppoll(task: Task, entries: int, count: int, timeout: int, *_: int) -> int:
     return _poll(task, entries, count, seconds * 10**9 + nanoseconds)
 
 
+def _fsync(task: Task, fd: int, *_: int) -> int:
+    mode = task.files[fd].status().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise fail(errno.EINVAL)
+    return 0
+
+
 def _sync(task: Task, fd: int, *_: int) -> int:
     task.files[fd]
     return 0
@@ -333,8 +346,8 @@ HANDLERS: Mapping[str, Handler] = {
     "sendfile": sendfile,
     "poll": poll,
     "ppoll": ppoll,
-    "fsync": _sync,
-    "fdatasync": _sync,
+    "fsync": _fsync,
+    "fdatasync": _fsync,
     "flock": _sync,
     "fadvise64": _sync,
     "readahead": _sync,

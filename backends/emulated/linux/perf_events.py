@@ -23,7 +23,7 @@ from backends.emulated.kernel.tasks import Task as Tracked
 from backends.emulated.linux.descriptors import File
 from backends.emulated.linux.paths import signed
 from backends.emulated.linux.state import Handler, Task, fail
-from backends.emulated.memory import PAGE, AddressSpace
+from backends.emulated.memory import PAGE, AddressSpace, page_up
 from backends.model import Owner
 
 __all__ = ["HANDLERS", "PerfFile", "all_of_the_task"]
@@ -194,7 +194,17 @@ class PerfFile(File):
                 event.ring.paused = bool(argument)
             case 0x4008_240B:  # MODIFY_ATTRIBUTES
                 control.modify(event, _attr(task, argument), _tracked(task))
-            case 0x4004_2408 | 0x4008_2406:  # SET_BPF, SET_FILTER
+            case 0x4008_2406:  # SET_FILTER: breakpoints have none, but the string is fetched first
+                try:
+                    task.space.text(argument)
+                except OSError as error:
+                    if error.errno == errno.EFAULT:
+                        raise
+                raise fail(errno.EINVAL)
+            case 0xC008_240A:  # QUERY_BPF
+                raise fail(errno.EINVAL if _tracked(task).perfmon_capable else errno.EPERM)
+            case 0x4004_2408:  # SET_BPF: no descriptor here is a program's
+                task.files[argument & 0xFFFF_FFFF]
                 raise fail(errno.EINVAL)
             case _:
                 raise fail(errno.ENOTTY)
@@ -240,10 +250,13 @@ class PerfFile(File):
     def map(self, task: Task, address: int, size: int, prot: int, flags: int, offset: int) -> int:
         """perf_mmap: the control page, and a power of two of data pages behind it."""
         event, space = self.event, task.space
+        if prot & 4:  # anonymous inodes are mounted noexec (mm/mmap.c do_mmap)
+            raise fail(errno.EPERM)
+        size = page_up(size)
         if (event.attr.flag("inherit") and event.cpu == -1) or not flags & _SHARED:
             raise fail(errno.EINVAL)
-        pages = -(-size // PAGE) - 1
-        if offset or size % PAGE or pages & (pages - 1):
+        pages = size // PAGE - 1
+        if offset or pages & (pages - 1):
             raise fail(errno.EINVAL)
         if event.state <= State.EXIT:
             raise fail(errno.ENODEV)
@@ -253,8 +266,6 @@ class PerfFile(File):
             raise Unsupported("a perf event's ring at two addresses")
         if pages + 1 > _MMAP_PAGES * len(self.kernel.cpus) and not _tracked(task).perfmon_capable:
             raise fail(errno.EPERM)
-        if prot & 4:
-            raise fail(errno.EPERM if space.prot_at(address) else errno.EACCES)
         _writes_it_all(event.attr)
         mapping = _Mapping(self, space, 0, pages, [event])
         where = address if address else None
