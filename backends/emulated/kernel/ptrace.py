@@ -40,7 +40,9 @@ class Ptrace:
 
     def attach(self, tracer: Task, target: Task, *, seize: bool = False) -> None:
         """PTRACE_ATTACH, or PTRACE_SEIZE (EPERM: a kernel thread, the own process, not permitted, traced already)."""
-        if target.kind == "kernel" or target.tgid == tracer.tgid or target.dead:
+        if target.dead:
+            raise HwbpError(f"task {target.tid} has ended: nobody can trace it", errno="EPERM")
+        if target.kind == "kernel" or target.tgid == tracer.tgid:
             raise HwbpError(f"task {target.tid} cannot be traced by {tracer.tid}", errno="EPERM")
         if not self.may_access(tracer, target, attach=True):
             raise HwbpError(f"task {target.tid} may not be traced by {tracer.tid}", errno="EPERM")
