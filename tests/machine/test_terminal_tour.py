@@ -72,8 +72,8 @@ def test_each_step_is_done_by_the_keys_that_it_names(
     terminal.until("TOUR 9/10")
     terminal.keys("F1")
     terminal.until(": help")
-    terminal.until("TOUR 10/10")
     terminal.escape()
+    terminal.until("TOUR 10/10")
     terminal.keys("F3")
     for _ in range(50):
         if "TOUR" not in terminal.screen():

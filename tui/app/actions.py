@@ -236,6 +236,8 @@ class Actions(Copying, inherit_bindings=False):
         self.push_screen(
             Reader(f"{title}: help", help_text(about, self.where, clock, self.glyphs, self.keys))
         )
+        if self.tour is not None:
+            self.tour.look()  # the page may be closed before anybody looks again
 
     def action_switch_theme(self) -> None:
         """The next theme: dark, light, high contrast, the terminal's own colours."""
@@ -333,5 +335,7 @@ _MAIN_ONLY = frozenset(
         "go_to",
         "ask",
         "watch_here",
+        "set_here",
+        "tour",
     }
 )
