@@ -42,6 +42,32 @@ class Unwinder:
         """((ip, guessed)...), innermost first: the pc itself, then return addresses; at most `limit`."""
         return self.walk_traced(pc, sp, bp, limit, regs)[0]
 
+    def walk_registers(
+        self, pc: int, sp: int, bp: int, limit: int, regs: Registers
+    ) -> tuple[tuple[int, bool, dict[str, int]], ...]:
+        """(ip, guessed, registers) of each frame, as `walk` finds them.
+
+        Of the innermost frame no registers are given, they are `regs`; of a caller those that the rules bring back or that every callee
+        keeps. `rip` is where it goes on, `rsp` what it is then. What is not known is not there.
+        """
+        if self._modules is not self._space.modules:
+            self._forget()
+        walk = _Walk(self._read, pc, sp, bp, regs)
+        frames: list[tuple[int, bool, dict[str, int]]] = [(pc, False, {})]
+        exact = True
+        try:
+            while len(frames) < limit:
+                step = self._step(walk, exact)
+                if step is None:
+                    break
+                address, guessed, exact = step
+                if not address or not self._runs(address):
+                    break
+                frames.append((address, guessed, walk.registers()))
+        except ValueError:  # as in `walk_traced`
+            pass
+        return tuple(frames)
+
     def walk_traced(
         self, pc: int, sp: int, bp: int, limit: int = 16, regs: Registers | None = None
     ) -> tuple[Frames, tuple[tuple[int, int], ...], bool]:
@@ -204,6 +230,16 @@ class _Walk:
             value = self.word(known.address, 8)
         self._known[number] = value
         return value
+
+    def registers(self) -> dict[str, int]:
+        """All registers of this frame that are known, by name."""
+        out = {}
+        for number, name in enumerate(_NAMES):
+            try:
+                out[name] = self.register(number)
+            except ValueError:
+                continue
+        return out
 
     def located(self, place: Place, cfa: int) -> int | _Saved:
         """Where a rule says that a register of the caller is. Raises ValueError where it does not."""

@@ -33,14 +33,17 @@ Read = Callable[[int, int], bytes]
 class Context:
     """What is known of the program while it stands still. All of it may be missing.
 
-    `registers` gives a register of the current thread by name, and may raise anything. `frame` is whether its pc is in
+    `registers` gives a register of the current thread by name, and may raise anything; a ValueError says why one that there is cannot be
+    known. `frame` is whether its pc is in
     the program's own code, so that locals have a meaning. `threads` are the fs bases of all threads, its own first.
+    `pc` is where the names of the frame are looked up, None for rip itself: a caller stands in its call, and its rip behind it.
     """
 
     read: Read | None = None
     registers: Callable[[str], int] | None = None
     frame: bool = False
     threads: Callable[[], tuple[int, ...]] | None = None
+    pc: int | None = None
 
 
 class ProgramScope:
@@ -62,8 +65,15 @@ class ProgramScope:
             raise ExpressionError(f"${name} needs a stopped thread")
         try:
             return int(self._context.registers(name))
+        except ValueError as error:
+            raise ExpressionError(f"${name}: {error}") from None
         except Exception:  # whatever the reader's own error is
             raise ExpressionError(f"there is no register ${name}") from None
+
+    @property
+    def pc(self) -> int:
+        """Where the frame's names are looked up. Raises ExpressionError."""
+        return self.register("rip") if self._context.pc is None else self._context.pc
 
     def type_named(self, words: tuple[str, ...]) -> Type | None:
         """A type by its name, from whichever module describes it first."""
@@ -103,7 +113,7 @@ class ProgramScope:
     def locals(self) -> list[str]:
         """The names that the frame of the pc has of its own, innermost block first."""
         try:
-            pc = self.register("rip")
+            pc = self.pc
         except ExpressionError:
             return []
         module = self._space.module_at(pc)
@@ -114,7 +124,7 @@ class ProgramScope:
 
     def _local(self, name: Name) -> Value | None:
         try:
-            pc = self.register("rip")
+            pc = self.pc
         except ExpressionError:
             return None
         module = self._space.module_at(pc)

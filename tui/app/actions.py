@@ -232,6 +232,8 @@ class Actions(Copying, inherit_bindings=False):
         view = self.scene.view
         about = getattr(focused, "help", "")
         title = getattr(focused, "title", "") or "HELP"
+        if self.where == "command":
+            title, about = self.help_while_typing(about)
         clock = view.clock if view else "instructions"
         self.push_screen(
             Reader(f"{title}: help", help_text(about, self.where, clock, self.glyphs, self.keys))

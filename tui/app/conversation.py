@@ -52,6 +52,17 @@ class Conversation(Here, inherit_bindings=False):
         self.command_line.can_focus = True
         self.screen.set_focus(self.command_line)
 
+    def help_while_typing(self, about: str) -> tuple[str, str]:
+        """Title and text: of the command that is typed, of the filter, and `about` the line itself."""
+        from tui.app.typed_help import typed_help
+
+        line = self.command_line
+        if line.purpose != "command":
+            panel = self.main_panel
+            return panel.title, getattr(panel, "help", "")
+        said = typed_help(line.value)
+        return ("COMMAND" if said else "COMMAND LINE"), "\n".join((*said, about))
+
     def action_command_line(self) -> None:
         """The colon; a page that is open makes room."""
         self.open_command_line()

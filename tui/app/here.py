@@ -103,6 +103,15 @@ class Here(Viewing, inherit_bindings=False):
         else:
             self.open_command_line("watch ")
 
+    def action_set_here(self) -> None:
+        """Another value for what the cursor is on, typed and not yet run."""
+        spot = self.spot()
+        left = spot.stored() if spot is not None else ""
+        if left:
+            self.open_command_line(f"set {left} = ")
+        else:
+            self.tell(Note("answer", "nothing can be stored in what the cursor is on"))
+
     def action_go_to(self) -> None:
         """Ask where to: in the memory view its memory, elsewhere its code."""
         self.open_command_line("view memory " if self.open_view.name == "memory" else "view code ")

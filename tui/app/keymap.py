@@ -192,6 +192,11 @@ _READING: Final = (
     KeyEntry(("enter",), "open", "from here", "what can be done with this member", "object", 2),
     KeyEntry(("w",), "watch_here", "watch", "watch what is under the cursor", "object", 3),
     KeyEntry(
+        ("E",), "set_here", "set", "store another value in it; the program must stand still", "memory", 6
+    ),
+    KeyEntry(("E",), "set_here", "set", "store another value in this member", "object", 6),
+    KeyEntry(("E",), "set_here", "set", "store another value in it", "standing", 6),
+    KeyEntry(
         ("enter",),
         "open",
         "from here",

@@ -6,7 +6,7 @@ does the same from a hit, an address, a symbol, a byte, an instruction or a fram
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from backends.model import Breakpoint, MachineView
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tui.app.scene import Scene
 
 __all__ = ["Choice", "Spot", "choices", "covering", "spot_of_hit"]
+
+
+_INTEGERS: Final = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long"}
 
 
 class Spot(NamedTuple):
@@ -34,6 +37,19 @@ class Spot(NamedTuple):
     tid: int | None = None
     whole: str = ""
     """The member that these bytes are a part of, as a command reads it."""
+    register: str = ""
+    """The register that holds the number, where it is one."""
+
+    def stored(self) -> str:
+        """The left side of a `set` of it, "" for what cannot be stored into."""
+        if self.register:
+            return f"${self.register}"
+        if self.data is None:
+            return ""
+        if self.expr and not self.expr.startswith("0x") and "\\" not in self.expr:
+            return f"var {self.expr}"
+        kind = _INTEGERS.get(self.length or 1)
+        return f"*({kind} *){self.data:#x}" if kind else ""
 
     def watch(self, kind: str = "") -> str:
         """The argument of a watch of these bytes: `cfg.limits[2]`, `0x403031/1:rw`."""
@@ -98,6 +114,8 @@ def choices(scene: Scene, spot: Spot, chosen: int | None = None) -> list[Choice]
         if spot.code is not None:
             out.append(Choice("x", "watch its execution", "type", f"hbreak {spot.code:#x}"))
         out += _moves(scene, spot, chosen)
+        if spot.stored() and not scene.running:
+            out.append(Choice("=", "store another value in it", "type", f"set {spot.stored()} = "))
         for number in dict.fromkeys(scene.watches[b.id] for b in armed if b.id in scene.watches):
             label = next(scene.label(b) for b in armed if scene.watches.get(b.id) == number)
             out.append(Choice("d", f"remove watch {number} {label}", "run", f"delete {number}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.session.escape import one_line
+from tui.session.frames import choose_frame
 from tui.session.standing import Standing, standing
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class StandingFeed:
         self.before: dict[str, int] = {}
         self.words: dict[int, int] = {}
         """The stack's words at the stop before, by address."""
-        self._key: tuple[int, int | None, int] | None = None
+        self._key: tuple[int, int | None, int, int] | None = None
+        self._chosen = 0
         self._asking = False
 
     def want(self, machine: Machine, scene: Scene) -> None:
@@ -41,7 +43,7 @@ class StandingFeed:
                 self.now, self._key = running, None
                 self._redraw()
             return
-        key = view.generation, view.task, machine.executed
+        key = view.generation, view.task, machine.executed, self._chosen
         if key == self._key:
             return
         self._key = key
@@ -59,6 +61,17 @@ class StandingFeed:
             self._redraw()
 
         self._asking = machine.ask(standing, take, fail)
+
+    def choose(self, machine: Machine, scene: Scene, number: int) -> None:
+        """Look at another frame: what the panels show, and what `print` and `info locals` mean."""
+        if self.now is None or self.now.problem or self.now.frame == number:
+            return
+
+        def chosen(_answer: object) -> None:
+            self._chosen += 1
+            self.want(machine, scene)
+
+        machine.ask(lambda session: choose_frame(session, number), chosen, lambda _error: None)
 
     def _remember(self) -> None:
         if self.now is not None and self.now.registers:

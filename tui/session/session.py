@@ -17,6 +17,7 @@ from backends.model import Frame, MachineView, Mapping
 from backends.ring_reader import RingReader
 from tui.session.entry import entry_point
 from tui.session.escape import escape, one_line
+from tui.session.frames import OF_A_THREAD, chosen_frame
 from tui.session.goal import Goal
 from tui.session.names import Level, Names, Space, open_space
 from tui.session.opening import open_watches
@@ -29,6 +30,7 @@ from tui.session.watches import ArmedWatch, WatchBook
 if TYPE_CHECKING:
     from symbols.disasm import Instruction
     from symbols.scope import Context
+    from tui.session.frames import ChosenFrame
     from tui.session.hits import HitView
 
 __all__ = ["Entry", "Session"]
@@ -71,6 +73,8 @@ class Session:
         self.watches = WatchBook()
         self.pending = Pending(self)
         self.changes = Changes()
+        self.chosen: ChosenFrame | None = None
+        """The caller's frame that was chosen (`tui.session.frames`)."""
         self.journal: deque[Entry] = deque(maxlen=_JOURNAL)
         self._stacks: list[tuple[Frame, ...]] = []
         self._nowhere: set[int] = set()
@@ -89,11 +93,19 @@ class Session:
         """What expressions may ask of the stopped task, each part when it is asked for."""
         from symbols.scope import Context
 
+        chosen = chosen_frame(self)
         known: dict[str, int] = {}
+        lost: set[str] = set()
 
         def register(name: str) -> int:
             if not known:
-                known.update((each.name, each.value) for each in self.backend.registers(None))
+                rows = self.backend.registers(None)
+                if chosen is not None:
+                    lost.update(row.name for row in rows if row.name not in OF_A_THREAD)
+                    known.update(chosen.registers)
+                known.update((row.name, row.value) for row in rows if row.name not in lost)
+            if chosen is not None and name in lost and name not in known:
+                raise ValueError(f"not known in frame {chosen.number}")
             return known[name]
 
         def threads() -> tuple[int, ...]:
@@ -104,7 +116,7 @@ class Session:
             return tuple(dict.fromkeys(bases))
 
         stands = self.view.state == "stopped" and bool(self.view.tasks)
-        return Context(self.backend.read, register, stands, threads)
+        return Context(self.backend.read, register, stands, threads, chosen.frame.place if chosen else None)
 
     # The state
 

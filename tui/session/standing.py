@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backends.base import HwbpError
 from symbols.dataclass import dataclass
 from tui.session.escape import escape
+from tui.session.frames import OF_A_THREAD, StandingFrame, chosen_frame, stack_frames
 
 if TYPE_CHECKING:
-    from symbols.space import AddressSpace
     from tui.session.session import Session
 
 __all__ = [
@@ -23,8 +23,6 @@ __all__ = [
     "standing",
 ]
 
-DEEPEST: Final = 64
-"""Frames."""
 WORDS: Final = 256
 """Words of the stack, from rsp up."""
 _FLAGS: Final = (
@@ -39,25 +37,6 @@ class StandingRegister(NamedTuple):
     name: str
     value: int
     about: str
-
-
-class StandingFrame(NamedTuple):
-    """A line of the call stack, innermost first: a function, or a call that was inlined into the next line's.
-
-    `ip` is where it goes on, `place` the instruction that it is in. `guessed` where no unwind rule led to it.
-    """
-
-    ip: int
-    place: int
-    symbol: str
-    source: str
-    inlined: bool
-    guessed: bool
-
-    @property
-    def text(self) -> str:
-        """The function, and whether it is inlined."""
-        return f"{self.symbol} (inlined)" if self.inlined else self.symbol
 
 
 class StackWord(NamedTuple):
@@ -79,7 +58,10 @@ class Local(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`tid` is the task that is looked at. Where nothing is known `problem` says why, and the rest is empty."""
+    """`tid` is the task that is looked at. Where nothing is known `problem` says why, and the rest is empty.
+
+    `registers` and `locals` are those of frame `frame`; `lost` are the registers that are not known in it.
+    """
 
     tid: int | None
     pc: int | None
@@ -88,6 +70,8 @@ class Standing:
     words: tuple[StackWord, ...] = ()
     locals: tuple[Local, ...] = ()
     problem: str = ""
+    frame: int = 0
+    lost: tuple[str, ...] = ()
 
 
 def flags(value: int) -> str:
@@ -113,13 +97,28 @@ def standing(session: Session) -> Standing:
     except HwbpError as error:
         return Standing(task.tid, None, problem=error.message)
     values = {row.name: row.value for row in rows}
+    frames = tuple(frame for frame, _registers in stack_frames(session, values))
+    lost: tuple[str, ...] = ()
+    here = values
+    if (chosen := chosen_frame(session)) is not None:
+        here = {
+            name: chosen.registers.get(name, value)
+            for name, value in values.items()
+            if name in chosen.registers or name in OF_A_THREAD
+        }
+        lost = tuple(name for name in values if name not in here)
     registers = tuple(
-        StandingRegister(r.name, r.value, _about_register(session, r.name, r.value)) for r in rows
+        StandingRegister(name, value, _about_register(session, name, value)) for name, value in here.items()
     )
-    pc = values.get("rip")
-    frames = _frames(session, values)
     return Standing(
-        task.tid, pc, registers, frames, _words(session, values.get("rsp"), frames), local_values(session)
+        task.tid,
+        values.get("rip"),
+        registers,
+        frames,
+        _words(session, values.get("rsp"), frames),
+        local_values(session),
+        frame=chosen.number if chosen is not None else 0,
+        lost=lost,
     )
 
 
@@ -143,21 +142,6 @@ def _points(session: Session, value: int, sp: int | None = None) -> str:
     if mapping.path.startswith("["):
         return escape(mapping.path.strip("[]"))
     return session.names.describe(value) if mapping.path else "anonymous memory"
-
-
-def _frames(session: Session, values: dict[str, int]) -> tuple[StandingFrame, ...]:
-    from symbols.frames import Unwinder
-
-    pc, sp, bp = (values.get(name) for name in ("rip", "rsp", "rbp"))
-    if pc is None or sp is None or bp is None:
-        return ()
-    walker = Unwinder(cast("AddressSpace", session.names.space), session.backend.read)
-    found = []
-    for number, (ip, guessed) in enumerate(walker.walk(pc, sp, bp, DEEPEST, lambda name: values[name])):
-        place = ip if number == 0 else ip - 1
-        for level in session.levels(place):
-            found.append(StandingFrame(ip, place, level.symbol, level.source or "", level.inlined, guessed))
-    return tuple(found)
 
 
 def _words(session: Session, sp: int | None, frames: tuple[StandingFrame, ...]) -> tuple[StackWord, ...]:

@@ -1,7 +1,7 @@
 """Taking back what was done to watches and registers: what changed is found by comparing before and after.
 
-Running cannot be taken back, nor what other owners did: only watches of this session, their enable bits, and registers
-that were written by hand.
+Running cannot be taken back, nor what other owners did: only watches of this session, their enable bits, debug registers
+that were written by hand, and what `set` stored, while the program has not stored something else there.
 """
 
 from __future__ import annotations
@@ -42,6 +42,17 @@ class Change:
     by_hand: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A line that stored a value: in memory at `place`, an address, or in the register of task `tid` that `place` names."""
+
+    line: str
+    place: int | str
+    before: bytes
+    after: bytes
+    tid: int | None = None
+
+
 class Changes:
     """What was done, newest last, and what was undone since.
 
@@ -49,8 +60,8 @@ class Changes:
     """
 
     def __init__(self) -> None:
-        self._done: deque[Change] = deque(maxlen=_KEPT)
-        self._undone: deque[Change] = deque(maxlen=_KEPT)
+        self._done: deque[Change | Stored] = deque(maxlen=_KEPT)
+        self._undone: deque[Change | Stored] = deque(maxlen=_KEPT)
         self._first: dict[int, int] = {}
 
     @staticmethod
@@ -71,16 +82,27 @@ class Changes:
         self._done.append(Change(line.strip(), before, after, by_hand))
         self._undone.clear()
 
+    def stored(
+        self, line: str, place: int | str, before: bytes, after: bytes, tid: int | None = None
+    ) -> None:
+        """A value was stored. One that was there already is not remembered."""
+        if before != after:
+            self._done.append(Stored(line.strip(), place, before, after, tid))
+            self._undone.clear()
+
     def undo(self, session: Session) -> tuple[str, list[str]]:
         """Take back the newest change that is left; returns its line and what was done. Raises HwbpError."""
         if not self._done:
             raise HwbpError(
                 "there is nothing to undo",
                 errno="ENOENT",
-                remedy="watches and registers written by hand can be taken back; running cannot",
+                remedy="watches and stored values can be taken back; running cannot",
             )
         change = self._done[-1]
-        said = self._go(session, change.after, change.before, change.by_hand)
+        if isinstance(change, Stored):
+            said = [_store(session, change, change.after, change.before)]
+        else:
+            said = self._go(session, change.after, change.before, change.by_hand)
         self._undone.append(self._done.pop())
         return change.line, said
 
@@ -89,7 +111,10 @@ class Changes:
         if not self._undone:
             raise HwbpError("there is nothing to do again", errno="ENOENT")
         change = self._undone[-1]
-        said = self._go(session, change.before, change.after, change.by_hand)
+        if isinstance(change, Stored):
+            said = [_store(session, change, change.before, change.after)]
+        else:
+            said = self._go(session, change.before, change.after, change.by_hand)
         self._done.append(self._undone.pop())
         return change.line, said
 
@@ -148,6 +173,34 @@ class Changes:
         armed = rearm(session, watch, enabled)
         self._first[armed.index] = self._identity(watch)
         return armed
+
+
+def _store(session: Session, change: Stored, here: bytes, there: bytes) -> str:
+    """Put the one value in the place of the other, if that is what is there. Raises HwbpError."""
+    view = session.view
+    if view.state == "running":
+        raise HwbpError(f"{change.line}: the program is running", errno="EBUSY", remedy="`stop` it first")
+    if view.current is None or (change.tid is not None and view.current.tid != change.tid):
+        raise HwbpError(
+            f"{change.line}: that was task {change.tid}",
+            errno="ESRCH",
+            remedy=f"`task {change.tid}` looks at it",
+        )
+    if isinstance(change.place, int):
+        now, name = session.backend.read(change.place, len(here)), f"{change.place:#x}"
+    else:
+        rows = {row.name: row.value for row in session.backend.registers(None)}
+        now, name = rows[change.place].to_bytes(8, "little"), f"${change.place}"
+    if now != here:
+        raise HwbpError(
+            f"{change.line}: {name} has another value by now", errno="EBUSY", remedy="`set` stores one"
+        )
+    if isinstance(change.place, int):
+        session.backend.write(change.place, there)
+    else:
+        session.backend.set_register(None, change.place, int.from_bytes(there, "little"))
+    session.look()
+    return f"{name} = {int.from_bytes(there, 'little'):#x} again"
 
 
 def _write_back(session: Session, here: State, there: State) -> list[str]:

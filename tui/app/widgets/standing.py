@@ -92,6 +92,9 @@ class RegistersPanel(_StandingPanel):
 *           changed since the stop before
 =           what the value points to; of eflags, the flags that are set
 
+They are those of the frame that the cursor of the call stack is on. Of a caller only those are known that the functions it called have
+kept or saved; the others are not shown. E stores another value in a register of the innermost frame; u takes that back.
+
 A running program's registers change with every instruction, so none are shown: Space stops it."""
 
     def count(self) -> int:
@@ -108,6 +111,12 @@ A running program's registers change with every instruction, so none are shown: 
                 else None
             )
             after = f"task {self.now.tid}" + (f" {one_line(task.comm)}" if task is not None else "")
+        if self.now.frame:
+            after = f"frame {self.now.frame}, {after}"
+            lost = len(self.now.lost)
+            return self.rule(
+                width, self.title, after=without_del(after), right=f"{lost} not known" if lost else ""
+            )
         right = self.scene.problem or (
             "changed since the last stop: *" if self.feed.before and self.known else ""
         )
@@ -136,6 +145,8 @@ A running program's registers change with every instruction, so none are shown: 
         return line
 
     def _changed(self, row: StandingRegister) -> bool:
+        if self.now.frame:  # the stop before was another frame's
+            return False
         return row.name in self.feed.before and self.feed.before[row.name] != row.value
 
     def problem(self) -> str:
@@ -151,15 +162,21 @@ A running program's registers change with every instruction, so none are shown: 
         if not self.known or not self.count():
             return None
         row = self.now.registers[min(self.cursor, self.count() - 1)]
-        return self._spot_of(f"{row.name} {row.value:#x}", row.value)
+        what = f"{row.name} {row.value:#x}"
+        found = self._spot_of(what, row.value) or Spot(what)
+        return found._replace(register="" if self.now.frame else row.name)
 
 
 class FramesPanel(_StandingPanel):
     """Innermost first; ~ marks a guess."""
 
+    _chosen = 0
+    """The frame that the last answer was about."""
     title = "CALL STACK"
     help: ClassVar[str] = """How the stopped task came to where it stands, innermost first.
 
+Registers and locals beside it are those of the frame under the cursor, as after gdb's up and down; print and info locals in the command line
+mean it too (also `frame N`, `up`, `down`), until the program runs.
 ~ marks a frame that no unwind rule led to: it was found by frame pointer or by search. Enter shows its code."""
 
     def count(self) -> int:
@@ -184,6 +201,17 @@ class FramesPanel(_StandingPanel):
         if len(source) + 2 <= line.room:
             line.end((f" {source} ", ink.muted))
         return line
+
+    def moved(self) -> None:
+        """The cursor chooses the frame."""
+        self.feed.choose(self.desk_app.machine, self.scene, self.cursor)
+
+    def sampled(self) -> None:
+        """A frame that was chosen by command; behind a new stop the innermost again."""
+        super().sampled()
+        if self.now.frame != self._chosen:
+            self._chosen = self.cursor = self.now.frame
+            self.redraw()
 
     def nothing(self) -> str:
         """No frame."""
@@ -251,7 +279,16 @@ class LocalsPanel(_StandingPanel):
     """By their types from DWARF."""
 
     title = "LOCALS"
-    help: ClassVar[str] = """The parameters and variables of the stopped function, by their types.
+
+    def heading(self, width: int) -> Strip:
+        """Whose they are."""
+        after = f"frame {self.now.frame}" if self.now.frame else ""
+        return self.rule(width, self.title, after=after, right=self.span())
+
+    help: ClassVar[
+        str
+    ] = """The parameters and variables of the stopped function, or of the frame that the call stack's cursor is on, by their types.
+E stores another value in one.
 
 Those that the compiler keeps in registers have no address and cannot be watched; one that it optimised away has no value here."""
 

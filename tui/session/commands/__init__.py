@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tui.session.commands import (
     assigning,
     changing,
+    frames,
     info,
     kernel,
     looking,
@@ -97,6 +98,7 @@ COMMANDS: Final = (
     *assigning.COMMANDS,
     *info.COMMANDS,
     *places.COMMANDS,
+    *frames.COMMANDS,
     *owners.COMMANDS,
     *kernel.COMMANDS,
     Command(

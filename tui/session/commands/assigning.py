@@ -10,6 +10,7 @@ from backends.base import HwbpError
 from tui.session.commands.table import Command, answer
 from tui.session.commands.words import ended, symbols
 from tui.session.escape import escape
+from tui.session.frames import chosen_frame
 from tui.session.result import Answer, UsageError
 
 if TYPE_CHECKING:
@@ -41,24 +42,41 @@ def _set(session: Session, text: str) -> Answer:
     if value is None:
         raise HwbpError(f"{escape(match['right'])}: only a number can be stored", errno="EINVAL")
     if (register := _REGISTER.fullmatch(left)) is not None:
-        return _set_register(session, _NAMES.get(register["name"], register["name"]), value)
+        return _set_register(session, f"set {text}", _NAMES.get(register["name"], register["name"]), value)
     place = look(session, left)
     if place.address is None or place.code:
         raise HwbpError(f"{escape(left)} has no place in memory that could be written", errno="EINVAL")
     data = _bytes(session, place, value)
+    before = session.backend.read(place.address, len(data))
     session.backend.write(place.address, data)
+    session.changes.stored(f"set {text}", place.address, before, data)
     session.look()
     now = look(session, left)
     return answer(f"{now.expr} = {now.number}", expr=now.expr, address=place.address, value=now.number)
 
 
-def _set_register(session: Session, name: str, value: float) -> Answer:
+def _set_register(session: Session, line: str, name: str, value: float) -> Answer:
+    if (frame := chosen_frame(session)) is not None:
+        raise HwbpError(
+            f"frame {frame.number} is a caller's: only the innermost frame's registers can be written",
+            errno="EINVAL",
+            remedy="`frame 0`",
+        )
     if not isinstance(value, int) or not -(1 << 63) <= value < 1 << 64:
         raise HwbpError(f"{value} does not fit a register of 64 bits", errno="EINVAL")
+    before = _register(session, name)
     session.backend.set_register(None, name, value & (1 << 64) - 1)
     session.look()
-    now = next(register.value for register in session.backend.registers(None) if register.name == name)
-    return answer(f"${name} = {now:#x}", register=name, value=now)
+    now = _register(session, name)
+    if before is not None and now is not None and session.view.current is not None:
+        task = session.view.current.tid
+        session.changes.stored(line, name, before.to_bytes(8, "little"), now.to_bytes(8, "little"), task)
+    return answer(f"${name} = {now or 0:#x}", register=name, value=now)
+
+
+def _register(session: Session, name: str) -> int | None:
+    """Its value; what is no register is the machine's to refuse."""
+    return next((each.value for each in session.backend.registers(None) if each.name == name), None)
 
 
 def _bytes(session: Session, place: Looked, value: float) -> bytes:
@@ -93,7 +111,7 @@ COMMANDS = (
         _GRAMMAR,
         "store a value in a variable or a register",
         "gdb's `set var`, for a program that stands still. The place has the type that the expression has. The store is ours, not the\n"
-        "program's: it makes no hit, and the next hit that can tell says that the value was changed unseen.\n"
+        "program's: it makes no hit, and the next hit that can tell says that the value was changed unseen. `undo` takes it back.\n"
         "Example: set var cfg.limits[3] = 7   set $rax = -1",
         _set,
         complete=symbols,

@@ -129,9 +129,9 @@ COMMANDS = (
         "undo",
         "watches",
         "undo",
-        "take back the last change to watches or registers",
-        "Armed, removed, edited, enabled and disabled watches, and registers written by hand; a watch that comes back has a\n"
-        "new number. Running cannot be taken back, nor what other owners did. Example: undo",
+        "take back the last change to watches, registers or memory",
+        "Armed, removed, edited, enabled and disabled watches, debug registers written by hand, and what `set` stored (while it is still there);\n"
+        "a watch that comes back has a new number. Running cannot be taken back, nor what other owners did. Example: undo",
         _undo,
         key="u",
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from backends.base import HwbpError
+from backends.base import HwbpError, Register
 from backends.dr import dr6_fields, dr7_fields
 from tui.session.arming import free_slots, numbered, owner_text, wanted_text
 from tui.session.commands.debug_exceptions import debug_exceptions
@@ -14,6 +14,7 @@ from tui.session.commands.table import Command, answer
 from tui.session.commands.tasks import cpus, journal, tasks
 from tui.session.commands.words import count, number
 from tui.session.escape import escape, escape_bytes
+from tui.session.frames import OF_A_THREAD, chosen_frame
 from tui.session.result import Answer
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ def _watchpoints(session: Session, _text: str) -> Answer:
 def _registers(session: Session, text: str) -> Answer:
     wanted = text.replace("$", "").split()
     registers = session.backend.registers(None)
+    if (frame := chosen_frame(session)) is not None:
+        known = frame.registers
+        here = (each for each in registers if each.name in known or each.name in OF_A_THREAD)
+        registers = tuple(Register(each.name, known.get(each.name, each.value)) for each in here)
+        if lost := set(wanted) - {register.name for register in registers}:
+            raise HwbpError(
+                f"{escape(sorted(lost)[0])} is not known in frame {frame.number}", errno="ENODATA"
+            )
     if unknown := set(wanted) - {register.name for register in registers}:
         raise HwbpError(f"there is no register {escape(sorted(unknown)[0])}", errno="EINVAL")
     chosen = [register for register in registers if not wanted or register.name in wanted]
