@@ -65,6 +65,22 @@ def test_what_a_person_stores_makes_no_hit_and_is_told_as_unseen(program: str, b
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_what_was_stored_is_taken_back_and_callers_are_looked_at(program: str, backend: str) -> None:
+    said = script(
+        backend, "bpf", program,
+        "hbreak set stop", "continue", "print counter", "set var counter = 41", "set $rdi = 5", "undo", "undo", "print counter",
+        "redo", "print counter", "up", "info registers", "! EINVAL set $rbx = 1", "frame 0", "info frames",
+    )  # fmt: skip
+    before, undone, redone = (said[n]["value"] for n in (2, 7, 9))
+    assert (undone, redone) == (before, 41)
+    caller = said[10]
+    assert caller["symbol"].startswith("main")
+    assert said[11]["registers"]["rip"] == caller["ip"]
+    assert "rdi" not in said[11]["registers"]
+    assert said[14]["frames"][1]["ip"] == caller["ip"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_cannot_be_stored_says_why(program: str, backend: str) -> None:
     script(
         backend, "bpf", program,
