@@ -55,7 +55,7 @@ def _page_begins(app: HwbpApp, text: str) -> bool:
 
 STEPS: Final = (
     TourStep(
-        "A program runs on an emulated CPU. The four rows are its debug registers: what each watches, for whom, and how often "
+        "A program runs on an emulated CPU. On top are its four debug registers: what each watches, for whom, and how often "
         "it hit. Space stops the program.",
         lambda app: app.scene.state == "stopped",
     ),
