@@ -98,6 +98,7 @@ def picture(shown: Sequence[Frame], width: int, last: float = 3.0) -> str:
     wide, high = width * _WIDE + 2 * _EDGE, height * _HIGH + 34 + 2 * _EDGE
     css = (
         f"text{{font:14px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;white-space:pre;fill:{_INK}}}"
+        "rect{shape-rendering:crispEdges}"
         f".c{{fill:#f0c674;font-weight:bold}}.f{{visibility:hidden}}#f{len(shown) - 1}{{visibility:visible}}"
         + "".join(f".{name}{{{rule}}}" for rule, name in styles.items())
         + "".join(rules)

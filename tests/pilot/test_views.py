@@ -127,3 +127,26 @@ async def test_a_jump_ends_with_any_key_and_the_key_still_works() -> None:
         assert not app.jumping
         assert app.open_view.name == "timeline"
         assert not any(panel.jump for panel in app.panels)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_the_focused_panel_alone_and_all_again(size: tuple[int, int]) -> None:
+    app = app_on(busy_machine())
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        all_panels = {panel.id for panel in app.shown_panels}
+        await pilot.press("f5")
+        await settle(pilot)
+        hits = app.places["hits"]
+        assert "slots" not in app.places
+        assert hits.width == size[0]
+        assert "CPU 0" not in screen_text(app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert {panel.id for panel in app.shown_panels} == all_panels
+        await pilot.press("f5", "3")
+        await settle(pilot)
+        assert {"writers", "stacks"} <= app.places.keys(), "another view begins with all of its panels"
+        await pilot.press("f5", "f5")
+        await settle(pilot)
+        assert "stacks" in app.places

@@ -337,6 +337,7 @@ _MAIN_ONLY = frozenset(
         "go_to",
         "ask",
         "watch_here",
+        "alone",
         "set_here",
         "tour",
     }

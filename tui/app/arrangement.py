@@ -54,7 +54,9 @@ def plan(width: int, height: int, wants: Wants = _PLAIN) -> dict[str, Region]:
         if lines:
             bottom -= lines
             places[name] = Region(0, bottom, width, lines)
-    return places | view.plan(Region(0, top, width, bottom - top), roomy, wants)
+    area = Region(0, top, width, bottom - top)
+    shown = view.plan(area, roomy, wants)
+    return places | ({wants.alone: area} if wants.alone in shown else shown)
 
 
 class Arrangement(Layout):

@@ -167,6 +167,7 @@ _APP: Final = (
     KeyEntry(("colon",), "command_line", "command", "open the command line", "app", 7),
     KeyEntry(("question_mark", "f1"), "help", "help", "help for what has the focus", "app", 0),
     KeyEntry(("ctrl+p",), "command_palette", "palette", "every command and key, searchable", "app", 12),
+    KeyEntry(("f5",), "alone", "", "the focused panel alone, or all panels again"),
     KeyEntry(("f3",), "tour", "", "the guided tour: begin it, or go to its next step"),
     KeyEntry(("T",), "switch_theme", "", "the next theme: dark, light, high contrast, ansi"),
     KeyEntry(("ctrl+c",), "interrupt", "", "stop the program, as in gdb"),

@@ -17,7 +17,8 @@ _LEAST_HITS: Final = 4
 
 
 class Wants(NamedTuple):
-    """What changes the arrangement besides the size: lines of message, narration and proposal, an open command line, the view.
+    """What changes the arrangement besides the size: lines of message, narration and proposal, an open command line, the view,
+    and the id of the panel that has it all.
 
     `cpus` and `tasks` are how many there are, for views that list them.
     """
@@ -27,6 +28,7 @@ class Wants(NamedTuple):
     narration: int = 0
     proposal: int = 0
     view: str = "machine"
+    alone: str = ""
     cpus: int = 1
     tasks: int = 1
 

@@ -49,6 +49,7 @@ class Viewing(Keyboard, inherit_bindings=False):
         """Every panel that was made so far."""
         self.places: dict[str, Region] = {}
         self._before = MACHINE
+        self._alone = ""
         self._made = {MACHINE.name}
 
     @property
@@ -112,7 +113,7 @@ class Viewing(Keyboard, inherit_bindings=False):
         )
         typing = self.where == "command"
         asked = self.proposal.wanted(size.height) if typing else 0
-        wants = Wants(message, typing, demo, asked, self.open_view.name, *self._counts())
+        wants = Wants(message, typing, demo, asked, self.open_view.name, self._alone, *self._counts())
         self.places = places = plan(size.width, size.height, wants)
         self.command_bar.display = "command" in places
         self.detail.stack_beside = "stack" not in places
@@ -149,6 +150,7 @@ class Viewing(Keyboard, inherit_bindings=False):
                 panel.shown = False
             self.panels += new
             await self.screen_stack[0].query_one("#stage").mount(*new)
+        self._alone = ""
         if view is not self.open_view:
             self._before, self.open_view = self.open_view, view
         self.arrange()
@@ -174,8 +176,18 @@ class Viewing(Keyboard, inherit_bindings=False):
         """The same, once the key that asked for it is done with."""
         self.call_later(self.show_hits, text)
 
+    def action_alone(self) -> None:
+        """The focused panel has all of the view, or no longer."""
+        focused = self.focused
+        name = focused.id if isinstance(focused, Panel) else None
+        self._alone = "" if self._alone or name is None else name
+        self.arrange()
+
     async def leave_view(self) -> bool:
-        """Back to the view before; False where there is none."""
+        """Back to all panels of the view, else to the view before; False where there is none."""
+        if self._alone:
+            self.action_alone()
+            return True
         if self.open_view is MACHINE:
             return False
         before = self._before if self._before is not self.open_view else MACHINE
