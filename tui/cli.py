@@ -504,7 +504,7 @@ def _serve(options: SimpleNamespace, program: list[str] | None) -> int:
     if assets is None or find_spec("aiohttp") is None:
         raise _refuse(
             "serve needs the extra 'serve', which is not installed",
-            f"{sys.executable} -m pip install 'hwbp-tui[serve]'",
+            f"{sys.executable} -m pip install textual-serve",  # which brings aiohttp
         )
     from tui.text.output import print_lines
     from tui.web.seat import app_command

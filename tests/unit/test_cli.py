@@ -176,3 +176,14 @@ def test_a_closed_standard_output_is_not_given_to_another_file() -> None:
     command = f"{sys.executable} -m tui demo --list >&-"
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_serve_without_its_extra_is_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.web.page.find_spec", lambda name: None)
+    assert main(["serve"]) == 1
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "serve needs the extra 'serve'" in said
+    assert "pip install textual-serve" in said
