@@ -215,8 +215,8 @@ class HwbpApp(Actions, inherit_bindings=False):
 
     @property
     def where(self) -> str:
-        """What has the focus, in the key table's words."""
-        focused = self.focused
+        """What has the focus, in the key table's words; behind a page, what had it and will have it again."""
+        focused = self.screen_stack[0].focused if self.screen_stack else None
         if focused is self.command_line:
             return "command"
         return focused.where if isinstance(focused, Panel) else "app"
