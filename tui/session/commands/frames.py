@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.session.commands.table import Command, answer
-from tui.session.frames import choose_frame, chosen_frame
+from tui.session.escape import escape
+from tui.session.frames import StandingFrame, choose_frame, chosen_frame
 from tui.session.result import Answer, UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +26,20 @@ def _count(text: str, default: int, usage: str) -> int:
 
 def _show(session: Session, number: int) -> Answer:
     frame = choose_frame(session, number)
-    at = f" at {frame.source}" if frame.source else ""
+    column = _column(session, frame)
+    at = f" at {frame.source}{f':{column}' if column else ''}" if frame.source else ""
     guessed = "  ? (guessed)" if frame.guessed else ""
-    return answer(f"#{number} {frame.ip:#x} {frame.text}{at}{guessed}", number=number, **frame._asdict())
+    return answer(
+        f"#{number} {frame.ip:#x} {frame.text}{at}{guessed}", number=number, column=column, **frame._asdict()
+    )
+
+
+def _column(session: Session, frame: StandingFrame) -> int | None:
+    """The column of its call, where the line table has one."""
+    for found in session.names.frames(frame.place):
+        if frame.source == escape(f"{found.file}:{found.line}"):
+            return found.column or None
+    return None
 
 
 def _here(session: Session) -> int:
