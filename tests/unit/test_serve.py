@@ -121,6 +121,26 @@ async def test_another_token_is_refused(served: Served, change: object) -> None:
         assert served.server.token not in await answer.text()
 
 
+@pytest.mark.parametrize(
+    "line", ["OPTIONS *", "GET http://evil.example/", "GET //", "GET /..", "TRACE /", "CONNECT a:1"]
+)
+async def test_odd_requests_reach_nothing(served: Served, line: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.client.port)
+    writer.write(f"{line} HTTP/1.1\r\nHost: {served.host}\r\nConnection: close\r\n\r\n".encode())
+    status = (await asyncio.wait_for(reader.readline(), 10)).split()
+    writer.close()
+    assert status[1] in (b"400", b"403", b"405")
+
+
+async def test_where_no_app_can_be_started_the_page_is_closed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.server, "_command", ("/no/such/program",))
+    socket = await served.open()
+    message = await asyncio.wait_for(socket.receive(), 10)
+    assert (message.data, message.extra) == (1011, "No such file or directory")
+
+
 async def test_only_the_page_and_its_files_are_there(served: Served) -> None:
     for name in ("static/", "..%2f..%2fserver.py", "js/textual.js", "download/x"):
         assert (await served.client.get(served.path + name)).status == 404

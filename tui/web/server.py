@@ -62,7 +62,7 @@ class Server:
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Who may come in."""
         host, origin = request.host, request.headers.get("Origin")
-        token = request.path.split("/")[1]
+        token = request.path.removeprefix("/").partition("/")[0]
         known = hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
         if not known:
             raise web.HTTPForbidden(
@@ -104,9 +104,14 @@ class Server:
         return socket
 
     async def _show(self, socket: web.WebSocketResponse, request: web.Request) -> None:
-        seat = Seat.start(
-            self._command, _cells(request.query.get("width"), 80), _cells(request.query.get("height"), 24)
+        width, height = (
+            _cells(request.query.get(name), most) for name, most in (("width", 80), ("height", 24))
         )
+        try:
+            seat = Seat.start(self._command, width, height)
+        except OSError as error:  # no more terminals, no more processes
+            await socket.close(code=WSCloseCode.INTERNAL_ERROR, message=str(error.strerror).encode())
+            return
         output = asyncio.create_task(_send_output(seat, socket))
         try:
             await _take_input(seat, socket)
