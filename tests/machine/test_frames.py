@@ -45,15 +45,19 @@ int main(void)
 """
 
 
-@pytest.fixture(scope="module", params=["-O0", "-O1", "-O2"])
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By the compiler's level."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    path = tmp_path_factory.mktemp(f"frames{request.param}") / "climb"
-    (path.parent / "climb.c").write_text(SOURCE)
-    options = ["-g", request.param, "-no-pie", "-fno-inline", "-fno-optimize-sibling-calls"]
-    subprocess.run(["gcc", *options, "-o", path, path.parent / "climb.c"], check=True)
-    return path
+    folder = tmp_path_factory.mktemp("frames")
+    (folder / "climb.c").write_text(SOURCE)
+    found = {}
+    for level in ("-O0", "-O1", "-O2"):
+        options = ["-g", level, "-no-pie", "-fno-inline", "-fno-optimize-sibling-calls"]
+        subprocess.run(["gcc", *options, "-o", folder / level, folder / "climb.c"], check=True)
+        found[level] = folder / level
+    return found
 
 
 def script(program: Path, *lines: str) -> list[dict[str, Any]]:
@@ -96,7 +100,9 @@ def by_gdb(program: Path) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
-def test_every_frame_is_as_gdb_sees_it(program: Path) -> None:
+@pytest.mark.parametrize("level", ["-O0", "-O1", "-O2"])
+def test_every_frame_is_as_gdb_sees_it(programs: dict[str, Path], level: str) -> None:
+    program = programs[level]
     expected = by_gdb(program)
     assert len(expected) == DEPTH
     lines = [f"hbreak {expected[0]['pc']} stop", "continue"]  # behind the prologue
@@ -119,9 +125,9 @@ def test_every_frame_is_as_gdb_sees_it(program: Path) -> None:
 
 
 @pytest.mark.slow
-def test_up_down_and_what_they_change(program: Path) -> None:
+def test_up_down_and_what_they_change(programs: dict[str, Path]) -> None:
     answers = script(
-        program,
+        programs["-O1"],
         "hbreak leaf stop",
         "continue",
         "up",
@@ -148,9 +154,9 @@ def test_up_down_and_what_they_change(program: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stores_are_taken_back_while_they_are_there(program: Path) -> None:
+def test_stores_are_taken_back_while_they_are_there(programs: dict[str, Path]) -> None:
     answers = script(
-        program,
+        programs["-O2"],
         "hbreak leaf stop",
         "continue",
         "set var pair.right = 77",
@@ -173,11 +179,9 @@ def test_stores_are_taken_back_while_they_are_there(program: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_callers_variable_is_stored_in_its_frame(program: Path) -> None:
-    if "-O0" not in program.parent.name:
-        pytest.skip("the compiler keeps it in registers")
+def test_a_callers_variable_is_stored_in_its_frame(programs: dict[str, Path]) -> None:
     answers = script(
-        program,
+        programs["-O0"],
         "hbreak leaf stop",
         "continue",
         "up",
@@ -193,9 +197,9 @@ def test_a_callers_variable_is_stored_in_its_frame(program: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_the_program_has_stored_since_is_not_taken_back(program: Path) -> None:
+def test_what_the_program_has_stored_since_is_not_taken_back(programs: dict[str, Path]) -> None:
     answers = script(
-        program,
+        programs["-O1"],
         "hbreak leaf stop",
         "continue",
         "set var sink = 1234",
