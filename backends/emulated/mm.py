@@ -40,7 +40,7 @@ class Mm:
         self.places = Places(engine)
         self.decoded: dict[int, Decoded] = {}
         self.quick: dict[int, Callable[[], AccessList]] = {}
-        self.walker = StackWalker(space, engine)
+        self.walker = StackWalker(space.mappings, engine)
         self.stacks = stacks.beside(engine.raw_read) if stacks is not None else StackTable(engine.raw_read)
         self.edges = Edges(engine, space, lambda: self.unit)
         self.resident: Resident | None = None

@@ -288,6 +288,17 @@ def _average(bits: int) -> Callable[[str, int], str]:
     return lane
 
 
+def _pop_to_memory(rule: Rule) -> Rule | None:
+    """The operand's address is that after the pop, which shows where it counts from RSP (SDM 2, POP)."""
+    found = re.search(r"^ rm(16|64) +is \$\(LONGMODE_ON\)", rule.head)
+    if not found:
+        return None
+    operand, size = f"rm{found[1]}", int(found[1]) // 8
+    return rule._replace(
+        body=f" local hwbpV:{size} = *:{size} RSP; RSP = RSP + {size}; build {operand}; {operand} = hwbpV; "
+    )
+
+
 def _narrow_loop(rule: Rule) -> Rule | None:
     """Counting down ECX clears the upper half of RCX, as every 32-bit result does."""
     if "ECX = ECX -1;" not in rule.body:
@@ -337,6 +348,7 @@ MENDS: Final[dict[str, tuple[Mend, int]]] = {
     "LOOP": (_narrow_loop, 1),
     "LOOPZ": (_narrow_loop, 1),
     "LOOPNZ": (_narrow_loop, 1),
+    "POP": (_pop_to_memory, 2),
     "LODSD": (_load_string, 1),
     "XLAT": (_translate, 1),
     "XCHG": (_exchange, 1),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backends.emulated.icicle import IcicleEngine
-from backends.emulated.memory import AddressSpace
+from backends.emulated.engine import Engine
+from backends.model import Mapping
 
 if TYPE_CHECKING:
     from symbols.frames import Unwinder
@@ -15,10 +15,10 @@ __all__ = ["StackWalker"]
 
 
 class StackWalker:
-    """Walks with the mappings of now; `forget` after code was mapped or unmapped."""
+    """Walks with what `mappings` returns now; `forget` after code was mapped or unmapped."""
 
-    def __init__(self, space: AddressSpace, engine: IcicleEngine) -> None:
-        self._space = space
+    def __init__(self, mappings: Callable[[], tuple[Mapping, ...]], engine: Engine) -> None:
+        self._mappings = mappings
         self._engine = engine
         self._unwinder: Unwinder | None = None
 
@@ -34,11 +34,11 @@ class StackWalker:
             from symbols.frames import Unwinder
             from symbols.space import AddressSpace as Names
 
-            mappings = self._space.mappings()
+            mappings = self._mappings()
             main = next((mapping.path for mapping in mappings if mapping.path.startswith("/")), "")
             self._unwinder = Unwinder(Names(mappings, main), self._engine.read)
         return self._unwinder.walk_traced(pc, sp, bp, limit, regs)
 
-    def walk(self, engine: IcicleEngine) -> tuple[tuple[int, bool], ...]:
+    def walk(self, engine: Engine) -> tuple[tuple[int, bool], ...]:
         """The stack of this moment."""
         return self.walk_traced(engine.pc, engine.get("RSP"), engine.get("RBP"), 16, engine.get)[0]

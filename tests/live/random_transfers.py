@@ -18,14 +18,14 @@ __all__ = ["TRANSFERS", "interrupt_return", "linked", "own_steps", "relative"]
 _MIDDLE = DATA + 0x1000
 _CS, _SS = 0x33, 0x2B
 _FREE = (0, 1, 2, 6, 7)
-_MARK: Final = 0x5EA
-"""The upper twelve bits of a displacement that is to become relative to RIP, then the bytes behind it (4), then the offset (16)."""
+_MARK: Final = 0x5EA5C3 >> 2
+"""The upper 22 bits of a displacement that is to become relative to RIP, then the bytes behind it (3), then the offset and 64 (7)."""
 _AREA: Final = 0x1100_0000
 
 
 def relative(offset: int, behind: int) -> int:
     """A displacement that `linked` turns into _MIDDLE + offset relative to RIP; `behind`: bytes of the instruction after it."""
-    return _MARK << 20 | behind << 16 | offset & 0xFFFF
+    return _MARK << 10 | behind << 7 | offset + 64
 
 
 def linked(code: bytes, address: int) -> bytes:
@@ -34,9 +34,8 @@ def linked(code: bytes, address: int) -> bytes:
     at = out.find(b"\x5e", 3)
     while at >= 0:
         mark = int.from_bytes(out[at - 3 : at + 1], "little")
-        if mark >> 20 == _MARK:
-            offset = (mark & 0xFFFF) - (mark & 0x8000) * 2
-            target = _MIDDLE + offset - (address + at + 1 + (mark >> 16 & 15))
+        if mark >> 10 == _MARK:
+            target = _MIDDLE + (mark & 0x7F) - 64 - (address + at + 1 + (mark >> 7 & 7))
             out[at - 3 : at + 1] = struct.pack("<i", target)
         at = out.find(b"\x5e", at + 1)
     return bytes(out)

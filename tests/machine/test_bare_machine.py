@@ -238,6 +238,16 @@ def cli(*argv: str, lines: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_hits_have_the_call_stack_of_their_moment() -> None:
+    run = run_bare(str(PROGRAMS["selfdebug"].path))
+    stacks = run.backend.stacks(0)
+    assert stacks[0] == ()
+    assert len(stacks) > 5
+    assert all(len(stack) > 1 for stack in stacks[1:])
+    outermost = {stack[-1].ip for stack in stacks[1:]}
+    assert len(outermost) == 1  # all of them were called by the entry
+
+
 @pytest.mark.slow
 def test_script_shows_the_sequence_of_db() -> None:
     done = cli(

@@ -39,7 +39,7 @@ WORDS = 'print join("|", map { ucfirst } reverse split(" ", "the quick brown fox
 COMMANDS: dict[str, tuple[str, ...]] = {
     "sort": ("sort", "-n", "FILE"),
     "sort by word": ("sort", "-k2,2", "-u", "FILE"),
-    "ls": ("ls", "-la", "/usr/lib/os-release", "/etc/passwd"),
+    "ls": ("ls", "-la", "/usr/lib/os-release", "FILE"),
     "gzip": ("gzip", "-9", "-n", "-c", "FILE"),
     "grep": ("grep", "-n", "-E", "word(1|2)$", "FILE"),
     "sqlite3": ("sqlite3", ":memory:", SQL),
@@ -106,6 +106,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with words in it, and a script."""
     directory = tmp_path_factory.mktemp("ordinary")
     (directory / "words").write_text(NUMBERS)
+    os.utime(directory / "words", (1e9, 1e9))  # `ls` shows the hour of what is new by the machine's own clock
     (directory / "words.c").write_text("#define TWICE(x) ((x) * 2)\nint main(void) { return TWICE(21); }\n")
     (directory / "words.mk").write_text("a:\n\techo $(shell expr 3 + 4) $@\n")
     (directory / "words.json").write_text('{"a": [1, 2.5, {"b": "c"}], "d": null}')

@@ -15,6 +15,8 @@ from backends.emulated.capture import Capture
 from backends.emulated.engine import Engine, EngineError
 from backends.emulated.icicle import IcicleEngine
 from backends.emulated.linux.output import Output
+from backends.emulated.stacks import StackTable
+from backends.emulated.unwind import StackWalker
 from backends.model import (
     Abilities,
     Breakpoint,
@@ -61,6 +63,7 @@ class BareBackend(Backend):
         self.cpu = BareCpu(self._engine, self._capture, Ports(self._output))
         self.cpu.on_arm = self._armed
         self._image: BareImage | None = None
+        self._stacks = StackTable(self._engine.read)
         self._argv: tuple[str, ...] = ()
         self._comm = ""
         self._state: RunState = "loaded"
@@ -91,7 +94,10 @@ class BareBackend(Backend):
                     f"a bare program takes no {what.removeprefix('an ')}: there is nobody to pass them on",
                     errno="EINVAL",
                 )
-        self._image = load_bare(launch, self._engine, self.cpu.state)
+        image = self._image = load_bare(launch, self._engine, self.cpu.state)
+        if launch.stacks:
+            self._stacks.set_walker(StackWalker(lambda: image.mappings, self._engine))
+            self.cpu.recorder.stack = self._stack
         self._argv = (launch.program,)
         self._comm = os.path.basename(launch.program)
         if launch.lossless:
@@ -110,6 +116,7 @@ class BareBackend(Backend):
             generation=self._generation,
             instructions=self.cpu.instructions,
             sites=self._capture.site_count,
+            stacks=len(self._stacks.stacks),
             output=self._output.total,
         )
         self._capture.set_state(self._state)
@@ -298,7 +305,11 @@ class BareBackend(Backend):
         return self.cpu.registers()
 
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
-        return ((),)[max(0, first) :]
+        return self._stacks.frames(max(0, first), _ROWS)
+
+    def _stack(self, pc: int) -> int:
+        read = self._engine.get
+        return self._stacks.number(pc, read("RSP"), read("RBP"), read)
 
     def sites(self) -> tuple[Site, ...]:
         execute = {bp.id for bp in self._breakpoints.values() if bp.type == "x"}

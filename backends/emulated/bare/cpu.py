@@ -227,7 +227,7 @@ class BareCpu(GuestMemory):
             return
         stepping, branch_only = bool(state.flags & TF), state.msr[at.DEBUGCTL] & at.DEBUGCTL_BTF
         self._shadow = self._begins_shadow = self._no_step = False
-        recorder.begin()
+        recorder.begin(pc)
         state.flags &= ~RF
         self.last_pc = pc
         try:
@@ -261,8 +261,8 @@ class BareCpu(GuestMemory):
 
     def _deliver(self, enter: Callable[[], None]) -> None:
         """An exception; the frame it pushes may hit slots itself, and its handler then begins with that #DB."""
-        self.recorder.begin()
         pc = self.engine.pc
+        self.recorder.begin(pc)
         self._in_rep = False
         enter()
         self.last_pc = pc
