@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
-NUMBERS = "".join(f"{n * 7919 % 1009} word{n % 37}\n" for n in range(400))
+NUMBERS = "".join(f"{n * 7919 % 1009} word{n % 37}\n" for n in range(200))
 SQL = "create table t(a, b real); insert into t values (1, 2.5), (2, 1e300), (3, -0.1); select sum(a), avg(b), b*3 from t;"
 SCRIPT = """
 import math, itertools
@@ -24,7 +26,7 @@ except E as error: print(error, list(itertools.accumulate(range(5))), {n: n * n 
 """
 
 MODULES = """
-import json, re, sqlite3, threading, hashlib, decimal, struct
+import json, re, sqlite3, threading, _sha1, decimal, struct
 print(json.dumps(json.loads('{"a": [1, 2.5e3, "x"]}'), indent=1))
 print(re.findall(r'(\\w+)@(\\w+)', 'bob@example.com, al@test.com'), re.sub(r'(a+)b', r'<\\1>', 'aab ab b'))
 c = sqlite3.connect(':memory:'); c.execute('create table t(a)'); c.executemany('insert into t values(?)', [(n,) for n in range(9)])
@@ -32,7 +34,7 @@ print(c.execute('select avg(a), count(*) from t where a % 2').fetchall())
 out = []
 threads = [threading.Thread(target=lambda n=n: out.append(n * n)) for n in range(4)]
 [t.start() for t in threads]; [t.join() for t in threads]
-print(sorted(out), hashlib.sha1(b'x').hexdigest(), decimal.Decimal(1) / 7, struct.pack('>d', 0.1).hex())
+print(sorted(out), _sha1.sha1(b'x').hexdigest(), decimal.Decimal(1) / 7, struct.pack('>d', 0.1).hex())
 """
 WORDS = 'print join("|", map { ucfirst } reverse split(" ", "the quick brown fox")), " ", "abc def" =~ s/(\\w)(\\w+)/$2$1ay/gr; printf "%.15g", atan2(1,1)*4'
 
@@ -71,7 +73,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "tar in a pipe": ("sh", "-c", "tar -C DIR -cf - words words.c | tar -tvf -"),
     "dc": ("dc", "-e", "2 100 ^ p 10 k 2 v p"),
     "bc in a pipe": ("bash", "-c", "echo 'scale=20; 4*a(1); 2^64' | bc -l"),
-    "python modules": ("/usr/bin/python3", "-c", MODULES),
+    "python modules": ("/usr/bin/python3", "-S", "-c", MODULES),
     "perl -e": ("perl", "-e", WORDS),
     "git --version": ("git", "--version"),
     "git log": ("git", "-c", "safe.directory=*", "-C", "DIR/repository", "log", "--format=%s %an"),
@@ -126,43 +128,49 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_it_prints_what_it_prints_natively_and_ends_as_natively(name: str, directory: Path) -> None:
-    words = str(directory / "words")
-    program, *rest = COMMANDS[name]
+Ends = tuple[subprocess.CompletedProcess[bytes], subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest, directory: Path) -> Iterator[dict[str, Future[Ends | None]]]:
+    """What the chosen programs did, natively and emulated: two at a time."""
+    items = [item for item in request.session.items if item.path == request.path]
+    names = [str(item.callspec.params["name"]) for item in items if isinstance(item, pytest.Function)]
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(_run, COMMANDS[name], directory) for name in names}
+
+
+def _run(command: tuple[str, ...], directory: Path) -> Ends | None:
+    program, *rest = command
     found = shutil.which(program, path=ENVIRONMENT["PATH"])
     if found is None:
-        pytest.skip(f"{program} is not installed")
+        return None
+    words = str(directory / "words")
     arguments = [part.replace("FILE", words).replace("DIR", str(directory)) for part in rest]
-    native = subprocess.run(
-        [found, *arguments],
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
     options = [f"--env={key}={value}" for key, value in ENVIRONMENT.items()]
-    ours = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tui",
-            "trace",
-            "--allow",
-            "exec",
-            "-o",
-            os.devnull,
-            *options,
-            "--",
-            found,
-            *arguments,
-        ],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=300,
-        check=False,
+    ours = [sys.executable, "-m", "tui", "trace", "--allow", "exec", "-o", os.devnull, *options, "--", found]
+    native, emulated = (
+        subprocess.run(
+            [*begin, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+        for begin, environment in (([found], ENVIRONMENT), (ours, None))
     )
+    return native, emulated
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_it_prints_what_it_prints_natively_and_ends_as_natively(
+    name: str, runs: dict[str, Future[Ends | None]]
+) -> None:
+    ends = runs[name].result()
+    if ends is None:
+        pytest.skip(f"{COMMANDS[name][0]} is not installed")
+    native, ours = ends
     assert b"hwbp-tui: error" not in ours.stderr
     assert ours.stdout == native.stdout
     assert ours.returncode == 0
