@@ -91,6 +91,7 @@ class SampleType(IntFlag):
     REGS_USER = 1 << 12
     STACK_USER = 1 << 13
     IDENTIFIER = 1 << 16
+    REGS_INTR = 1 << 18
 
 
 class _Attr(ctypes.Structure):

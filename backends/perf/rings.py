@@ -96,14 +96,15 @@ class RingCapture(Capture):
         attr = carrier.attr
         attr.flags |= events.Flag.SAMPLE_ID_ALL | events.Flag.WATERMARK | _EXCLUDE_CALLCHAIN_KERNEL
         attr.sample_type = (
-            SampleType.IDENTIFIER
-            | SampleType.IP
-            | SampleType.TID
-            | SampleType.TIME
-            | SampleType.ADDR
-            | SampleType.REGS_USER
+            SampleType.IDENTIFIER | SampleType.IP | SampleType.TID | SampleType.TIME | SampleType.ADDR
         )
-        attr.sample_regs_user = sum(1 << _BITS[name] for name in self._order)
+        registers = sum(1 << _BITS[name] for name in self._order)
+        if self.layout.stacks or not attr.flags & events.Flag.EXCLUDE_KERNEL:
+            attr.sample_type |= SampleType.REGS_USER
+            attr.sample_regs_user = registers
+        else:  # in user mode the interrupted registers are the same, and cost less
+            attr.sample_type |= SampleType.REGS_INTR
+            attr.sample_regs_intr = registers
         attr.wakeup = 1 << 30  # a timer reads the ring; nobody is to be woken
         if self.layout.stacks:
             attr.sample_type |= SampleType.CALLCHAIN | SampleType.STACK_USER

@@ -15,14 +15,14 @@ from pathlib import Path
 from statistics import median
 
 from backends.base import Launch
-from backends.client import ClientBackend, connect
+from backends.client import ClientBackend
 from backends.model import BreakpointRequest
 from backends.ring_reader import RingReader
-from backends.spawn import spawn
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
 from tests.bench.programs import Built, Missing
 from tests.bench.report import Report, Row, Spread, skipped
+from tests.live.tracing import connected
 
 __all__ = ["bench"]
 
@@ -127,24 +127,9 @@ class _Target:
 
 
 def _connect(plain: bool) -> ClientBackend:
-    if not plain:
-        return connect(spawn("perf", 1 << 16))
-    import sys
-
-    prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
-    if prefix and shutil.which("setpriv") is None:
+    if plain and os.getuid() == 0 and shutil.which("setpriv") is None:
         raise Missing("setpriv is not installed")
-    python = sys.executable
-    with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as script:
-        script.write(f'#!/bin/sh\nexec {" ".join(prefix)} {python} "$@"\n')
-    os.chmod(script.name, 0o755)
-    sys.executable = script.name
-    try:
-        return connect(spawn("perf", 1 << 16))
-    finally:
-        sys.executable = python
-        time.sleep(0.2)  # the shell has read it
-        os.unlink(script.name)
+    return connected("rings" if plain else "bpf")
 
 
 def _cpu(pid: int) -> float:

@@ -182,8 +182,9 @@ def test_a_name_made_to_mislead_is_escaped(program: str, way: str) -> None:
     assert [hit["comm"] for hit in done.hits] == ["\\x1b[31m[b]\\x0ax"]
 
 
-def test_death_by_a_signal_is_the_exit_status(program: str) -> None:
-    done = trace("bpf", ["counter"], "--", program, "die", "2")
+@pytest.mark.parametrize("way", WAYS)
+def test_death_by_a_signal_is_the_exit_status(program: str, way: str) -> None:
+    done = trace(way, ["counter"], "--", program, "die", "2")
     assert done.summary["exit_status"] == -signal.SIGTERM
 
 
@@ -216,8 +217,9 @@ def test_kernel_mode_hits_come_when_asked_for(program: str) -> None:
     assert {hit["insn_ip"] for hit in hits} == {None}
 
 
-def test_stacks_lead_to_main(program: str) -> None:
-    (hit,) = trace("bpf", ["counter"], "--stack", "--", program, "loop", "1").hits
+@pytest.mark.parametrize("way", WAYS)
+def test_stacks_lead_to_main(program: str, way: str) -> None:
+    (hit,) = trace(way, ["counter"], "--stack", "--", program, "loop", "1").hits
     assert [name.partition("+")[0] for _, name in hit["stack"][:2]] == ["bump", "main"]
 
 
@@ -236,10 +238,11 @@ def test_stacks_lead_to_main(program: str) -> None:
         (["0x800000000000"], ["--", "PROGRAM"], "no address of a program"),
     ],
 )
+@pytest.mark.parametrize("way", WAYS)
 def test_what_cannot_be_is_one_line(
-    program: str, watches: list[str], arguments: list[str], said: str
+    program: str, way: str, watches: list[str], arguments: list[str], said: str
 ) -> None:
-    done = trace("bpf", watches, *[program if part == "PROGRAM" else part for part in arguments])
+    done = trace(way, watches, *[program if part == "PROGRAM" else part for part in arguments])
     if not said:
         assert done.status == 0
         return
@@ -250,13 +253,14 @@ def test_what_cannot_be_is_one_line(
     assert not done.hits
 
 
-def test_a_zombie_cannot_be_watched() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_zombie_cannot_be_watched(way: str) -> None:
     pid = os.fork()
     if not pid:
         os._exit(0)
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert "zombie" in trace("bpf", ["0x1000"], "-p", str(pid)).errors
+        assert "zombie" in trace(way, ["0x1000"], "-p", str(pid)).errors
     finally:
         os.waitpid(pid, 0)
 
@@ -304,10 +308,11 @@ def test_a_script_stops_steps_and_lets_go(program: str, tmp_path: Path) -> None:
     assert note.read_text() == "9"
 
 
-def test_a_script_file_is_what_its_interpreter_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_script_file_is_what_its_interpreter_runs(tmp_path: Path, way: str) -> None:
     path = tmp_path / "script"
     path.write_text("#!/bin/sh\nexit 4\n")
     path.chmod(0o755)
-    done = trace("bpf", ["environ"], "--", str(path))
+    done = trace(way, ["environ"], "--", str(path))
     assert done.summary["exit_status"] == 4
     assert done.hits

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backends.client import ClientBackend, start
 from backends.perf import events
 from tests.live.bpf_here import reason as no_bpf
 
-__all__ = ["PLAIN", "WAYS", "Traced", "build", "command", "needs_breakpoints", "trace"]
+__all__ = ["PLAIN", "WAYS", "Traced", "build", "command", "connected", "needs_breakpoints", "trace"]
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
@@ -62,6 +65,27 @@ def command(way: str, *arguments: str) -> list[str]:
     """The command line of `hwbp-tui` for a way of capture."""
     plain = PLAIN if way == "rings" and os.getuid() == 0 else []
     return [*plain, sys.executable, "-m", "tui.cli", *arguments]
+
+
+@functools.cache
+def _plain_python() -> str:
+    """An interpreter without capabilities."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False) as script:
+        script.write(f'#!/bin/sh\nexec {" ".join(PLAIN)} {sys.executable} "$@"\n')
+    os.chmod(script.name, 0o755)
+    atexit.register(os.unlink, script.name)
+    return script.name
+
+
+def connected(way: str) -> ClientBackend:
+    """The live backend's process, which captures in this way."""
+    python = sys.executable
+    try:
+        if way == "rings" and os.getuid() == 0:
+            sys.executable = _plain_python()
+        return start("perf", 1 << 16)
+    finally:
+        sys.executable = python
 
 
 @dataclass(frozen=True)
