@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,9 +76,10 @@ def test_each_step_is_done_by_the_keys_that_it_names(
     terminal.escape()
     terminal.until("TOUR 10/10")
     terminal.keys("F3")
-    for _ in range(50):
+    for _ in range(200):
         if "TOUR" not in terminal.screen():
             break
+        time.sleep(0.1)
     else:
         raise AssertionError(terminal.screen())
     assert terminal.leave() == 0
