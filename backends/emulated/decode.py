@@ -92,6 +92,7 @@ class Decoded:
             "length",
             "mnemonic",
             "rep",
+            "segment",
         ),
         "touches_memory",
     )
@@ -100,6 +101,8 @@ class Decoded:
         self.instruction = instruction
         self.accesses = accesses
         self.touches_memory = True
+        self.segment = ""
+        """Of a string instruction with 32-bit addresses: the register that holds the base its source counts from, if any."""
         self.length: int = instruction.len
         self.mnemonic: int = instruction.mnemonic
         self.is_string = self.mnemonic in _STRING or (
@@ -157,6 +160,8 @@ def decode(
     )
     decoded = kind(instruction, accesses)
     decoded.touches_memory = bool(source)
+    if decoded.is_narrow and instruction.memory_segment in (ic.Register.FS, ic.Register.GS):
+        decoded.segment = "FS_OFFSET" if instruction.memory_segment == ic.Register.FS else "GS_OFFSET"
     return decoded
 
 

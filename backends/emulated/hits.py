@@ -52,6 +52,8 @@ def _as_before(cpu: Cpu, decoded: Decoded, accesses: AccessList) -> tuple[Access
     engine = cpu.engine
     if decoded.is_string:
         shift = -decoded.element if engine.read_register("DF") else decoded.element
+        if decoded.is_narrow:
+            return _narrow_before(cpu, decoded, shift), 0
         return tuple([(address - shift, size, kind) for address, size, kind in accesses]), 0
     if decoded.mnemonic == ic.Mnemonic.POP and len(accesses) == 2 and engine.event().write:
         size = accesses[0][1]
@@ -59,6 +61,20 @@ def _as_before(cpu: Cpu, decoded: Decoded, accesses: AccessList) -> tuple[Access
         moved = [(at - size if kind == 1 or on_stack else at, n, kind) for at, n, kind in accesses]
         return tuple(moved), size
     return accesses, 0
+
+
+def _narrow_before(cpu: Cpu, decoded: Decoded, shift: int) -> AccessList:
+    """The accesses of a string instruction with 32-bit addresses, whose pointers have moved, perhaps past an end of the 32 bits."""
+    read, instruction = cpu.engine.read_register, decoded.instruction
+    found = []
+    if ic.OpKind.MEMORY_ESEDI in (instruction.op0_kind, instruction.op1_kind):
+        kind = 2 if instruction.op0_kind == ic.OpKind.MEMORY_ESEDI else 1  # the second operand is compared
+        found.append((read("RDI") - shift & 0xFFFF_FFFF, decoded.element, kind))
+    if ic.OpKind.MEMORY_SEG_ESI in (instruction.op0_kind, instruction.op1_kind):
+        base = read(decoded.segment) if decoded.segment else 0
+        source = base + (read("RSI") - shift & 0xFFFF_FFFF) & 0xFFFF_FFFF_FFFF_FFFF
+        found.append((source, decoded.element, 1))
+    return tuple(found)
 
 
 def take_back(cpu: Cpu) -> None:
@@ -74,7 +90,8 @@ def take_back(cpu: Cpu) -> None:
         shift = -decoded.element if engine.get("DF") else decoded.element
         for kind in (decoded.instruction.op0_kind, decoded.instruction.op1_kind):
             if (register := POINTERS.get(kind)) is not None:
-                engine.set(register, engine.get(register) - shift & 0xFFFF_FFFF_FFFF_FFFF)
+                whole = 0xFFFF_FFFF if decoded.is_narrow else 0xFFFF_FFFF_FFFF_FFFF
+                engine.set(register, engine.get(register) - shift & whole)
     elif decoded.mnemonic == ic.Mnemonic.POP and (
         (event := engine.event()).write or event.kind is EventKind.REWRITTEN
     ):

@@ -22,6 +22,7 @@ from backends.emulated.linux import (
     perf_events,
     pipes,
     process,
+    robust,
     signals,
 )
 from backends.emulated.linux.descriptors import MustWait
@@ -48,6 +49,7 @@ TABLE: Mapping[int, Handler] = MappingProxyType(
             perf_events,
             pipes,
             process,
+            robust,
             clone,
             execute,
             ending,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 
 from backends.emulated.linux.paths import signed
+from backends.emulated.linux.robust import release_robust
 from backends.emulated.linux.sending import retarget, send, siginfo
 from backends.emulated.linux.state import NO_ACTION, PID, UID, Handler, Process, System, Task, fail
 
@@ -29,6 +30,7 @@ def end_thread(task: Task, status: int) -> None:
 
 def _end(task: Task) -> None:
     system, process = task.system, task.process
+    release_robust(task)
     task.ended = True
     if task.clear_child_tid and process.exit_status is None:
         with contextlib.suppress(OSError):  # whoever unmapped it does not wait

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from backends.base import HwbpError
 from backends.emulated.linux.ending import end_thread, leave_memory, release_vfork
 from backends.emulated.linux.paths import AT_FDCWD, resolve
+from backends.emulated.linux.robust import release_robust
 from backends.emulated.linux.state import NO_STACK, Handler, Task, fail
 from backends.emulated.loader import ARGUMENT_LIMIT, enter, load_program
 from backends.emulated.mm import Mm
@@ -70,6 +71,7 @@ def _execute(task: Task, path: str, argv: list[str], environment: list[str]) -> 
             end_thread(other, 0)
     if task.tid != process.pid:
         task.system.rename(task, process.pid)
+    release_robust(task)
     process.mm.leave(task)
     leave_memory(task.system, process)
     process.mm, process.image = mm, image

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from backends.emulated.linux.paths import signed
 from backends.emulated.linux.state import EPOCH_NS, LATEST_NS, Blocked, Handler, Task, Unsupported, Wait, fail
 
-__all__ = ["HANDLERS"]
+__all__ = ["HANDLERS", "futex_key"]
 
 _WAIT, _WAKE, _REQUEUE, _CMP_REQUEUE, _WAKE_OP, _WAIT_BITSET, _WAKE_BITSET = 0, 1, 3, 4, 5, 9, 10
 _CLOCK_REALTIME = 256
 _EVERY_BIT = 0xFFFF_FFFF
 
 
-def _key(task: Task, word: int) -> tuple[str, int, int]:
+def futex_key(task: Task, word: int) -> tuple[str, int, int]:
     """get_futex_key: a word of shared memory is the same word in every process."""
     shared = task.space.shared_at(word) if task.space.shares else None
     if shared is not None:
@@ -45,11 +45,11 @@ def futex(task: Task, word: int, operation: int, value: int, timeout: int, secon
         )
     if command in (_WAKE, _WAKE_BITSET):
         task.space.check(word, 4, 1)
-        return task.system.wake(_key(task, word), value)
+        return task.system.wake(futex_key(task, word), value)
     if command in (_REQUEUE, _CMP_REQUEUE):
         if command == _CMP_REQUEUE and _value(task, word) != bits & 0xFFFF_FFFF:
             raise fail(errno.EAGAIN)
-        woken = task.system.wake(_key(task, word), value)
+        woken = task.system.wake(futex_key(task, word), value)
         return woken + _requeue(task, word, second, signed(timeout))
     if command == _WAKE_OP:
         return _wake_op(task, word, value, timeout, second, bits)
@@ -71,7 +71,7 @@ def _wait(task: Task, word: int, value: int, timeout: int, *, absolute: bool, re
             raise fail(errno.ETIMEDOUT)
     raise Blocked(
         Wait(
-            f"futex {word:#x}", (_key(task, word),), deadline, woken=0, timed_out=-errno.ETIMEDOUT,
+            f"futex {word:#x}", (futex_key(task, word),), deadline, woken=0, timed_out=-errno.ETIMEDOUT,
             restarts=deadline is None,
         )
     )  # fmt: skip
@@ -80,16 +80,16 @@ def _wait(task: Task, word: int, value: int, timeout: int, *, absolute: bool, re
 def _requeue(task: Task, word: int, target: int, most: int) -> int:
     """Move who still waits for one word to another."""
     waiters = task.system.waiters
-    moved = list(waiters.get(_key(task, word), ()))[: max(0, most)]
+    moved = list(waiters.get(futex_key(task, word), ()))[: max(0, most)]
     for other in moved:
         assert other.wait is not None
-        queue = waiters[_key(task, word)]
+        queue = waiters[futex_key(task, word)]
         queue.remove(other)
         if not queue:
-            del waiters[_key(task, word)]
-        other.wait.keys = (_key(task, target),)
+            del waiters[futex_key(task, word)]
+        other.wait.keys = (futex_key(task, target),)
         other.wait.what = f"futex {target:#x}"
-        waiters.setdefault(_key(task, target), []).append(other)
+        waiters.setdefault(futex_key(task, target), []).append(other)
     return len(moved)
 
 
@@ -111,8 +111,8 @@ def _wake_op(task: Task, word: int, value: int, most: int, second: int, encoded:
     holds = (was == against, was != against, was < against, was <= against, was > against, was >= against)[
         compare
     ]
-    woken = task.system.wake(_key(task, word), value)
-    return woken + (task.system.wake(_key(task, second), most & 0xFFFF_FFFF) if holds else 0)
+    woken = task.system.wake(futex_key(task, word), value)
+    return woken + (task.system.wake(futex_key(task, second), most & 0xFFFF_FFFF) if holds else 0)
 
 
 HANDLERS: Mapping[str, Handler] = {"futex": futex}

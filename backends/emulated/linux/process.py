@@ -208,7 +208,6 @@ _NO_PEER_EITHER = ("sendmsg", "recvmsg", "setsockopt", "getsockopt")
 HANDLERS: Mapping[str, Handler] = {
     "arch_prctl": arch_prctl,
     "set_tid_address": set_tid_address,
-    "set_robust_list": _constant(0),
     "getpid": lambda task, *_: task.pid,
     "gettid": lambda task, *_: task.tid,
     "getppid": lambda task, *_: task.ppid,

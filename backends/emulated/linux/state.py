@@ -291,7 +291,7 @@ class Task:
         self.saved_mask: int | None = None
         self.pending: list[tuple[int, bytes]] = []
         self.altstack: tuple[int, ...] = NO_STACK
-        self.clear_child_tid = 0
+        self.clear_child_tid = self.robust_list = 0
         self.rf_pc = -1
         self.rep_pc = -1
         self.guest_tf = False
