@@ -9,33 +9,30 @@ from backends.base import Backend, HwbpError, Launch, Register, Spawn
 from backends.condition import Condition
 from backends.emulated.breakpoints import Breakpoints, capabilities_of
 from backends.emulated.capture import Capture
-from backends.emulated.engine import EngineError
-from backends.emulated.kernel.attr import FLAGS, Attr
+from backends.emulated.engine import Engine
 from backends.emulated.kernel.config import CAPABILITIES
 from backends.emulated.kernel.core import Kernel
-from backends.emulated.kernel.events import PerfEvent
-from backends.emulated.kernel.inherit import follow_too
-from backends.emulated.kernel.slots import SLOTS, bp_len, bp_type
+from backends.emulated.kernel.slots import SLOTS
 from backends.emulated.kernel.tasks import Task as Tracked
 from backends.emulated.linux import Process, Task
 from backends.emulated.machine import Machine
 from backends.emulated.owner_words import OwnerWords
+from backends.emulated.requests import Requests
 from backends.emulated.scheduler import MOST_CPUS
 from backends.emulated.spawning import spawn as make_task
+from backends.emulated.standing import read_memory, read_registers, write_memory, write_register
 from backends.emulated.told import Told
-from backends.emulated.views import breakpoint_view, cpu_view, journal_view
+from backends.emulated.views import cpu_view, journal_view, task_view, told_tasks
 from backends.model import (
     Breakpoint,
     BreakpointRequest,
     Frame,
     Journal,
     MachineView,
-    Owner,
     Refusal,
     RunState,
     Site,
     Stop,
-    TaskState,
     TaskView,
 )
 from backends.ring import RingMemory
@@ -45,20 +42,13 @@ __all__ = ["EmulatedBackend"]
 _SLICE_SECONDS = 0.008
 _FIRST_BUDGET = 50_000
 _MOST_BUDGET = 20_000_000
-_MOST_WRITTEN = 1 << 16
-_READ_LIMIT = 1 << 20
 _PAGE_OF_ROWS = 4096
 _OUTPUT_LIMIT = 1 << 16
 _REFUSALS_KEPT = 64
-_REGISTERS = (
-    *("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP"),
-    *(f"R{n}" for n in range(8, 16)),
-)
 _STEPS_LIMIT = 1_000_000
 _MOST_QUANTUM = 1 << 40
 _OPENER = 900
 """The pid of the process that opens the session's own perf events."""
-_SESSION_FLAGS = sum(1 << FLAGS[name] for name in ("pinned", "exclude_kernel", "exclude_hv"))
 
 
 class EmulatedBackend(Backend):
@@ -72,13 +62,13 @@ class EmulatedBackend(Backend):
         self._budget = _FIRST_BUDGET
         self._refusals: list[Refusal] = []
         self._refused = 0
-        self._limits: dict[int, tuple[int, int | None]] = {}
         self._launch: Launch | None = None
         self._machine: Machine
         self._breakpoints: Breakpoints
         self._kernel: Kernel
         self._opener: Tracked
         self._owners: OwnerWords
+        self._requests: Requests
         self._waited_for: Task | None = None
         self._selected: int | None = None
 
@@ -128,6 +118,9 @@ class EmulatedBackend(Backend):
         self._breakpoints.begin(first)
         first.system.on_refusal = self._note_refusal
         machine.place(first)
+        self._requests = Requests(
+            self._breakpoints, self._capture, self._opener, self._task, follow_children=launch.children
+        )
         self._owners = OwnerWords(
             self._kernel,
             self._opener,
@@ -179,7 +172,8 @@ class EmulatedBackend(Backend):
         machine = self._machine
         start = time.perf_counter()
         stop = machine.run(self._budget)
-        self._look_for_limits()
+        if self._requests.look_for_limits():
+            self._changed()
         spent = time.perf_counter() - start
         if self._capture.at_limit:
             stop = stop or Stop("limit", "the limit of hits is reached")
@@ -289,124 +283,36 @@ class EmulatedBackend(Backend):
 
     def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
         self._need_program()
-        made: list[PerfEvent] = []
         try:
-            made.extend(self._arm_one(request) for request in requests)
+            if self._state == "exited":
+                raise HwbpError("the program has ended", errno="ESRCH")
+            made = self._requests.arm(requests)
         except HwbpError as error:
-            ours = {event.described(): event.described(asked=True) for event in made}
-            error.holders = tuple(ours.get(line, line) for line in error.holders)
-            for event in made:
-                self._remove(event)
             what = requests[0].text or f"{requests[0].address:#x}"
             raise self._refusal(error, f"{requests[0].owner}: {what}") from error
         self._changed()
-        return tuple(self._breakpoint(event) for event in made)
-
-    def _arm_one(self, request: BreakpointRequest) -> PerfEvent:
-        if self._state == "exited":
-            raise HwbpError("the program has ended", errno="ESRCH")
-        if request.owner == "perf":
-            event = self._perf_open(request)
-        elif request.owner == "ptrace":
-            task = self._breakpoints.tracked(self._task(request.tid).tid)
-            event = self._kernel.ptrace.watch(
-                task, request.address, request.length, request.type, request.text
-            )
-            event.watch, event.window = request.watch, request.window
-        else:
-            raise HwbpError(f"{request.owner} is not an owner of this machine yet", errno="EOPNOTSUPP")
-        if event.type == "x":
-            self._breakpoints.execute_ids.add(event.id)
-        self._breakpoints.refresh()
-        return event
-
-    def _perf_open(self, request: BreakpointRequest) -> PerfEvent:
-        """perf_event_open of the session's own: pinned, without the kernel, every hit a sample."""
-        length = request.length
-        if request.type == "x" and length != 1:
-            raise HwbpError(
-                "an execute breakpoint covers the first byte of an instruction only", errno="EINVAL"
-            )
-        attr = Attr(
-            sample_period=1,
-            flags=_SESSION_FLAGS | self._inherited(request) | (not request.enabled),
-            bp_type=bp_type(request.type),
-            bp_addr=request.address,
-            bp_len=bp_len(request.type, length),
-        )
-        everyone = request.tid is None and request.cpu is not None
-        pid = -1 if everyone else self._task(request.tid).tid
-        cpu = -1 if request.cpu is None else request.cpu
-        perf = self._kernel.perf
-        fd = perf.open(self._opener, attr, pid, cpu, owner=Owner("perf", comm="hwbp-tui"))
-        event = perf.event(self._opener, fd)
-        event.watch, event.window, event.text = request.watch, request.window, request.text
-        event.stop = request.stop
-        self._hold(event, request.condition, request.limit)
-        if event.attr.flag("inherit"):
-            assert event.target is not None
-            threads = self._kernel.tasks.threads(event.target.tgid)
-            try:
-                for thread in threads:
-                    if thread is not event.target:
-                        follow_too(self._kernel, event, thread)
-            except HwbpError:
-                perf.close(self._opener, fd)
-                raise
-        return event
-
-    def _hold(self, event: PerfEvent, condition: Condition | None, limit: int | None) -> None:
-        """What its hits must be like, and how many are wanted of all windows of its watch, counted from now."""
-        sink = self._capture.sink(event.id)
-        sink.condition = condition
-        self._limits[event.id] = event.watch, limit
-        sink.limit = None if limit is None else [limit]
-        if limit is not None and event.watch >= 0:
-            others = [
-                id_ for id_, (watch, _) in self._limits.items() if watch == event.watch and id_ != event.id
-            ]
-            shared = next(
-                (taken for id_ in others if (taken := self._capture.sink(id_).limit) is not None), None
-            )
-            if shared is not None:
-                shared[0] = limit
-                sink.limit = shared
+        return made
 
     def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
-        for event in [self._find(id_) for id_ in ids]:
-            self._hold(event, condition, limit)
+        self._need_program()
+        self._requests.restrict(ids, condition, limit)
         self._changed()
 
-    def _look_for_limits(self) -> None:
-        """Disable those that have had as many hits as were wanted."""
-        for id_, (_, limit) in list(self._limits.items()):
-            left = self._capture.sink(id_).limit
-            if limit is None or left is None or left[0] > 0:
-                continue
-            try:
-                event = self._find(id_)
-            except HwbpError:  # it is gone
-                del self._limits[id_]
-                continue
-            if event.enabled:
-                self.enable(id_, False)
+    def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
+        self._need_program()
+        moved = self._requests.move(ids, requests)
+        self._changed()
+        return moved
 
-    def _inherited(self, request: BreakpointRequest) -> int:
-        """Whom a watch follows that names no task: all threads, those to come too; and children where that was asked for."""
-        if request.tid is not None or request.cpu is not None or self._launch is None:
-            return 0
-        flags = ("inherit",) if self._launch.children else ("inherit", "inherit_thread")
-        return sum(1 << FLAGS[name] for name in flags)
+    def disarm(self, ids: tuple[int, ...]) -> None:
+        self._need_program()
+        self._requests.disarm(ids)
+        self._changed()
 
-    def _remove(self, event: PerfEvent) -> None:
-        if event.owner.kind == "ptrace":
-            assert event.index is not None
-            assert event.target is not None
-            self._kernel.ptrace.forget(event.target, event.index)
-        else:
-            assert event.owner.fd is not None
-            self._kernel.perf.close(self._opener, event.owner.fd)
-        self._breakpoints.refresh()
+    def enable(self, id: int, on: bool) -> None:  # noqa: A002
+        self._need_program()
+        self._requests.enable(id, on)
+        self._changed()
 
     def _note_refusal(self, what: str, error: HwbpError) -> None:
         """The layer refused a running program something: a picture soon enough shows it."""
@@ -419,49 +325,6 @@ class EmulatedBackend(Backend):
         self._note_refusal(what, error)
         self._publish()
         return error
-
-    def _find(self, id_: int) -> PerfEvent:
-        event = next((event for event in self._kernel.layer.events if event.id == id_), None)
-        if event is None:
-            raise HwbpError(f"no breakpoint {id_}", errno="ENOENT")
-        return event
-
-    def _check_ours(self, event: PerfEvent) -> None:
-        """EPERM for an event that a program has opened: only its own descriptors close it."""
-        perf, fd = self._kernel.perf, event.owner.fd
-        if event.owner.kind != "perf":
-            return
-        if fd not in perf.descriptors(self._opener) or perf.event(self._opener, fd) is not event:
-            whose = f"descriptor {fd} of process {event.owner.pid}"
-            raise HwbpError(f"breakpoint {event.id} is the program's own: {whose}", errno="EPERM")
-
-    def disarm(self, ids: tuple[int, ...]) -> None:
-        events = [self._find(id_) for id_ in ids]
-        for event in events:
-            self._check_ours(event)
-        for event in events:
-            if event.owner.kind == "ptrace":
-                self._kernel.ptrace.drop(event)
-            else:
-                self._remove(event)
-        self._breakpoints.refresh()
-        self._changed()
-
-    def enable(self, id: int, on: bool) -> None:  # noqa: A002
-        event = self._find(id)
-        if on and not event.enabled and id in self._limits and (limit := self._limits[id][1]) is not None:
-            left = self._capture.sink(id).limit
-            assert left is not None
-            left[0] = limit
-        control = self._kernel.perf.control
-        if event.owner.kind == "perf":
-            (control.enable if on else control.disable)(event)
-        elif on:
-            self._kernel.scheduler.enable(event)
-        else:
-            self._kernel.scheduler.disable(event)
-        self._breakpoints.refresh()
-        self._changed()
 
     def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
         self._need_program()
@@ -532,7 +395,7 @@ class EmulatedBackend(Backend):
         self._breakpoints.refresh()
         machine.add(task)
         self._changed()
-        return self._task_view(task)
+        return task_view(task, self._machine, self._kernel)
 
     def _cpus(self, cpus: tuple[int, ...]) -> frozenset[int] | None:
         if unknown := [cpu for cpu in cpus if cpu not in range(len(self._machine.cpus))]:
@@ -543,7 +406,7 @@ class EmulatedBackend(Backend):
         task = self._task(tid)
         self._machine.pin(task, self._cpus(cpus))
         self._changed()
-        return self._task_view(task)
+        return task_view(task, self._machine, self._kernel)
 
     def hold(self, tid: int, on: bool) -> TaskView:
         task = self._task(tid)
@@ -551,7 +414,7 @@ class EmulatedBackend(Backend):
             raise HwbpError(f"task {tid} never runs", errno="EINVAL")
         self._machine.hold(task, on)
         self._changed()
-        return self._task_view(task)
+        return task_view(task, self._machine, self._kernel)
 
     def journal(self, start_ns: int, end_ns: int) -> Journal:
         self._need_program()
@@ -562,14 +425,7 @@ class EmulatedBackend(Backend):
 
     def read(self, address: int, size: int) -> bytes:
         self._need_program()
-        if not 0 < size <= _READ_LIMIT:
-            raise HwbpError(f"{size} bytes: between 1 and {_READ_LIMIT}", errno="EINVAL")
-        try:
-            mm = self._process().mm
-            mm.space.catch_up()
-            return mm.engine.read(address, size)
-        except EngineError as error:
-            raise HwbpError(f"{address:#x}: nothing is mapped there", errno="EFAULT") from error
+        return read_memory(self._process().mm, address, size)
 
     def _process(self) -> Process:
         """The process that is looked at: the first one, as long as it lives."""
@@ -578,80 +434,27 @@ class EmulatedBackend(Backend):
     def write(self, address: int, data: bytes) -> None:
         self._need_stopped()
         self._stands_still()
-        if not 0 < len(data) <= _MOST_WRITTEN:
-            raise HwbpError(f"{len(data)} bytes: between 1 and {_MOST_WRITTEN}", errno="EINVAL")
-        try:
-            self._process().mm.space.poke(address, data)
-        except EngineError as error:
-            raise HwbpError(str(error), errno="EFAULT") from error
-        for cpu in self._machine.cpus:
-            cpu.unit.forget_values()
+        write_memory(self._process().mm, self._machine.cpus, address, data)
         self._changed()
 
     def set_register(self, tid: int | None, name: str, value: int) -> None:
         self._need_stopped()
         self._stands_still()
-        wanted = {row.name for row in self.registers(tid)}
-        if name not in wanted:
-            raise HwbpError(f"there is no register {name}", errno="EINVAL")
-        if not 0 <= value < 1 << 64:
-            raise HwbpError(f"{value} does not fit 64 bits", errno="EINVAL")
-        engine = self._process().mm.engine
-        if name == "rip":
-            engine.pc = value
-        else:
-            engine.set({"eflags": "RFLAGS"}.get(name, name.upper()), value)
+        write_register(self._engine(tid), name, value)
         self._changed()
+
+    def _engine(self, tid: int | None) -> Engine:
+        """With the registers of that task in it."""
+        if self._machine.linux.alive:
+            self._machine.cpu_for(self._task(tid))
+        return self._process().mm.engine
 
     def _stands_still(self) -> None:
         if self._state == "running":
             raise HwbpError("the program is running", errno="EBUSY", remedy="`stop` it first")
 
-    def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
-        self._breakpoints.settle_all()
-        events = [self._find(id_) for id_ in ids]
-        if len(events) != len(requests):
-            raise HwbpError("a breakpoint moves to one window, no more and no fewer", errno="EINVAL")
-        done: list[tuple[PerfEvent, Attr]] = []
-        try:
-            for event, request in zip(events, requests, strict=True):
-                if event.owner.kind != "perf":
-                    raise HwbpError(f"{event.owner.kind}'s breakpoint is not moved by perf", errno="EINVAL")
-                before = event.attr
-                attr = before.changed(
-                    bp_addr=request.address,
-                    bp_type=bp_type(request.type),
-                    bp_len=bp_len(request.type, request.length),
-                    flags=before.flags & ~1 | (not event.enabled),
-                )
-                self._kernel.perf.control.modify(event, attr, self._opener)
-                done.append((event, before))
-        except HwbpError:
-            for event, before in done:
-                self._kernel.perf.control.modify(
-                    event, before.changed(flags=before.flags & ~1 | (not event.enabled)), self._opener
-                )
-            raise
-        for event, request in zip(events, requests, strict=True):
-            event.watch, event.window, event.text = request.watch, request.window, request.text
-            event.stop = request.stop
-            self._hold(event, request.condition, request.limit)
-            self._capture.begin_anew(self._capture.sink(event.id))
-        self._breakpoints.refresh()
-        self._changed()
-        return tuple(self._breakpoint(event) for event in events)
-
     def registers(self, tid: int | None) -> tuple[Register, ...]:
-        engine = self._process().mm.engine
-        if self._machine.linux.alive:
-            self._machine.cpu_for(self._task(tid))
-        rows = [Register(name.lower(), engine.get(name)) for name in _REGISTERS]
-        rows.append(Register("rip", engine.pc))
-        rows.extend(
-            Register(shown, engine.get(name))
-            for shown, name in (("eflags", "RFLAGS"), ("fs_base", "FS_BASE"), ("gs_base", "GS_BASE"))
-        )
-        return tuple(rows)
+        return read_registers(self._engine(tid))
 
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
         return self._machine.stacks.frames(max(0, first), _PAGE_OF_ROWS)
@@ -667,51 +470,6 @@ class EmulatedBackend(Backend):
         if self._launch is not None:
             self._machine.linux.close()
         self._state = "exited"
-
-    def _breakpoint(self, event: PerfEvent) -> Breakpoint:
-        limit = self._limits.get(event.id, (0, None))[1]
-        return breakpoint_view(event, self._kernel.cpus, self._capture, limit)
-
-    def _task_view(self, task: Task) -> TaskView:
-        mm, tracked = task.process.mm, self._breakpoints.tracked(task.tid)
-        resident = mm.resident is task or task.context is None
-        return TaskView(
-            task.process.pid,
-            task.tid,
-            task.comm,
-            mm.engine.pc if resident else task.context[0],  # type: ignore[index]
-            mm.engine.get("RSP") if resident else mm.engine.saved(task.context, "RSP"),  # type: ignore[arg-type]
-            self._kernel.ptrace.peek(tracked, 6),
-            self._kernel.ptrace.peek(tracked, 7),
-            state=self._task_state(task),
-            waits_for=task.wait.what if task.wait is not None else "",
-            cpu=None if task.process.kind == "nothing" else task.cpu,
-            pinned=tuple(sorted(task.affinity or ())),
-            ran_ns=task.ran,
-            switches=task.switches,
-            kind=task.process.kind,
-        )
-
-    def _told_tasks(self) -> tuple[TaskView, ...]:
-        """Tasks that run no program and do what they are told; who opens the session's events and traces for it is none of them."""
-        known = self._machine.linux.system.tasks
-        peek = self._kernel.ptrace.peek
-        return tuple(
-            TaskView(
-                task.tgid, task.tid, task.comm, None, None, peek(task, 6), peek(task, 7),
-                state="running" if task.cpu is not None else "waiting", waits_for="" if task.cpu is not None else "to be told",
-                cpu=task.cpu, pinned=tuple(sorted(task.pinned)), ran_ns=task.ctx.time(self._kernel.now), kind="told",
-            )
-            for task in self._kernel.tasks
-            if task.kind == "nothing" and task.uid and not task.dead and task.tid not in known
-        )  # fmt: skip
-
-    def _task_state(self, task: Task) -> TaskState:
-        if task.stopped:
-            return "stopped"
-        if task.wait is not None or task.process.kind == "nothing":
-            return "waiting"
-        return "running" if self._machine.on_cpu(task.cpu) is task else "runnable"
 
     def view(self) -> MachineView:
         self._need_program()
@@ -740,9 +498,12 @@ class EmulatedBackend(Backend):
                 for cpu, registers in zip(machine.cpus, self._kernel.cpus, strict=True)
                 for current in (self._kernel.current(cpu.number),)
             ),
-            tasks=(*(self._task_view(task) for task in tasks), *self._told_tasks()),
+            tasks=(
+                *(task_view(task, self._machine, self._kernel) for task in tasks),
+                *told_tasks(machine, self._kernel),
+            ),
             breakpoints=tuple(
-                self._breakpoint(event) for event in self._kernel.layer.events if event.parent is None
+                self._requests.shown(event) for event in self._kernel.layer.events if event.parent is None
             ),
             mappings=process.mm.space.mappings(),
             refusals=tuple(self._refusals),

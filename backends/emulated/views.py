@@ -9,13 +9,26 @@ from typing import TypeVar
 from backends import dr
 from backends.emulated.capture import Capture
 from backends.emulated.cpu import Cpu
+from backends.emulated.kernel.core import Kernel
 from backends.emulated.kernel.events import PerfEvent
 from backends.emulated.kernel.journal import Journal as KernelJournal
 from backends.emulated.kernel.registers import CpuRegisters
 from backends.emulated.kernel.slots import HwBreakpointLayer
-from backends.model import Breakpoint, CpuView, Journal, Mark, Occupancy, RegisterWrite, Slot
+from backends.emulated.linux import Task
+from backends.emulated.machine import Machine
+from backends.model import (
+    Breakpoint,
+    CpuView,
+    Journal,
+    Mark,
+    Occupancy,
+    RegisterWrite,
+    Slot,
+    TaskState,
+    TaskView,
+)
 
-__all__ = ["MOST_ROWS", "breakpoint_view", "cpu_view", "journal_view"]
+__all__ = ["MOST_ROWS", "breakpoint_view", "cpu_view", "journal_view", "task_view", "told_tasks"]
 
 MOST_ROWS = 4096
 Row = TypeVar("Row")
@@ -128,3 +141,47 @@ def _slots(registers: CpuRegisters) -> Iterator[Slot]:
             global_=bool(unit.dr7 >> 2 * n & 2),
             breakpoint=(event.parent or event).id if event else None,
         )
+
+
+def task_view(task: Task, machine: Machine, kernel: Kernel) -> TaskView:
+    """A task that runs a program, a pattern or nothing, where it stands."""
+    mm, tracked = task.process.mm, kernel.task(task.tid)
+    resident = mm.resident is task or task.context is None
+    return TaskView(
+        task.process.pid,
+        task.tid,
+        task.comm,
+        mm.engine.pc if resident else task.context[0],  # type: ignore[index]
+        mm.engine.get("RSP") if resident else mm.engine.saved(task.context, "RSP"),  # type: ignore[arg-type]
+        kernel.ptrace.peek(tracked, 6),
+        kernel.ptrace.peek(tracked, 7),
+        state=_task_state(task, machine),
+        waits_for=task.wait.what if task.wait is not None else "",
+        cpu=None if task.process.kind == "nothing" else task.cpu,
+        pinned=tuple(sorted(task.affinity or ())),
+        ran_ns=task.ran,
+        switches=task.switches,
+        kind=task.process.kind,
+    )
+
+
+def _task_state(task: Task, machine: Machine) -> TaskState:
+    if task.stopped:
+        return "stopped"
+    if task.wait is not None or task.process.kind == "nothing":
+        return "waiting"
+    return "running" if machine.on_cpu(task.cpu) is task else "runnable"
+
+
+def told_tasks(machine: Machine, kernel: Kernel) -> tuple[TaskView, ...]:
+    """Tasks that run no program and do what they are told; who opens the session's events and traces for it is none of them."""
+    known, peek = machine.linux.system.tasks, kernel.ptrace.peek
+    return tuple(
+        TaskView(
+            task.tgid, task.tid, task.comm, None, None, peek(task, 6), peek(task, 7),
+            state="running" if task.cpu is not None else "waiting", waits_for="" if task.cpu is not None else "to be told",
+            cpu=task.cpu, pinned=tuple(sorted(task.pinned)), ran_ns=task.ctx.time(kernel.now), kind="told",
+        )
+        for task in kernel.tasks
+        if task.kind == "nothing" and task.uid and not task.dead and task.tid not in known
+    )  # fmt: skip
