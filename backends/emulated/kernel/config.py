@@ -20,6 +20,7 @@ class KernelConfig:
     `paranoid` is /proc/sys/kernel/perf_event_paranoid. `possible` counts possible CPUs where it is more than those
     online (None: the same). `bpext`: AMD's address masks. `kprobes`: without it every execute breakpoint in the kernel
     is refused. `hypervisor`: the kernel runs as a guest, and then leaves DR7 alone where nothing is enabled.
+    `hz` is CONFIG_HZ, the timer ticks of a second, at which attr.freq adapts its periods.
     `cpu_entry` lists kernel ranges [first, last] that no breakpoint may touch, whoever asks.
     """
 
@@ -30,6 +31,7 @@ class KernelConfig:
     kprobes: bool = True
     hypervisor: bool = True
     max_sample_rate: int = 100_000
+    hz: int = 250
     cpu_entry: tuple[tuple[int, int], ...] = ((0xFFFF_FE00_0000_0000, 0xFFFF_FE7F_FFFF_FFFF),)
 
     @property

@@ -67,8 +67,10 @@ class Async:
 
 @dataclass(slots=True)
 class Frequency:
-    """What perf_adjust_period looks back at: when the event overflowed last, in nanoseconds, and its count at the last tick."""
+    """What perf_adjust_period looks back at: when the event overflowed last, in nanoseconds, and its count at the last tick.
+    `tick_ns` is the time between two ticks (TICK_NSEC)."""
 
+    tick_ns: int
     stamp: int = 0
     tick: int = 0
     count: int = 0

@@ -6,10 +6,8 @@ from typing import Final
 
 from backends.emulated.kernel.events import PerfEvent
 
-__all__ = ["TICK_NS", "overflowed", "tick"]
+__all__ = ["overflowed", "tick"]
 
-TICK_NS: Final = 4_000_000
-"""TICK_NSEC with CONFIG_HZ=250."""
 _SECOND: Final = 10**9
 
 
@@ -28,7 +26,7 @@ def overflowed(event: PerfEvent, now: int) -> None:
     state = event.frequency
     assert state is not None
     passed, state.stamp = now - state.stamp, now
-    if 0 < passed < 2 * TICK_NS:
+    if 0 < passed < 2 * state.tick_ns:
         _adjust(event, passed, event.last_period)
 
 
@@ -36,9 +34,9 @@ def tick(event: PerfEvent, now: int) -> None:
     """perf_adjust_freq_unthr_context, made up for at the first hit after a timer tick."""
     state = event.frequency
     assert state is not None
-    if now // TICK_NS == state.tick:
+    if now // state.tick_ns == state.tick:
         return
-    state.tick = now // TICK_NS
+    state.tick = now // state.tick_ns
     counted, state.count = event.count - 1 - state.count, event.count - 1
     if counted > 0:
-        _adjust(event, TICK_NS, counted)
+        _adjust(event, state.tick_ns, counted)

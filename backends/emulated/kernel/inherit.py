@@ -100,7 +100,7 @@ def _copied(kernel: Kernel, event: PerfEvent, parent: Task, child: Task) -> Perf
         window=original.window,
         text=original.text,
         stop=original.stop,
-        frequency=Frequency() if original.frequency is not None else None,
+        frequency=Frequency(original.frequency.tick_ns) if original.frequency is not None else None,
     )
     kernel.layer.register(copy, parent)
     original.children.append(copy)

@@ -140,7 +140,9 @@ class Opening:
         event.state = State.OFF if attr.disabled else State.INACTIVE
         event.period = 1 if attr.flag("freq") and attr.sample_period else attr.sample_period
         event.last_period = event.period_left = event.period
-        event.frequency = Frequency() if attr.flag("freq") and attr.sample_period else None
+        event.frequency = (
+            Frequency(10**9 // kernel.config.hz) if attr.flag("freq") and attr.sample_period else None
+        )
         kernel.layer.register(event, caller)
         try:
             if (attr.sample_regs_user | attr.sample_regs_intr) & _XMM:

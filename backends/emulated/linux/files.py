@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping
 from backends.emulated.linux.descriptors import File, Null
 from backends.emulated.linux.paths import AT_FDCWD, open_host, open_special, resolve, signed
 from backends.emulated.linux.state import TRANSFER_LIMIT, Handler, Task, Unsupported, fail
+from backends.emulated.memory import USER_END
 
 __all__ = ["HANDLERS", "refuse_write"]
 
@@ -76,8 +77,15 @@ def _readable(task: Task, fd: int) -> None:
         raise fail(errno.EBADF)
 
 
+def _check_user(buffer: int, size: int) -> None:
+    """access_ok, which vfs_read and vfs_write ask before the file."""
+    if buffer + size > USER_END:
+        raise fail(errno.EFAULT)
+
+
 def read(task: Task, fd: int, buffer: int, size: int, *_: int) -> int:
     _readable(task, fd)
+    _check_user(buffer, size)
     file = task.files[fd]
     data = file.read(min(size, TRANSFER_LIMIT))
     try:
@@ -93,6 +101,7 @@ def pread64(task: Task, fd: int, buffer: int, size: int, offset: int, *_: int) -
     _readable(task, fd)
     if signed(offset, 64) < 0:
         raise fail(errno.EINVAL)
+    _check_user(buffer, size)
     data = task.files[fd].pread(min(size, TRANSFER_LIMIT), offset)
     task.space.copy_in(buffer, data)
     return len(data)
@@ -105,6 +114,7 @@ def _writable(task: Task, fd: int) -> None:
 
 def write(task: Task, fd: int, buffer: int, size: int, *_: int) -> int:
     _writable(task, fd)
+    _check_user(buffer, size)
     return task.files[fd].write(task.space.copy_out(buffer, min(size, TRANSFER_LIMIT)))
 
 
@@ -112,6 +122,7 @@ def pwrite64(task: Task, fd: int, buffer: int, size: int, offset: int, *_: int) 
     _writable(task, fd)
     if signed(offset, 64) < 0:
         raise fail(errno.EINVAL)
+    _check_user(buffer, size)
     return task.files[fd].pwrite(task.space.copy_out(buffer, min(size, TRANSFER_LIMIT)), offset)
 
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 from backends.base import HwbpError
 from backends.emulated.kernel.journal import CAUSES
 from backends.emulated.kernel.slots import SLOTS
-from backends.emulated.owner_words.reading import ROWS, Lines, Reading
+from backends.emulated.owner_words.reading import ROWS, Lines, Reading, number
 
 __all__ = ["InfoWords"]
+
+_HZ = (100, 250, 300, 1000)  # kernel/Kconfig.hz
 
 
 class InfoWords(Reading):
@@ -45,13 +47,18 @@ class InfoWords(Reading):
 class KernelWords(Reading):
     """The kernel's version."""
 
-    def do_version(self, text: str = "") -> Lines:
+    def do_version(self, text: str = "", hz: str = "") -> Lines:
         if text:
             if not re.fullmatch(r"\d{1,3}\.\d{1,3}(\.\d{1,4})?", text):
                 raise HwbpError(f"'{text}' is no version: 6.18 or 6.1.180, for example", errno="EINVAL")
             parts = [int(part) for part in text.split(".")]
             version = (parts[0], parts[1], parts[2] if len(parts) > 2 else 0)
-            self._kernel.configure(replace(self._kernel.config, version=version))
+            ticks = number(hz, "timer ticks a second") if hz else self._kernel.config.hz
+            if ticks not in _HZ:
+                raise HwbpError(
+                    f"CONFIG_HZ is one of {', '.join(map(str, _HZ))}, not {ticks}", errno="EINVAL"
+                )
+            self._kernel.configure(replace(self._kernel.config, version=version, hz=ticks))
         config = self._kernel.config
         yield f"Linux {'.'.join(map(str, config.version))}: " + ", ".join(
             (
@@ -60,5 +67,6 @@ class KernelWords(Reading):
                 if config.swevent_checks_state
                 else "kgdb's hits are seen",
                 "ftrace has ksym_tracer" if config.has_ksym_tracer else "ftrace has wprobe events",
+                f"{config.hz} Hz",
             )
         )
