@@ -56,7 +56,7 @@ class TaskPanel(Panel):
             line.add(f"  {owner_text(b.owner)}", self.ink.owner(b.owner.kind))
             line.add(f"  {numbers.count(b.hits)} hit{'s' * (b.hits != 1)}", self.ink.value)
             if b.tid is None:
-                line.add("  every task", self.ink.muted)
+                line.add("  every task" if b.cpu is None else f"  every task on CPU {b.cpu}", self.ink.muted)
             if not b.enabled:
                 line.add("  disabled: keeps its slot", self.ink.warn)
             out.append(line.strip())

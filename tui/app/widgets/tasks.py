@@ -98,9 +98,12 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
             line.add(",".join(map(str, task.pinned)), ink.base, 8)
             held = sum(1 for bp in view.breakpoints if bp.tid == task.tid) if view else 0
             line.add(str(held) if held else self.glyphs.dot, ink.strong if held else ink.muted, 6, right=True)
-            line.add("" if task.switches is None else numbers.count(task.switches), ink.base, 7, right=True)
+            turns = "" if task.switches is None else numbers.count(task.switches)
+            if len(turns) > 6:
+                turns = numbers.rate(task.switches)
+            line.add(turns, ink.base, 7, right=True)
             ran = "" if task.ran_ns is None else numbers.count(task.ran_ns)
-            if len(ran) > 10:
+            if len(ran) > 9:
                 ran = numbers.rate(task.ran_ns)
             line.add(ran, ink.base, 10, right=True)
             out.append(line.strip(ink.cursor if here else None))

@@ -152,6 +152,8 @@ show other CPUs, Enter the hits of the time that is shown."""
         what = f"{span_text(self.scale, clock)} a column"
         if self.journal is not None and (kinds := sorted({row.owner for row in self.journal.occupancies})):
             what += "  " + " ".join(f"{owner_letter(kind)} {kind}" for kind in kinds)
+        if self.journal is not None and self.journal.first_ns > start:
+            what += f"  {self.glyphs.unknown} no longer kept"
         right = f"{start:,} to {'now' if self.following else f'{end:,}'}"
         if start and clock != "instructions":  # a clock that began long before us
             edge = "now" if self.following else f"{span_text(self.now - end, clock)} ago"
