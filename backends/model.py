@@ -161,7 +161,8 @@ class CpuView:
     `changed_by` who made it. `db_count` counts #DB exceptions, `dr_writes` writes to any debug register.
     `last_db` says in words what the last #DB was. `free` is what a CPU-wide request would still get.
 
-    `writes` are the register writes by cause, `switches` counts context switches.
+    `writes` are the register writes by cause, `switches` counts context switches. `guest` is the virtual CPU whose registers are
+    in the hardware now, empty where the host's are: its slots are nobody's here.
 
     `readable` is False on a live machine, where nobody in user space can read the registers themselves: `dr`, `slots` and
     `cpu_dr7` are the kernel's books then, `dr7` is `cpu_dr7`, and `dr6` and the counts mean nothing. A front end shows
@@ -184,6 +185,7 @@ class CpuView:
     readable: bool = True
     writes: tuple[tuple[str, int], ...] = ()
     switches: int = 0
+    guest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

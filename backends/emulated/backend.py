@@ -494,7 +494,13 @@ class EmulatedBackend(Backend):
             lost=0,
             engine="icicle, translated" if jit else "icicle, interpreted",
             cpus=tuple(
-                cpu_view(cpu, registers, self._kernel.layer, current.tid if current is not None else None)
+                cpu_view(
+                    cpu,
+                    registers,
+                    self._kernel.layer,
+                    current.tid if current is not None else None,
+                    guest.name if (guest := self._kernel.kvm.guest_on(cpu.number)) is not None else "",
+                )
                 for cpu, registers in zip(machine.cpus, self._kernel.cpus, strict=True)
                 for current in (self._kernel.current(cpu.number),)
             ),

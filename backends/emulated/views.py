@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from backends import dr
@@ -62,8 +63,10 @@ def breakpoint_view(
     )
 
 
-def cpu_view(cpu: Cpu, registers: CpuRegisters, layer: HwBreakpointLayer, tid: int | None) -> CpuView:
-    """One CPU's registers; `tid` is the task on it, None for none."""
+def cpu_view(
+    cpu: Cpu, registers: CpuRegisters, layer: HwBreakpointLayer, tid: int | None, guest: str = ""
+) -> CpuView:
+    """One CPU's registers; `tid` is the task on it, None for none, `guest` the virtual CPU that runs there."""
     unit = cpu.unit
     return CpuView(
         cpu=registers.cpu,
@@ -78,9 +81,10 @@ def cpu_view(cpu: Cpu, registers: CpuRegisters, layer: HwBreakpointLayer, tid: i
         dr_writes=registers.writes,
         last_db=cpu.last_db,
         free=layer.free(registers.cpu),
-        slots=tuple(_slots(registers)),
+        slots=tuple(_guest_slots(registers) if guest else _slots(registers)),
         writes=tuple(sorted(registers.journal.totals[registers.cpu].items())),
         switches=cpu.switches,
+        guest=guest,
     )
 
 
@@ -141,6 +145,11 @@ def _slots(registers: CpuRegisters) -> Iterator[Slot]:
             global_=bool(unit.dr7 >> 2 * n & 2),
             breakpoint=(event.parent or event).id if event else None,
         )
+
+
+def _guest_slots(registers: CpuRegisters) -> Iterator[Slot]:
+    """What is enabled while a guest runs is its own or its debugger's: no breakpoint of the host's is in there."""
+    return (replace(slot, breakpoint=None) for slot in _slots(registers) if slot.local or slot.global_)
 
 
 def task_view(task: Task, machine: Machine, kernel: Kernel) -> TaskView:

@@ -182,3 +182,23 @@ class TestPtrace:
         machine.disarm((1, 2, 3, 4))
         assert machine.view().cpus[0].free == 4
         assert machine.ptrace_peek(None, 7) == 0
+
+
+def test_while_a_guest_runs_the_registers_are_its_own(machine: EmulatedBackend) -> None:
+    (watch,) = machine.arm((perf(0),))
+    for verb, arguments in (
+        ("create", ("v",)),
+        ("mov", ("v", "dr0", "0x1000")),
+        ("mov", ("v", "dr7", "0x402")),
+        ("enter", ("v", "0")),
+    ):
+        machine.owner("kvm", verb, arguments)
+    inside = machine.view().cpus[0]
+    assert inside.guest == "v"
+    assert [(slot.index, slot.address, slot.type, slot.breakpoint) for slot in inside.slots] == [
+        (0, 0x1000, "x", None)
+    ]
+    machine.owner("kvm", "exit", ("v",))
+    after = machine.view().cpus[0]
+    assert not after.guest
+    assert [(slot.index, slot.breakpoint) for slot in after.slots] == [(0, watch.id)]

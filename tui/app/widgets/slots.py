@@ -16,6 +16,7 @@ from tui.app.line import Line, clip
 from tui.app.panel import Panel
 from tui.app.rates import HISTORY, bars
 from tui.app.scene import SlotRow, owner_text
+from tui.session.escape import one_line
 
 __all__ = ["SlotsPanel"]
 
@@ -136,6 +137,11 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         """What is shown is the register itself. Live it is the kernel's copy, and a watch is in it while its task runs."""
         return self.scene.cpu is None or self.scene.cpu.readable
 
+    @property
+    def _guest(self) -> str:
+        """The virtual CPU whose registers these are, "" where they are the host's."""
+        return self.scene.cpu.guest if self.scene.cpu is not None else ""
+
     def _number(self, row: SlotRow) -> str:
         """The watch's number, "" for what is no watch of ours."""
         number = self.scene.watches.get(row.breakpoint.id) if row.breakpoint else None
@@ -145,6 +151,8 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         view = self.scene.view
         if row.breakpoint is None and view is not None and view.debug_exceptions is not None:
             return f"program: port {row.slot.address & 0xFFFF:#x}", self.ink.owner("program")  # an I/O slot
+        if row.breakpoint is None and self._guest:
+            return f"kvm {one_line(self._guest)}", self.ink.owner("kvm")
         if row.breakpoint is None:
             return f"{self.glyphs.refused}NOBODY", self.ink.error
         text = owner_text(row.breakpoint.owner)
@@ -226,7 +234,10 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         bits = f"{' '.join(on)} on" if on else "waits" if waits else "off"
         lines[1].end((bits if lines[1].room > len(bits) else f" {row.bits}", enable))
         if row.breakpoint is None:
-            lines[2].add("enabled, and in nobody's books", ink.error)
+            if self._guest:
+                lines[2].add(f"of a guest: {one_line(self._guest)}", ink.owner("kvm"))
+            else:
+                lines[2].add("enabled, and in nobody's books", ink.error)
             return lines
         lines[2].add(f"{numbers.count(row.hits)}", ink.strong).add(" hits", ink.muted)
         lines[2].end((f"{numbers.rate(row.rate)}/s", ink.base))
