@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from backends.base import HwbpError
@@ -99,9 +100,10 @@ class _Actor:
 
 
 class Actors:
-    """Who was brought onto the stage. Every method may raise `HwbpError`."""
+    """Who was brought onto the stage. Every method may raise `HwbpError`; `holders` says who holds a process's slots."""
 
-    def __init__(self) -> None:
+    def __init__(self, holders: Callable[[int | None], tuple[str, ...]]) -> None:
+        self._holders = holders
         self._tasks: dict[str, _Actor] = {}
         self._ended: dict[str, int] = {}
         self._debugger: _Actor | None = None
@@ -187,9 +189,7 @@ class Actors:
         try:
             fd = events.open_event(attr, target, cpu)
         except OSError as error:
-            from backends.kernelview.now import holders
-
-            held = holders(target if target > 0 else None) if error.errno == errno.ENOSPC else ()
+            held = self._holders(target if target > 0 else None) if error.errno == errno.ENOSPC else ()
             where = f"CPU {cpu}" if target < 0 else f"process {target}"
             raise events.refusal(error, arguments[0], where, held) from error
         high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_EVENT)
@@ -258,12 +258,10 @@ class Actors:
         try:
             debugger.ask(f"poke {register} {value}")
         except HwbpError as error:
-            from backends.kernelview.now import holders
-
             raise HwbpError(
                 f"PTRACE_POKEUSER u_debugreg[{register}] = {value:#x}: {error.message}",
                 errno=error.errno,
-                holders=holders(pid) if error.errno == "ENOSPC" else (),
+                holders=self._holders(pid) if error.errno == "ENOSPC" else (),
             ) from error
 
     def _attached(self, pid: int) -> _Actor:

@@ -19,7 +19,7 @@ class Stage:
     """Other owners are brought in only for a program that we launched (HwbpError, EOPNOTSUPP)."""
 
     def __init__(self, opener: Opener) -> None:
-        self._actors = Actors()
+        self._actors = Actors(opener.holders)
         self._registers = Registers(opener)
 
     def booked(self, carriers: Iterable[Carrier], seen: Mapping[int, tuple[int, int]]) -> BookedRegisters:

@@ -244,7 +244,7 @@ class Machine(Backend):
             (head & self.memory.capacity - 1) * RECORD.size,
             *fields,
             *(bp.id, 1000, 1000, stack, 0, 0, bp.length, 0xFF if bp.slot is None else bp.slot),
-            *(ACCESS_CODES.index(bp.type), exact, exact, 0),
+            *(ACCESS_CODES.index(bp.type), exact, exact, more.get("flags", 0)),
         )
         self.memory.words[HEADER["head"]] = head + 1
         count, first = self.totals.get((bp.id, insn_ip), (0, fields[1]))[:2]

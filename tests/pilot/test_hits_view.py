@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from backends.ring import FLAG_SEEN, FLAG_UNSEEN
 from tests.pilot.scripted import FakeSpace, Machine, app_on, busy_machine, screen_text, settle
 from tui.app.app import HwbpApp
 from tui.app.hit_columns import COLUMNS
@@ -52,6 +53,26 @@ async def test_a_filter_acts_while_it_is_typed_and_escape_brings_back_what_was()
         await pilot.press("escape")
         await settle(pilot)
         assert app.open_view.name == "machine"
+
+
+async def test_a_window_that_was_changed_unseen_is_marked_found_and_told_in_words() -> None:
+    machine = busy_machine()
+    machine.hit(1, 900, 901, flags=FLAG_UNSEEN)
+    machine.hit(1, 901, 902, flags=FLAG_SEEN)
+    app = app_on(machine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        assert "!900 \u2192 901" in screen_text(app)
+        assert "!901" not in screen_text(app)
+        await pilot.press("slash", *"unseen")
+        await settle(pilot)
+        assert "1 of 81  / unseen" in screen_text(app)
+        await pilot.press("enter", "1")
+        await settle(pilot)
+        app.hits.newest()
+        await pilot.press("up")
+        await settle(pilot)
+        assert "changed unseen before" in screen_text(app)
 
 
 async def test_what_is_wrong_with_a_filter_stands_beside_it_and_hides_nothing() -> None:

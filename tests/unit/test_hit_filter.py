@@ -56,7 +56,7 @@ class Writer:
                 chance.randrange(20) if chance.random() < 0.7 else (1 << 8 * length) - chance.randrange(1, 4),
                 chance.randrange(20), chance.choice([*LABELS]), 1000, 1000 + chance.randrange(3), chance.randrange(3),
                 chance.randrange(2), chance.randrange(2), length, chance.choice([0, 1, 0xFF]), access,
-                int(known), int(known and chance.random() < 0.8), chance.randrange(2),
+                int(known), int(known and chance.random() < 0.8), chance.choice([0, 1, 4, 5, 8]),
             )  # fmt: skip
             RECORD.pack_into(self.memory.records, (seq & self.memory.capacity - 1) * RECORD.size, *row)
             self.rows.append(row)
@@ -104,6 +104,7 @@ CASES: dict[str, Any] = {
     "changed": lambda r: r.value_from and r.old_from and r.value != r.old,
     "same": lambda r: r.value_from and r.old_from and r.value == r.old,
     "kernel": lambda r: r.flags & 1,
+    "unseen": lambda r: r.flags & 4,
     "add_limit": lambda r: "add_limit" in name_of(r).symbol,
     "ADD_LIMIT cpu=1": lambda r: "add_limit" in name_of(r).symbol and r.cpu == 1,
     "by=add,reset": lambda r: name_of(r).symbol.startswith(("add", "reset")),
@@ -188,7 +189,7 @@ def test_what_is_wrong_is_said_in_one_line(text: str, said: str | None) -> None:
 
 def test_every_documented_field_is_understood() -> None:
     for name in FIELDS:
-        text = name if name in ("changed", "same", "kernel", *ACCESS_CODES) else f"{name}=1"
+        text = name if name in ("changed", "same", "kernel", "unseen", *ACCESS_CODES) else f"{name}=1"
         assert parse(text if name != "acc" else "acc=w").terms
 
 

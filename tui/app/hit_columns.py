@@ -205,11 +205,14 @@ def change_width(record: Record, glyphs: Glyphs) -> int:
     if record.access_text in ("x", "r"):
         return 0
     shown = (numbers.value(record.old), numbers.value(record.value))
-    return sum(map(len, shown)) + 2 + len(glyphs.arrow)
+    return sum(map(len, shown)) + 2 + len(glyphs.arrow) + record.unseen
 
 
 def put_change(line: Line, record: Record, glyphs: Glyphs, ink: Ink) -> None:
-    """`17 -> 18`; `?` for what is not known; one value for a read, and where there is no room for two."""
+    """`17 -> 18`; `?` for what is not known; one value for a read, and where there is no room for two. `!` before them: since
+    the hit before, something that made no hit had changed the window."""
+    if record.unseen:
+        line.add(glyphs.refused, ink.warn)
     old = numbers.value(record.old) if record.old_from else glyphs.unknown
     new = numbers.value(record.value) if record.value_from else glyphs.unknown
     if record.access_text == "r":

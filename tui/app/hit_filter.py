@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from backends.base import HwbpError
-from backends.ring import ACCESS_CODES, FLAG_KERNEL, NO_SLOT
+from backends.ring import ACCESS_CODES, FLAG_KERNEL, FLAG_UNSEEN, NO_SLOT
 from tui.session.escape import escape
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ _FLAGS: Final = {
     "changed": "the value after is another one",
     "same": "it was written, and is the same",
     "kernel": "the access was made in kernel mode",
+    "unseen": "something that made no hit had changed the window before",
     **{code: f"the access: {code}" for code in ACCESS_CODES},
 }
 FIELDS: Final = {
@@ -76,6 +77,7 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "changed": ("value", "old", "value_from", "old_from"),
     "same": ("value", "old", "value_from", "old_from"),
     "kernel": ("flags",),
+    "unseen": ("flags",),
     "any": ("insn_ip", "ip", "breakpoint", "comm", "value", "old", "value_from", "old_from", "length"),
 }
 
@@ -207,9 +209,9 @@ def _met(term: Term, count: int, columns: Columns, texts: Texts) -> Bools:
         both: Bools = (columns["value_from"] != 0) & (columns["old_from"] != 0)
         alike: Bools = columns["value"] == columns["old"]
         return both & (alike if subject == "same" else ~alike)
-    if subject == "kernel":
-        in_kernel: Bools = (columns["flags"] & FLAG_KERNEL) != 0
-        return in_kernel
+    if subject in ("kernel", "unseen"):
+        flagged: Bools = (columns["flags"] & (FLAG_KERNEL if subject == "kernel" else FLAG_UNSEEN)) != 0
+        return flagged
     if subject == "insn_ip":
         place = np.where(columns["insn_ip"] != 0, columns["insn_ip"], columns["ip"])
         return _compare(place, term)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from backends.ring import ACCESS_CODES, NO_SLOT, RECORD_FIELDS
+from backends.ring import ACCESS_CODES, FLAG_UNSEEN, NO_SLOT, RECORD_FIELDS
 
 if TYPE_CHECKING:
     from backends.ring_reader import RingReader
@@ -39,6 +39,11 @@ class Record(NamedTuple):
     def place(self) -> int:
         """The instruction that did it; what the CPU reported where that is not known."""
         return self.insn_ip or self.ip
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the window is known to have been changed, since the hit before, by something that made no hit."""
+        return bool(self.flags & FLAG_UNSEEN)
 
     @property
     def slot_text(self) -> str:

@@ -43,6 +43,7 @@ def command_line() -> argparse.ArgumentParser:
     demo.add_argument("--list", action="store_true", help="name the demos, and what each backend can play")
     _screen_options(demo)
     demo.add_argument("--backend", choices=_BACKENDS)
+    _sudo_option(demo)
 
     tour = _word(words, "tour", "a guided tour of the app, two minutes", "hwbp-tui tour")
     _screen_options(tour)

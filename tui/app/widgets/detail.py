@@ -163,7 +163,8 @@ the members of what is watched where its type is known, and how they were read."
         if record.access_text != "x":
             self._put_change(line, record)
             source = FROM_CODES[record.value_from]
-            line.add(f" ({source})" if source else " (unknown)", ink.muted).add("   ")
+            line.add(f" ({source})" if source else " (unknown)", ink.muted)
+            line.add("  changed unseen before" if record.unseen else "", ink.warn).add("   ")
         line.add(self.scene.names.of(record.place).symbol, ink.symbol).add("   ")
         return line.add(self.inspection.source, ink.muted)
 

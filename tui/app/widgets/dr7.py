@@ -94,7 +94,9 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
     def _heading(self, width: int) -> Strip:
         cpu = self.scene.cpu
         if cpu is None:
-            return self.rule(width, self.title)
+            live = self.scene.view is not None and self.scene.view.backend == "perf"
+            closed = "not known: the kernel's books are closed here (as root, or --sudo)"
+            return self.rule(width, self.title, after=closed if live else "")
         if not cpu.readable:
             after = f"kernel's copy {cpu.cpu_dr7:08x}, the register itself is not readable live"
             return self.rule(
@@ -192,7 +194,8 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
         meaning.to(below.at - 24)
         for slot in range(3, -1, -1):
             active = dr.enabled(value, slot)
-            meaning.add("on" if active else "off", ink.good if active else ink.muted, 6, right=True)
+            word = "" if cpu is None else "on" if active else "off"
+            meaning.add(word, ink.good if active else ink.muted, 6, right=True)
         return [self._heading(width), head.strip(), row.strip(), below.strip(), meaning.strip()]
 
 
@@ -248,7 +251,8 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
     def lines(self, width: int, height: int) -> list[Strip]:
         """One line, or a rule and a line."""
         ink, cpu, view = self.ink, self.scene.cpu, self.scene.view
-        if cpu is not None and not cpu.readable:
+        live = view is not None and view.backend == "perf"
+        if live or (cpu is not None and not cpu.readable):
             return self._unreadable(width, height)
         value = f"{cpu.dr6:08x}" if cpu else ""
         virtual = ""

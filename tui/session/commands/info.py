@@ -167,8 +167,16 @@ def _slots(session: Session, _text: str) -> Answer:
                 f"--   {bp.type:<2} {bp.length} {bp.address:#x} {state}  {numbered(session, bp)}  {owner_text(bp)}"
             )
     lines += [f"!    {escape(each)}" for each in session.view.disagreements]
-    free = free_slots(session.view)
-    lines.append(f"{free} free")
+    free: int | None = free_slots(session.view)
+    if session.view.backend != "perf":
+        lines.append(f"{free} free")
+    elif session.view.cpus:
+        lines.append(f"{free} free for a CPU-wide request")
+    else:
+        free = None
+        lines.append(
+            "how many are free is not known: the kernel's books are closed here (as root, or --sudo)"
+        )
     rows = [
         {
             "breakpoint": bp.id,
