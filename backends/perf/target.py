@@ -312,7 +312,9 @@ def _image(opener: Opener, pid: int) -> tuple[str, bool]:
 
 
 def _narrow(what: str) -> HwbpError:
-    return HwbpError(f"{what} is a 32-bit program: its registers are not understood yet", errno="ENOEXEC")
+    return HwbpError(
+        f"{what} is a 32-bit program: only instructions and stacks of 64 bits are understood", errno="ENOEXEC"
+    )
 
 
 # Attaching
