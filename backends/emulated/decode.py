@@ -35,7 +35,7 @@ _KIND = {
     _ACCESS.READ_COND_WRITE: 3,  # cmpxchg: the hardware writes the old value back when it fails
 }
 REGISTER_NAMES = {
-    value: name
+    value: re.sub(r"^(R\d+)L$", r"\1B", name)
     for name in dir(ic.Register)
     if name.isupper() and isinstance(value := getattr(ic.Register, name), int)
 }

@@ -30,6 +30,8 @@ _PROBED: Final[dict[int, tuple[tuple[int, int], ...]]] = {
 }
 """Which bytes of an image are asked first whether they may be accessed, as found on an AMD Zen 5: si_addr is one of them."""
 _SIGSEGV, _SI_KERNEL = 11, 0x80
+_READ_BY_FXRSTOR: Final = ((0, 28), (32, 384), (FXSAVE_SIZE - 1, 1))
+"""(offset, bytes) in the image, as found on an AMD Zen 5: not MXCSR_MASK, but the last byte."""
 
 
 def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
@@ -48,9 +50,11 @@ def run_x87(cpu: Cpu, pc: int, decoded: Decoded) -> None:
         probes = [(address + at, count, kind) for at, count in _PROBED.get(decoded.mnemonic, ())]
         memory_fault(cpu, address, first_fault(cpu.space, tuple(probes)))
         return
+    parts = _READ_BY_FXRSTOR if restores else ((0, size),)
     touched = [
-        (slot, 2 if stores else 1, slot.current(engine.raw_read))
-        for slot in (cpu.unit.touched(address, address + size) if in_memory else ())
+        (slot, kind, slot.current(engine.raw_read))
+        for slot in (cpu.unit.data if in_memory else ())
+        if any(address + at < slot.end and slot.start < address + at + count for at, count in parts)
     ]
     stack = cpu.stack(pc) if touched else 0
     out: bytes | None
