@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from backends.base import HwbpError
 from tui.app.names import Name
 from tui.app.records import Record
-from tui.app.shown import shown
+from tui.app.shown import shown, without_del
 
 if TYPE_CHECKING:
     from tui.session.session import Session
@@ -63,7 +63,7 @@ def inspect(session: Session, record: Record) -> Inspection:
             if not mark and instruction.address in armed:
                 mark = "armed"
             refers = session.names.refers(instruction)
-            text = shown(instruction.text) + (f"  # {refers}" if refers else "")
+            text = shown(instruction.text) + (f"  # {without_del(refers)}" if refers else "")
             code.append(CodeLine(instruction.address, text, mark))
     except HwbpError as error:
         problem = error.message
@@ -72,8 +72,9 @@ def inspect(session: Session, record: Record) -> Inspection:
     for number, frame in enumerate(stack):
         address = frame.ip if number == 0 else frame.ip - 1
         for level in session.levels(address):
-            frames.append(FrameLine(level.text, _short(level.source), frame.guessed))
-    return Inspection(key_of(record), tuple(code), tuple(frames), session.source(place) or "", shown(problem))
+            frames.append(FrameLine(without_del(level.text), _short(level.source), frame.guessed))
+    source = without_del(session.source(place) or "")
+    return Inspection(key_of(record), tuple(code), tuple(frames), source, shown(problem))
 
 
 def typed_change(session: Session, record: Record) -> str:
@@ -88,16 +89,14 @@ def typed_change(session: Session, record: Record) -> str:
         text = changed(*(session, found[0], found[1]), value=record.value, old=old)
     except HwbpError:
         return ""
-    return "" if text is None else text.replace("\x7f", "\\x7f")
+    return "" if text is None else without_del(text)
 
 
 def _short(source: str | None) -> str:
     """`counter.c:42` of the path that the compiler was given: columns are narrow."""
-    return (source or "").rpartition("/")[2]
+    return without_del((source or "").rpartition("/")[2])
 
 
 def look_up(session: Session, addresses: tuple[int, ...]) -> dict[int, Name]:
     """Names for a batch of addresses (at the desk)."""
-    return {
-        a: Name(session.describe(a).replace("\x7f", "\\x7f"), _short(session.source(a))) for a in addresses
-    }
+    return {a: Name(without_del(session.describe(a)), _short(session.source(a))) for a in addresses}
