@@ -191,3 +191,45 @@ async def test_hostile_text_in_a_proposal_is_text() -> None:
         text = await typed(pilot, app, "w", *"lock")
         assert "\x1b" not in text
         assert "\\x1b[31m[red]lock" in text
+
+
+@pytest.mark.parametrize(
+    ("typed_over", "line"),
+    [
+        ("lock", "watch lock"),
+        ("/4", "watch cfg.limits[3]/4"),
+        (":rw", "watch cfg.limits[3]:rw"),
+        (" if value > 3", "watch cfg.limits[3] if value > 3"),
+    ],
+)
+async def test_a_place_that_is_offered_gives_way_to_another_and_takes_what_belongs_to_it(
+    typed_over: str, line: str
+) -> None:
+    app = app_on(busy_machine())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app._offer("watch cfg.limits[3]")
+        await settle(pilot)
+        assert "WOULD TAKE" in screen_text(app)
+        names = {"/": "slash", ":": "colon", " ": "space", ">": "greater_than_sign"}
+        for sign in typed_over:
+            await pilot.press(names.get(sign, sign))
+        assert app.command_line.value == line
+
+
+async def test_w_in_the_code_offers_its_instruction_and_a_name_takes_its_place() -> None:
+    machine = busy_machine()
+    app = app_on(machine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("6")
+        await settle(pilot)
+        await pilot.press("w")
+        await settle(pilot)
+        assert app.command_line.value.startswith("hbreak 0x")
+        assert app.command_line.selected_text == app.command_line.value.removeprefix("hbreak ")
+        await pilot.press(*"reset_one")
+        assert app.command_line.value == "hbreak reset_one"
+        await pilot.press("enter")
+        await settle(pilot)
+    assert machine.calls == ["arm(reset_one:x)"]

@@ -6,6 +6,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -323,3 +324,19 @@ def test_before_the_first_hit_there_is_nothing_left_to_look_at(writer: Writer) -
     hits.advance()
     assert hits.done, "else the panel would look for ever"
     assert hits.count == 0
+
+
+def test_the_document_names_every_field() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "app.md").read_text()
+    section = text.split("## Hits: filter, find, group")[1].split("\n## ")[0]
+    assert [name for name in FIELDS if f"`{name}`" not in section] == []
+
+
+def test_the_documents_example_means_what_it_says() -> None:
+    wanted = parse("add_limit tid=44,45 value>0x10 !r")
+    assert [(term.subject, term.sign, term.numbers, term.negated) for term in wanted.terms] == [
+        ("any", "=", (), False),
+        ("tid", "=", (44, 45), False),
+        ("value", ">", (16,), False),
+        ("access", "=", (ACCESS_CODES.index("r"),), True),
+    ]

@@ -60,7 +60,7 @@ class Here(Viewing, inherit_bindings=False):
 
     async def _do_choice(self, choice: Choice) -> None:
         if choice.does == "type":
-            self.open_command_line(str(choice.argument))
+            self._offer(str(choice.argument))
         elif choice.does == "run":
             self.run_line(str(choice.argument))
         elif choice.does == "go_code":
@@ -97,9 +97,9 @@ class Here(Viewing, inherit_bindings=False):
         """A watch of what the cursor is on, typed and not yet run."""
         spot = self.spot()
         if spot is not None and spot.data is not None:
-            self.open_command_line(f"watch {spot.watch()}")
+            self._offer(f"watch {spot.watch()}")
         elif spot is not None and spot.code is not None:
-            self.open_command_line(f"hbreak {spot.code:#x}")
+            self._offer(f"hbreak {spot.code:#x}")
         else:
             self.open_command_line("watch ")
 
@@ -111,6 +111,12 @@ class Here(Viewing, inherit_bindings=False):
             self.open_command_line(f"set {left} = ")
         else:
             self.tell(Note("answer", "nothing can be stored in what the cursor is on"))
+
+    def _offer(self, line: str) -> None:
+        """A request, typed and not yet run; what its place would take stands above it."""
+        self.open_command_line(line)
+        if not line.endswith(" "):
+            self.command_line.offer_place(line)
 
     def action_go_to(self) -> None:
         """Ask where to: in the memory view its memory, elsewhere its code."""

@@ -153,7 +153,7 @@ class HitColumns:
                 case "comm":
                     line.add(scene.comm(record.comm), ink.base, width)
                 case "watch":
-                    line.add(scene.label_of(record.breakpoint), ink.symbol, width)
+                    line.add_end(scene.label_of(record.breakpoint), ink.symbol, width)
                 case "mode":
                     line.add("kernel" if record.flags & FLAG_KERNEL else "user", ink.base, width)
                 case "acc":
@@ -165,7 +165,7 @@ class HitColumns:
                 case "by":
                     line.add(name.symbol, ink.symbol, width)
                 case "source":
-                    line.add(name.source, ink.muted)
+                    line.add_end(name.source, ink.muted, width)
             line.add(" " * (2 if self._two_blanks(number) else column.gap))
 
 

@@ -1,6 +1,6 @@
 """What every key does, in one table: the session's commands that have a key, and what the app itself can do.
 
-Bindings, footer, palette and help are all drawn from `entries()`. Multiplexers own ctrl-a, ctrl-b and ctrl-h/j/k/l:
+Footer, palette and help are all drawn from `entries()`. Multiplexers own ctrl-a, ctrl-b and ctrl-h/j/k/l:
 nothing is bound to those.
 """
 
@@ -11,14 +11,12 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from textual.binding import Binding, BindingType
-
 from tui.session.views import VIEWS
 
 if TYPE_CHECKING:
     from tui.session.commands.table import Command
 
-__all__ = ["KeyEntry", "Where", "bindings", "entries", "key_name", "key_of", "needs_argument"]
+__all__ = ["KeyEntry", "Where", "entries", "key_name", "key_of", "needs_argument"]
 
 Where = Literal[
     "app",
@@ -223,15 +221,6 @@ _OURS: Final = ("stop", "help", "quit")
 
 _RANKS: Final = {"watch": 3, "delete": 5, "continue": 1, "stepi": 4, "nexti": 10, "print": 11}
 _LABELS: Final = {"stepi": "step", "nexti": "next", "dr7 toggle": "bit"}
-
-
-def bindings(where: Where) -> list[BindingType]:
-    """The bindings of the panel that `where` names: these win over the app's own while it has the focus."""
-    return [
-        Binding(",".join(entry.keys), f"app.{entry.action}", entry.summary, show=False)
-        for entry in (*_APP, *_READING, *_DEMO)
-        if entry.where == where
-    ]
 
 
 @cache

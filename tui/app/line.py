@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-__all__ = ["Line", "clip"]
+__all__ = ["Line", "clip", "clip_start"]
 
 
 def clip(text: str, width: int, ellipsis: str = "…") -> str:
@@ -28,6 +28,18 @@ def clip(text: str, width: int, ellipsis: str = "…") -> str:
     if width <= len(ellipsis):
         return ellipsis[:width]
     return set_cell_size(text, width - len(ellipsis)).rstrip() + ellipsis
+
+
+def clip_start(text: str, width: int, ellipsis: str = "…") -> str:
+    """The same, but what is cut is the beginning: for what is told apart by its end (`cfg.limits[3]`, `counter.c:42`)."""
+    if cell_len(text) <= width:
+        return text
+    if width <= len(ellipsis):
+        return ellipsis[: max(0, width)]
+    kept = text
+    while cell_len(kept) > width - len(ellipsis):
+        kept = kept[1:]
+    return ellipsis + kept
 
 
 class Line:
@@ -75,6 +87,11 @@ class Line:
             segments[-1] = Segment(segments[-1].text + text, style)
         else:
             segments.append(Segment(text, style))
+
+    def add_end(self, text: str, style: Style | None = None, width: int | None = None) -> Line:
+        """Put text of which the end counts: what does not fit is cut at the beginning."""
+        room = self.room if width is None else min(width, self.room)
+        return self.add(clip_start(text, room, self._ellipsis), style, width)
 
     def cells(self, cells: Iterable[tuple[str, Style]]) -> Line:
         """Put signs of one cell each, as far as there is room: a chart's row, in as few pieces as it has styles."""

@@ -136,4 +136,6 @@ def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:
         places = stacked(area, ("matrix", matrix), ("tasks", tasks))
     lower = Region(area.x, area.y + upper, area.width, room - upper)
     over = max(least_over, min(16, lower.height - lanes))
+    if lower.height - over < lanes:  # whole CPUs; what is left over is for the hits
+        over += (lower.height - over - 1) % 5
     return places | stacked(lower, ("over-time", over), ("timeline", lower.height - over))

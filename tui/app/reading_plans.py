@@ -56,7 +56,7 @@ def registers(area: Region, _roomy: bool, _wants: Wants) -> dict[str, Region]:
 def tasks(area: Region, _roomy: bool, wants: Wants) -> dict[str, Region]:
     """The list, and the task under its cursor."""
     detail = max(5, min(9, area.height // 2, area.height - 4))
-    listed = max(area.height - detail, 3) if wants.tasks + 2 > area.height - detail else wants.tasks + 2
+    listed = min(max(area.height - detail, 3), max(wants.tasks, 1) + 2)
     return stacked(area, ("tasks", listed), ("task", area.height - listed))
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from backends.ring import ACCESS_CODES, FLAG_UNSEEN, NO_SLOT, RECORD_FIELDS
 
 if TYPE_CHECKING:
+    from backends.model import Site
     from backends.ring_reader import RingReader
 
-__all__ = ["Record", "read"]
+__all__ = ["Record", "read", "record_of_site"]
 
 
 class Record(NamedTuple):
@@ -64,3 +65,12 @@ def read(ring: RingReader, first: int, count: int) -> list[Record]:
     if ring.head <= max(first, 0):
         return []  # before the first hit nothing is worth numpy's import
     return [Record._make(row) for row in ring.read(first, count).tolist()]
+
+
+def record_of_site(site: Site) -> Record:
+    """The last hit of a site, as far as its totals tell it."""
+    return Record(
+        seq=0, time=site.last_ns, ip=site.insn_ip, insn_ip=site.insn_ip, address=0, value=site.value or 0,
+        old=site.old or 0, breakpoint=site.breakpoint, pid=0, tid=0, stack=site.stack, comm=0, cpu=0, length=8, slot=0,
+        access=2, value_from=int(site.value is not None), old_from=int(site.old is not None), flags=0,
+    )  # fmt: skip

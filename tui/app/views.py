@@ -58,14 +58,16 @@ def _hits() -> tuple[Panel, ...]:
 
 
 def _sites() -> tuple[Panel, ...]:
-    from tui.app.widgets.writers import StacksPanel, WritersPanel
+    from tui.app.widgets.site_stacks import StacksPanel
+    from tui.app.widgets.writers import WritersPanel
 
     writers = WritersPanel("writers")
     return writers, StacksPanel("stacks", writers)
 
 
 def _values() -> tuple[Panel, ...]:
-    from tui.app.widgets.values import ChangesPanel, ChartPanel, SpreadPanel
+    from tui.app.widgets.value_tables import ChangesPanel, SpreadPanel
+    from tui.app.widgets.values import ChartPanel
 
     chart = ChartPanel("chart")
     chart.followers = spread, changes = SpreadPanel("spread", chart), ChangesPanel("changes", chart)
@@ -89,7 +91,8 @@ def _code() -> tuple[Panel, ...]:
 
 
 def _memory() -> tuple[Panel, ...]:
-    from tui.app.widgets.memory import MemoryPanel, ObjectPanel
+    from tui.app.widgets.memory import MemoryPanel
+    from tui.app.widgets.object import ObjectPanel
 
     memory = MemoryPanel("memory")
     memory.beside = ObjectPanel("object", memory)

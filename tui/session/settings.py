@@ -65,7 +65,7 @@ _ABOUT: Final = {
 _CHOICES: Final = {"theme": THEMES, "keymap": KEYMAPS, "motion": _MOTION}
 _RANGES: Final = {"fps": (1, 120), "history": (0, 100_000)}
 _KEYS_ABOUT: Final = (
-    "Single keys over the keymap: an action (F1 and `help keys` name them) and its key, or a list of keys.",
+    "Single keys over the keymap: an action (F1 names them beside their keys) and its key, or a list of keys.",
     '"none" takes its keys from an action. Keys are letters, or words like "ctrl+x", "f5", "space", "alt+w".',
 )
 

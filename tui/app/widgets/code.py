@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.cells import cell_len, set_cell_size
 from rich.style import Style
-from textual.binding import BindingType
 from textual.strip import Strip
 
 from tui.app import numbers
 from tui.app.highlight import Piece, instruction_pieces, source_pieces
-from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.listing import ListPanel
 from tui.app.places import Spot
@@ -34,7 +32,6 @@ _MODES: Final = ("source and instructions", "instructions", "instructions and by
 class CodePanel(ListPanel, inherit_bindings=False):
     """One function at a time. Following, it goes where the stopped program stands."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("code")
     where = "code"
     title = "CODE"
     help: ClassVar[

@@ -7,8 +7,11 @@ from typing import ClassVar, Final
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
+from textual.widgets.input import Selection
 
 from tui.app.command_history import CommandHistory
+from tui.app.shown import without_del
+from tui.session.escape import one_line
 
 __all__ = ["CommandLine"]
 
@@ -34,6 +37,7 @@ class CommandLine(Input, inherit_bindings=False, inherit_css=False):
     CommandLine > .input--selection {
         background: $input-selection-background; color: $input-selection-foreground;
     }
+    CommandLine:nocolor > .input--selection { text-style: reverse; }
     CommandLine > .input--placeholder { color: $text-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,6 +62,8 @@ class CommandLine(Input, inherit_bindings=False, inherit_css=False):
         str
     ] = """Commands are gdb's words where gdb has them: watch, awatch, hbreak, delete, continue,
 stepi, x, print, info ...; `help` lists them all, `help WORD` explains one.
+
+A place that was typed for you is marked: type another one over it, or /LEN and :TYPE behind it; End keeps it.
 
 Tab completes, again Tab takes the next. Up and Down walk the lines that were run, also in earlier runs: those that begin
 with what stands here. Esc closes."""
@@ -85,6 +91,7 @@ with what stands here. Esc closes."""
         self._draft = ""
         self._candidates: list[str] = []
         self._choice = -1
+        self._offered = False
 
     @property
     def past(self) -> CommandHistory:
@@ -100,14 +107,27 @@ with what stands here. Esc closes."""
         """Begin with a text."""
         self.purpose = purpose
         self.placeholder = _PLACEHOLDERS.get(purpose, "")
-        self.value = text
+        self.value = text = _plain(text)
         self.cursor_position = len(text)
         self._at = None
         self._candidates = []
+        self._offered = False
+
+    def offer_place(self, text: str) -> None:
+        """Begin with a request whose place is only an offer: another one takes its seat, `/LEN`, `:TYPE` and what follows
+        a blank are added to it."""
+        self.open(text)
+        words = 2 if text.startswith("edit ") else 1
+        start = len(text) - len(text.split(" ", words)[-1])
+        self.selection = Selection(start, len(text))
+        self._offered = True
 
     def take(self, text: str) -> None:
         """What was typed or pasted, in the place of what is selected."""
-        self.replace(text, *sorted(self.selection))
+        if self._offered and text[:1] in ("/", ":", " "):
+            self.cursor_position = len(self.value)
+        self._offered = False
+        self.replace(_plain(text), *sorted(self.selection))
 
     def action_history(self, by: int) -> None:
         """Earlier and later lines that begin with what was typed; that comes back at the end."""
@@ -146,8 +166,13 @@ with what stands here. Esc closes."""
         return candidates
 
     def _put(self, text: str) -> None:
-        self.value = text
+        self.value = text = _plain(text)
         self.cursor_position = len(text)
+
+
+def _plain(text: str) -> str:
+    """What was pasted, or run before, may hold anything; a terminal would act on it."""
+    return without_del(one_line(text))
 
 
 def _common(texts: list[str]) -> str:

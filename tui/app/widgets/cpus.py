@@ -15,7 +15,8 @@ from tui.session.letters import owner_letter
 
 __all__ = ["CpusPanel"]
 
-_WIDE = 112
+_BARE = 80
+"""Columns that it takes without what each register watches."""
 
 
 class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
@@ -44,7 +45,8 @@ class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
         right = f"{self.first + 1}-{self.first + room} of {len(cpus)}" if hidden > 0 else ""
         quantum = f"quantum {view.quantum:,}" if view and view.quantum else ""
         out = [self.rule(width, self.title, after=quantum, right=right)]
-        label = max(4, min(18, (width - 96) // 4)) if width >= _WIDE else 0
+        label = min(18, (width - _BARE) // 4)
+        label = label if label >= 6 else 0
         head = self.line(width).add("   CPU ", ink.muted)
         for slot in range(4):
             head.add(f"DR{slot}", ink.muted, 4 + label)
@@ -78,7 +80,7 @@ class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
             bp = by_id.get(slot.breakpoint) if slot.breakpoint is not None else None
             kind = bp.owner.kind if bp else "hand"
             line.add(owner_letter(kind), ink.owner(kind)).add(" ")
-            line.add(self.scene.label(bp) if bp and label else "", ink.symbol, 1 + label).add(" ")
+            line.add_end(self.scene.label(bp) if bp and label else "", ink.symbol, 1 + label).add(" ")
 
     def _who(self, line: Line, cpu: CpuView) -> None:
         if cpu.tid is None:

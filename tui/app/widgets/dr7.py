@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.style import Style
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
 from backends import dr
-from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.panel import Panel
 
@@ -38,7 +36,6 @@ _TYPES = {"x": "exec", "w": "write", "io": "I/O", "rw": "r/w"}
 class Dr7Panel(Panel, can_focus=True, inherit_bindings=False):
     """The bits in the order of the manual, highest first. The cursor walks single bits."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("bits")
     where = "bits"
     title = "DR7"
     help: ClassVar[str] = """The control register of the four slots, as the hardware holds it.
@@ -202,7 +199,6 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
 class Dr6Panel(Panel, can_focus=True, inherit_bindings=False):
     """DR6 at the last #DB."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("bits")
     where = "bits"
     title = "DR6"
     help: ClassVar[

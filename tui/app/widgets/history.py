@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
@@ -17,7 +16,6 @@ from tui.app import numbers, records
 from tui.app.hit_columns import HitColumns, change_width, delta_text, fitting
 from tui.app.hit_filter import FIELDS, FIELDS_WITH_VALUES, Filter, parse
 from tui.app.hit_list import ORDERS, HitList
-from tui.app.keymap import bindings
 from tui.app.panel import Panel
 from tui.app.records import Record
 from tui.app.widgets.groups import GroupTable
@@ -33,7 +31,6 @@ _SLICE: Final = 0.008
 class HistoryPanel(Panel, can_focus=True, inherit_bindings=False):
     """Draws a `HitList`, or a `GroupTable` of the same filter."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("history")
     title = "HITS"
     where = "history"
     help: ClassVar[str] = (

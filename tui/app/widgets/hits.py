@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
 from tui.app import numbers, records
 from tui.app.hit_columns import HitColumns, change_width, fitting
-from tui.app.keymap import bindings
 from tui.app.panel import Panel
 from tui.app.records import Record
 
@@ -24,7 +22,6 @@ __all__ = ["HitsPanel"]
 class HitsPanel(Panel, can_focus=True, inherit_bindings=False):
     """`cursor` is a sequence number (from 0); the screen counts from 1, as `trace` does."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("hits")
     title = "HITS"
     where = "hits"
     help: ClassVar[str] = """Every time a slot matched, in order.

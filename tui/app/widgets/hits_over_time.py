@@ -104,7 +104,7 @@ class HitsOverTimePanel(Panel):
         ink = self.ink
         found = self._by_watch.get(bp.id, [])
         most, levels = max(found, default=0), len(self.glyphs.bars) - 1
-        line = self.line(width).add(f" {self.scene.label(bp)}", ink.symbol, left - 1).add(" ")
+        line = self.line(width).add(" ").add_end(self.scene.label(bp), ink.symbol, left - 2).add(" ")
         for column in range(columns):
             count = found[column] if column < len(found) else 0
             if not count and column >= self._until:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from textual.binding import BindingType
 from textual.strip import Strip
 
-from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.listing import ListPanel
 from tui.app.shown import shown, without_del
@@ -35,7 +33,6 @@ class _Row(NamedTuple):
 class LogPanel(ListPanel, inherit_bindings=False):
     """Follows the newest command until somebody walks away from the end."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("log")
     where = "log"
     title = "LOG"
     help: ClassVar[

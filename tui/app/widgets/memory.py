@@ -1,68 +1,36 @@
-"""Memory: units of a window in hexadecimal or as numbers, armed and changed bytes marked; and the object under the cursor."""
+"""Memory: units of a window in hexadecimal or as numbers, armed and changed bytes marked."""
 
 from __future__ import annotations
 
 import os
-import struct
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.style import Style
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
-from tui.app import numbers
-from tui.app.keymap import bindings
-from tui.app.line import Line
-from tui.app.listing import ListPanel
+from tui.app.memory_forms import FORMS, KINDS, Form, spell
 from tui.app.panel import Panel
-from tui.app.places import Spot, covering
+from tui.app.places import Spot
 from tui.app.shown import shown, without_del
 from tui.session.escape import one_line
 from tui.session.memory import MemoryPage, ObjectAt, memory_page, object_at
 
 if TYPE_CHECKING:
     from backends.model import Breakpoint
+    from tui.app.widgets.object import ObjectPanel
     from tui.session.session import Session
 
-__all__ = ["MemoryPanel", "ObjectPanel"]
+__all__ = ["MemoryPanel"]
 
 _MASK: Final = (1 << 64) - 1
 _KEPT: Final = 8
 """Samples (two seconds) for which a byte of a running program counts as changed."""
 
 
-class Form(NamedTuple):
-    """One way to write a unit: its size in bytes, how many cells it takes, and what it is called."""
-
-    name: str
-    size: int
-    cells: int
-    kind: str
-
-
-FORMS: Final = (
-    Form("bytes", 1, 2, "x"), Form("2 bytes", 2, 4, "x"), Form("4 bytes", 4, 8, "x"), Form("8 bytes", 8, 16, "x"),
-    Form("8-bit signed", 1, 4, "d"), Form("16-bit signed", 2, 6, "d"), Form("32-bit signed", 4, 11, "d"),
-    Form("64-bit signed", 8, 20, "d"), Form("float", 4, 12, "f"), Form("double", 8, 20, "f"),
-)  # fmt: skip
-_KINDS: Final = ("x", "d", "f")
-
-
-def spell(data: bytes, form: Form) -> str:
-    """One unit, little-endian, in at most `form.cells` cells."""
-    if form.kind == "f":
-        number = struct.unpack("<f" if form.size == 4 else "<d", data)[0]
-        return f"{number:.{form.cells - 8}g}"[: form.cells]
-    if form.kind == "d":
-        return str(int.from_bytes(data, "little", signed=True))
-    return f"{int.from_bytes(data, 'little'):0{2 * form.size}x}"
-
-
 class MemoryPanel(Panel, can_focus=True, inherit_bindings=False):
     """A window over memory that is read again four times a second while the program runs, and at every stop."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("memory")
     where = "memory"
     title = "MEMORY"
     help: ClassVar[str] = """Memory around an address, as the program has it. Reading it hits no slot.
@@ -276,7 +244,7 @@ o           go to an address or a name; Backspace goes back"""
 
     def other(self) -> bool:
         """Other numbers of the same size."""
-        order = _KINDS[_KINDS.index(self.form.kind) + 1 :] + _KINDS
+        order = KINDS[KINDS.index(self.form.kind) + 1 :] + KINDS
         found = next(
             f for kind in order for f in FORMS if f.kind == kind and f.size >= min(self.form.size, 8)
         )
@@ -433,89 +401,3 @@ o           go to an address or a name; Backspace goes back"""
     def _changed(self, address: int, data: bytes) -> bool:
         before = self._before.at(address, len(data)) if self._before is not None else None
         return before is not None and before != data
-
-
-class ObjectPanel(ListPanel, inherit_bindings=False):
-    """The variable under the memory's cursor, member by member as its type writes them."""
-
-    BINDINGS: ClassVar[list[BindingType]] = bindings("object")
-    where = "object"
-    title = "OBJECT"
-    help: ClassVar[str] = """The variable under the cursor of the memory, by its type from DWARF.
-
-Each line is a member: its name, its value, its place in the object. [0] to [3] name the slot of a watch that covers it, * one that
-is in no register now. Enter or . shows what can be done with a member: watch it, go to it."""
-
-    def __init__(self, id: str, memory: MemoryPanel) -> None:  # noqa: A002 - Textual's word
-        super().__init__(id)
-        self.memory = memory
-        self._for: int | None = None
-
-    @property
-    def object(self) -> ObjectAt | None:
-        """What the memory's cursor is on."""
-        return self.memory.object
-
-    def follow(self) -> None:
-        """The memory's cursor moved."""
-        found = self.object
-        if found is not None and found.address != self._for and not self.has_focus:
-            self._for = found.address
-            at = next(
-                (n for n, p in enumerate(found.parts) if p.address <= found.address < p.address + p.length), 0
-            )
-            self.cursor = at
-        self.redraw()
-
-    def count(self) -> int:
-        """Members."""
-        return len(self.object.parts) if self.object is not None else 0
-
-    def heading(self, width: int) -> Strip:
-        """Its name, type and place."""
-        found = self.object
-        if found is None or not found.name:
-            return self.rule(width, self.title)
-        after = without_del(found.name)
-        if found.type_name:
-            after = f"{without_del(found.type_name)} {after}"
-        size = f"{numbers.count(found.length)} bytes" if found.length else ""
-        return self.rule(width, self.title, after=after, right=self.span() or size)
-
-    def notes(self, width: int, height: int) -> list[Line]:
-        """Why it has no members."""
-        found = self.object
-        if found is None:
-            return []
-        if found.problem:
-            return [self.line(width).add(f"  {without_del(one_line(found.problem))}", self.ink.muted)]
-        return []
-
-    def row(self, number: int, width: int) -> Line:
-        """One member."""
-        found = self.object
-        assert found is not None
-        part, ink = found.parts[number], self.ink
-        line = self.line(width).add(self.glyphs.cursor if number == self.cursor else " ", ink.rule_focus)
-        armed = covering(self.scene.view, part.address, part.length)
-        sign = "" if not armed else "*" if armed[0].slot is None else f"[{armed[0].slot}]"
-        line.add(sign, ink.warn, 4)
-        inside = part.address <= found.address < part.address + part.length
-        label = without_del(part.expr)
-        cells = max(12, min(max(len(each.expr) for each in found.parts) + 1, width // 2))
-        line.add(label, ink.strong if inside else ink.base, cells).add(" ")
-        line.add(without_del(part.text), ink.value)
-        return line.end((f" +{part.address - found.start}, {part.length}", ink.muted))
-
-    def open(self) -> bool:
-        """What can be done from here."""
-        self.desk_app.action_from_here()
-        return True
-
-    def spot(self) -> Spot | None:
-        """The member under the cursor."""
-        found = self.object
-        if found is None or not found.parts:
-            return None
-        part = found.parts[min(self.cursor, len(found.parts) - 1)]
-        return Spot(without_del(part.expr), part.expr, part.address, part.length)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
-from tui.app.keymap import bindings
 from tui.app.line import Line, clip
 from tui.app.panel import Panel
 from tui.app.widgets.message import wrap
@@ -29,7 +27,6 @@ def tour_lines(height: int) -> int:
 class NarrationPanel(Panel, can_focus=True, inherit_bindings=False):
     """A rule, what is said, the command, its answer."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("demo")
     title = "DEMO"
     where = "demo"
     help: ClassVar[

@@ -59,7 +59,7 @@ class OwnersPanel(Panel):
         if none:
             line = self.line(width).add(" ")
             for kind in none:
-                line.add(f"{kind} 0   ", ink.muted)
+                line.add(f"{kind} 0  ", ink.muted)
             out.append(line.strip())
         out.append(self.line(width).add(" books  ", ink.muted).add(sums, ink.strong).strip())
         if view and view.refusals:

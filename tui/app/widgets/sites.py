@@ -42,7 +42,7 @@ class SitesPanel(Panel):
             line = self.line(width).add(numbers.count(site.count), ink.strong, 10, right=True).add(" ")
             line.add(("█" if self.glyphs.ellipsis == "…" else "#") * bar, ink.accent, 6).add(" ")
             line.add(name.symbol, ink.symbol, width - line.at - label - 1).add(" ")
-            line.add(scene.label_of(site.breakpoint), ink.muted, label)
+            line.add_end(scene.label_of(site.breakpoint), ink.muted, label)
             out.append(line.strip())
         if not scene.sites:
             out.append(self.line(width).add("  nothing has hit yet", ink.muted).strip())

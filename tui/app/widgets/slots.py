@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.style import Style
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
 from tui.app import numbers
 from tui.app.hit_columns import put_change
-from tui.app.keymap import bindings
 from tui.app.line import Line, clip
 from tui.app.panel import Panel
 from tui.app.rates import HISTORY, bars
@@ -27,7 +25,6 @@ _LAST = 22
 class SlotsPanel(Panel, can_focus=True, inherit_bindings=False):
     """A cursor chooses the slot that `d`, `e` and Enter act on."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("slots")
     title = "SLOTS"
     where = "slots"
     help: ClassVar[str] = """The four debug registers of the CPU as the hardware has them.

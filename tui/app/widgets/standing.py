@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.strip import Strip
 
-from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.listing import ListPanel
 from tui.app.places import Spot
@@ -23,7 +21,6 @@ __all__ = ["FramesPanel", "LocalsPanel", "RegistersPanel", "WordsPanel"]
 class _StandingPanel(ListPanel, inherit_bindings=False):
     """All of them draw the same stop."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("standing")
     where = "standing"
 
     def __init__(self, id: str, feed: StandingFeed) -> None:  # noqa: A002 - Textual's word

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.style import Style
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
 from backends.model import TaskView
 from tui.app import numbers
-from tui.app.keymap import bindings
 from tui.app.panel import Panel
 from tui.app.places import Spot
 from tui.app.shown import shown
@@ -22,7 +20,6 @@ __all__ = ["TasksPanel"]
 class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
     """One line a task; a cursor chooses the one that Enter looks at."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("tasks")
     title = "TASKS"
     where = "tasks"
     help: ClassVar[str] = "Every task, with the breakpoints that follow it."

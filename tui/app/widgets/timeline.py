@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from textual.binding import BindingType
 from textual.strip import Strip
 
 from backends.model import Journal, Mark
-from tui.app.keymap import bindings
 from tui.app.panel import Panel
-from tui.app.time_span import TimeSpan, span_text
+from tui.app.time_span import span_text
+from tui.app.widgets.time_axis import TimeAxisPanel
 from tui.session.letters import owner_letter
 
 __all__ = ["TimelinePanel"]
@@ -22,10 +21,9 @@ _MARKS: Final = {
 """What is marked in a CPU's upper line besides switches."""
 
 
-class TimelinePanel(Panel, can_focus=True, inherit_bindings=False):
+class TimelinePanel(TimeAxisPanel, inherit_bindings=False):
     """Columns are spans of the machine's time; `scale` is how long one is."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("timeline")
     title = "TIMELINE"
     where = "timeline"
     help: ClassVar[
@@ -36,11 +34,9 @@ Letters are owners, N an NMI, K a stop by kgdb, V an entry into a guest, f fork,
 says who ran. Left and Right go through time, + and - zoom, z shows all of it, f follows the newest moment, Up and Down
 show other CPUs, Enter the hits of the time that is shown."""
     left = _LEFT
-    """Cells before the first column."""
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id)
-        self.time = TimeSpan()
         self.journal: Journal | None = None
         self.top = 0
         self.above: Panel | None = None
@@ -48,28 +44,14 @@ show other CPUs, Enter the hits of the time that is shown."""
         self._asking = False
 
     @property
-    def columns(self) -> int:
-        """Columns of time."""
-        return max(1, self.size.width - _LEFT)
-
-    @property
     def scale(self) -> int:
         """Ticks a column."""
         return self.time.scale
 
     @property
-    def following(self) -> bool:
-        """The right edge is the newest moment."""
-        return self.time.following
-
-    @property
     def now(self) -> int:
         """The newest moment that is known."""
         return self.scene.view.time_ns if self.scene.view else 0
-
-    def span(self) -> tuple[int, int]:
-        """The time that is shown, as (start, end)."""
-        return self.time.of(self.columns, self.now)
 
     def sampled(self) -> None:
         """Ask for the rows of the time that is shown, one question at a time."""
@@ -85,38 +67,19 @@ show other CPUs, Enter the hits of the time that is shown."""
             self.journal = journal
             self.redraw()
 
-    def _moved(self) -> bool:
+    def moved(self) -> None:
+        """Ask for other rows; the hits above share the span."""
         self.sampled()
         self.redraw()
         if self.above is not None:
             self.above.sampled()
-        return True
 
     def arrow(self, right: int, down: int) -> bool:
         """Earlier or later; up and down show other CPUs."""
         self.top = max(0, self.top + down)
-        if right:
-            self.time.scroll(right, self.columns, self.now)
-        return self._moved()
-
-    def newest(self) -> bool:
-        """The newest moment, and follow it."""
-        self.time.following = True
-        return self._moved()
-
-    def toggle_follow(self) -> bool:
-        """Follow the newest moment, or stay."""
-        _, self.time.end = self.span()
-        self.time.following = not self.time.following
-        return self._moved()
-
-    def zoom(self, by: int) -> bool:
-        """Finer (negative) or coarser, around the right edge; 0: the whole time."""
-        if by:
-            self.time.zoom(by, self.columns, self.now)
-        else:
-            self.fit()
-        return self._moved()
+        self.scroll_time(right)
+        self.moved()
+        return True
 
     def fit(self) -> None:
         """All that is known in one window: from the first row of the journal, or the first hit where there is none."""
@@ -135,14 +98,6 @@ show other CPUs, Enter the hits of the time that is shown."""
         start, end = self.span()
         self.desk_app.show_hits_later(f"time>={start} time<{end}")
         return True
-
-    def on_mouse_scroll_up(self) -> None:
-        """Finer."""
-        self.zoom(-1)
-
-    def on_mouse_scroll_down(self) -> None:
-        """Coarser."""
-        self.zoom(1)
 
     def lines(self, width: int, height: int) -> list[Strip]:
         """The rule, then five lines for each CPU that fits: its tasks, and its four registers."""
@@ -177,6 +132,8 @@ show other CPUs, Enter the hits of the time that is shown."""
             0 if journal is None else self._column(journal.first_ns, start) if journal.first_ns > start else 0
         )
         now = columns if journal is None else self._column(journal.now_ns, start) + 1
+        if journal is None:  # nobody has told who sat there
+            unknown = columns
         for slot in range(4):
             line = self.line(width).add(f"  DR{slot}", self.ink.muted, _LEFT)
             for column in range(columns):

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from textual.binding import BindingType
 from textual.events import Click
 from textual.strip import Strip
 
 from backends.model import Site
 from tui.app import numbers, records
 from tui.app.hit_columns import delta_text, put_change, time_text
-from tui.app.keymap import bindings
 from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.rates import Meter
-from tui.app.records import Record
+from tui.app.records import Record, record_of_site
 from tui.app.shown import shown
 from tui.app.site_facts import SiteFacts, SiteHits
 from tui.session.escape import one_line
 
-__all__ = ["StacksPanel", "WritersPanel"]
+if TYPE_CHECKING:
+    from tui.app.widgets.site_stacks import StacksPanel
+
+__all__ = ["WritersPanel"]
 
 _ORDERS: Final = ("most hits first", "fastest first", "latest first", "earliest first", "by name")
 _FRAME: Final = 0.004
@@ -31,7 +32,6 @@ _MEASURED: Final = 512
 class WritersPanel(Panel, can_focus=True, inherit_bindings=False):
     """The cursor stays on its site when the order changes."""
 
-    BINDINGS: ClassVar[list[BindingType]] = bindings("writers")
     title = "SITES"
     where = "writers"
     help: ClassVar[
@@ -267,9 +267,16 @@ the hits of the site. f keeps the order as it is while you read."""
         for number, site in enumerate(sites[self._top : self._top + room], self._top):
             out.append(self._site(width, site, total, number == at))
         if not sites:
-            text = "nothing has hit yet" if not self.scene.sites else "no site is like that: Esc shows all"
+            text = self._nothing()
             out.append(self.line(width).add(f"  {text}", ink.muted).strip())
         return out
+
+    def _nothing(self) -> str:
+        view = self.scene.view
+        if self.scene.sites:
+            return "no site is like that: Esc shows all"
+        watched = view is None or view.breakpoints
+        return "nothing has hit yet" if watched else "nothing is watched yet: w watches a variable"
 
     def _choices(self) -> list[tuple[int, ...]]:
         """Breakpoints by the watch they belong to; one of another owner by itself."""
@@ -294,13 +301,13 @@ the hits of the site. f keeps the order as it is while you read."""
         line = (
             self.line(width)
             .add(" ")
-            .add("hits", ink.muted, 10, right=True)
-            .add("share", ink.muted, 8, right=True)
+            .add("hits", ink.muted, cells.hits, right=True)
+            .add("share", ink.muted, cells.share, right=True)
         )
         line.add("rate/s", ink.muted, 7, right=True)
         if cells.first:
             line.add("first", ink.muted, cells.first, right=True)
-        line.add("last ago", ink.muted, 10, right=True).add("  ")
+        line.add("last ago", ink.muted, cells.last, right=True).add("  ")
         line.add(f"old {self.glyphs.arrow} new", ink.muted, cells.change).add(" ")
         line.add("tasks", ink.muted, cells.tasks).add(" ").add("done by", ink.muted, cells.by).add(" ")
         if cells.source:
@@ -311,17 +318,18 @@ the hits of the site. f keeps the order as it is while you read."""
         ink, scene, glyphs, cells = self.ink, self.scene, self.glyphs, _Cells(width)
         clock = scene.view.clock if scene.view else "instructions"
         line = self.line(width).add(glyphs.cursor if here else " ", ink.rule_focus)
-        line.add(numbers.count(site.count), ink.strong, 10, right=True)
-        line.add(f"{100 * site.count / max(1, total):.1f} %", ink.base, 8, right=True)
+        line.add(numbers.count(site.count), ink.strong, cells.hits, right=True)
+        share = 100 * site.count / max(1, total)
+        line.add(f"{share:.{cells.decimals}f} %", ink.base, cells.share, right=True)
         line.add(numbers.rate(self._meter.rate(_meter_key(site))), ink.base, 7, right=True)
         if cells.first:
             line.add(time_text(site.first_ns, clock), ink.muted, cells.first, right=True)
         ago = max(0, scene.view.time_ns - site.last_ns) if scene.view else 0
-        line.add(delta_text(ago, clock), ink.muted, 10, right=True).add("  ")
+        line.add(delta_text(ago, clock), ink.muted, cells.last, right=True).add("  ")
         start = line.at
         change = Line(min(cells.change, line.room), ink.base, glyphs.ellipsis)
         if site.value is not None or site.old is not None:
-            put_change(change, _as_record(site), glyphs, ink)
+            put_change(change, record_of_site(site), glyphs, ink)
         for segment in change.strip():
             line.add(segment.text, segment.style)
         line.to(start + cells.change).add(" ")
@@ -329,8 +337,8 @@ the hits of the site. f keeps the order as it is while you read."""
         name = scene.names.of(site.insn_ip)
         line.add(name.symbol, ink.symbol, cells.by).add(" ")
         if cells.source:
-            line.add(name.source, ink.muted, cells.source).add(" ")
-        line.add(scene.label_of(site.breakpoint), ink.muted)
+            line.add_end(name.source, ink.muted, cells.source).add(" ")
+        line.add_end(scene.label_of(site.breakpoint), ink.muted)
         return line.strip((ink.cursor if self.has_focus else ink.cursor_far) if here else None)
 
     def _who(self, site: Site, width: int) -> str:
@@ -351,91 +359,16 @@ class _Cells:
     """Widths of the columns that depend on that of the panel; what has none is not shown."""
 
     def __init__(self, width: int) -> None:
+        narrow = width < 112
+        self.hits, self.share, self.decimals, self.last = (9, 6, 0, 8) if narrow else (10, 8, 1, 10)
         self.first = 15 if width >= 140 else 0
-        self.change = 11 if width < 112 else 15 if width < 180 else 30
-        self.tasks = 7 if width < 112 else 14
+        self.change = 9 if narrow else 15 if width < 180 else 30
+        self.tasks = 7 if narrow else 14
         self.source = 0 if width < 100 else 16 if width < 180 else 24
-        fixed = 1 + 10 + 8 + 7 + self.first + 10 + 2 + self.change + 1 + self.tasks + 1 + 1
+        fixed = 1 + self.hits + self.share + 7 + self.first + self.last + 2 + self.change + 1 + self.tasks + 2
         left = width - fixed - (self.source + 1 if self.source else 0)
-        watch = 8 if width < 112 else 14 if width < 180 else 24
+        watch = 14 if width < 180 else 24
         self.by = max(8, left - watch)
-
-
-class StacksPanel(Panel):
-    """The site's tasks, its hottest stack and its first one, side by side where there is room."""
-
-    title = "HOW IT COMES THERE"
-
-    def __init__(self, id: str, writers: WritersPanel) -> None:  # noqa: A002 - Textual's word
-        super().__init__(id)
-        self._writers = writers
-        writers.stacks = self
-
-    def lines(self, width: int, height: int) -> list[Strip]:
-        """The rule, then columns: stacks, and tasks where the width allows a third."""
-        ink, facts = self.ink, self._writers.facts
-        site, hits = self._writers.chosen(), self._writers.chosen_hits()
-        after = f"{numbers.count(facts.counted)} hits looked at"
-        if facts.since > 0 or facts.missed:
-            after += f", those before {numbers.count(facts.since + 1)} were gone"
-        out = [self.rule(width, self.title, after=after)]
-        if site is None or not hits.stacks:
-            return [*out, self.line(width).add("  no hit of it was kept", ink.muted).strip()]
-        total = sum(group.hits for group in hits.stacks)
-        hottest, first = hits.stacks[0], min(hits.stacks, key=lambda group: group.first)
-        share = f"{100 * hottest.hits / total:.0f} % of {numbers.count(total)}"
-        columns = [
-            self._stack(f"hottest of {len(hits.stacks)} stacks, {share}", site, hottest.key, height - 1)
-        ]
-        if first.key != hottest.key:
-            title = f"first, at hit {numbers.count(first.first + 1)}"
-            columns.append(self._stack(title, site, first.key, height - 1))
-        if len(columns) == 1 or width >= 150:
-            columns.append(self._tasks(hits, total, height - 1))
-        each = (width - len(columns) + 1) // len(columns)
-        for row in range(height - 1):
-            line = self.line(width)
-            for number, column in enumerate(columns):
-                start = number * (each + 1)
-                if number:
-                    line.to(start - 1).add(self.glyphs.divider, ink.rule)
-                cells = Line(each if number + 1 < len(columns) else line.room, ink.base, self.glyphs.ellipsis)
-                if row < len(column):
-                    left, right = column[row]
-                    cells.add(f" {left}", ink.muted if not row else ink.symbol)
-                    cells.end((f"{right} ", ink.muted))
-                for segment in cells.strip():
-                    line.add(segment.text, segment.style)
-            out.append(line.strip())
-        return out
-
-    def _stack(self, title: str, site: Site, stack: int, room: int) -> list[tuple[str, str]]:
-        if not stack:
-            return [(title, ""), ("no stack was recorded", "")]
-        record = _as_record(site)._replace(stack=stack)
-        inspection = self.desk_app.machine.inspection(record, self.redraw)
-        if inspection is None:
-            return [(title, ""), ("looking", "")]
-        frames = [
-            (("~" if frame.guessed else "") + frame.symbol, frame.source) for frame in inspection.frames
-        ]
-        if len(frames) > room - 1:
-            frames = [*frames[: room - 2], (f"and {len(frames) - room + 2} more", "")]
-        return [(title, ""), *frames]
-
-    def _tasks(self, hits: SiteHits, total: int, room: int) -> list[tuple[str, str]]:
-        view = self.scene.view
-        comms = {task.tid: task.comm for task in view.tasks} if view else {}
-        rows = [
-            (
-                f"{group.key} {shown(comms.get(group.key, ''))}",
-                f"{numbers.count(group.hits)}  {100 * group.hits / total:5.1f} %",
-            )
-            for group in hits.tasks
-        ]
-        if len(rows) > room - 1:
-            rows = [*rows[: room - 2], (f"and {len(rows) - room + 2} more", "")]
-        return [(f"{len(hits.tasks)} task{'s' * (len(hits.tasks) != 1)}", ""), *rows]
 
 
 def _key(site: Site) -> tuple[int, int]:
@@ -444,12 +377,3 @@ def _key(site: Site) -> tuple[int, int]:
 
 def _meter_key(site: Site) -> int:
     return site.insn_ip << 32 | site.breakpoint
-
-
-def _as_record(site: Site) -> Record:
-    """The last hit of a site, as far as its totals tell it."""
-    return Record(
-        seq=0, time=site.last_ns, ip=site.insn_ip, insn_ip=site.insn_ip, address=0, value=site.value or 0,
-        old=site.old or 0, breakpoint=site.breakpoint, pid=0, tid=0, stack=site.stack, comm=0, cpu=0, length=8, slot=0,
-        access=2, value_from=int(site.value is not None), old_from=int(site.old is not None), flags=0,
-    )  # fmt: skip
