@@ -11,7 +11,7 @@ from backends.emulated.kernel.config import KernelConfig
 from backends.emulated.kernel.core import Kernel
 from backends.emulated.kernel.registers import RegisterFile
 from backends.emulated.kernel.tasks import CLONE_THREAD, CLONE_VM, Task
-from tests.live.steps import MAPPED_SAMPLES, TASKS
+from tests.live.steps import TASKS, rings
 
 __all__ = ["Model"]
 
@@ -54,12 +54,7 @@ class Model:
         except HwbpError as error:
             return _refusal(error)
         attr = Attr(**wish)
-        mapped = (
-            attr.sampling
-            and not attr.sample_type & ~MAPPED_SAMPLES
-            and not (attr.flag("inherit") and cpu == -1)
-        )
-        self.fds.append((fd, mapped))
+        self.fds.append((fd, rings(attr, cpu)))
         return ("ok",)
 
     def close(self, event: int) -> Result:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from backends import dr
 from backends.emulated.kernel.attr import Attr
-from tests.live.steps import MAPPED_SAMPLES, TASKS
+from tests.live.steps import MAPPED_SAMPLES, TASKS, rings
 
 __all__ = ["CPU", "Real", "Unavailable", "attr_of", "open_event", "slots_are_free"]
 
@@ -236,11 +236,7 @@ class Real:
             return _errno()
         attr = Attr(**wish)
         ring = None
-        if (
-            attr.sampling
-            and not attr.sample_type & ~MAPPED_SAMPLES
-            and not (attr.flag("inherit") and cpu == -1)
-        ):
+        if rings(attr, cpu):
             with contextlib.suppress(OSError):
                 ring = mmap.mmap(fd, 8192, mmap.MAP_SHARED, mmap.PROT_READ)
         self.fds.append((fd, ring, attr))

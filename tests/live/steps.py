@@ -6,7 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["CODE", "DATA", "MAPPED_SAMPLES", "TASKS", "Step", "draw", "script", "shrink"]
+from backends.emulated.kernel.attr import Attr
+
+__all__ = ["CODE", "DATA", "MAPPED_SAMPLES", "TASKS", "Step", "draw", "rings", "script", "shrink"]
 
 Step = tuple[Any, ...]
 """("open", ...) and so on: what `kernel_pair.Side` has methods for, and their arguments."""
@@ -28,6 +30,19 @@ _FLAG = {
     "disabled": 0, "inherit": 1, "pinned": 2, "exclude_user": 4, "exclude_kernel": 5, "exclude_hv": 6, "freq": 10,
     "enable_on_exec": 12, "namespaces": 28, "inherit_thread": 35, "remove_on_exec": 36, "sigtrap": 37,
 }  # fmt: skip
+
+
+def rings(attr: Attr, cpu: int) -> bool:
+    """Whether an event's samples are counted in its ring: nothing but samples of one length comes into it.
+
+    With `namespaces` each fork writes a record of its own (kernel/events/core.c perf_event_fork).
+    """
+    return (
+        attr.sampling
+        and not attr.sample_type & ~MAPPED_SAMPLES
+        and not (attr.flag("inherit") and cpu == -1)
+        and not attr.flag("namespaces")
+    )
 
 
 def _address(rng: random.Random) -> int:
