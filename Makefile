@@ -61,7 +61,7 @@ monkey: $(VENV)/dev.stamp ## random keys, clicks, resizes and commands, EVENTS (
 kills: $(VENV)/dev.stamp ## kill -9 of each of our processes at any moment, ROUNDS times (200): programs run on, slots are free (root)
 	@$(BIN)/python -m tests.live.kills --rounds $(or $(ROUNDS),200) --seed $(or $(SEED),1)
 
-fidelity-names: $(VENV)/dev.stamp ## names, lines, inlined calls and variables of programs of this machine beside nm, addr2line, llvm-symbolizer and gdb
+fidelity-names: $(VENV)/dev.stamp ## names, lines, inlined calls and variables of programs of this machine beside nm, readelf, addr2line, llvm-symbolizer and gdb
 	@$(BIN)/python -m tests.peers.names --addresses $(or $(ADDRESSES),2000)
 
 fuzz: $(VENV)/dev.stamp ## nonsense into the parsers and decoders, each for SECONDS (60)

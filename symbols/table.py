@@ -81,6 +81,12 @@ class _Names:
         name, _, _ = raw.partition(b"@") if raw[:1] != b"@" else (raw, b"", b"")
         return name.decode("utf-8", "surrogateescape")
 
+    def version(self, offset: int) -> str:
+        """What a linker wrote behind the name in .symtab: `@GLIBC_2.3`."""
+        end = self.data.find(b"\0", offset)
+        place = self.data.find(b"@", offset + 1, end) if 0 <= offset < end else -1
+        return self.data[place:end].decode("utf-8", "surrogateescape") if place > 0 else ""
+
     def offsets(self, name: str) -> list[int]:
         """Where the string, with or without a version behind it, begins; tails of longer strings count."""
         raw = name.encode("utf-8", "surrogateescape")
@@ -108,7 +114,7 @@ def _look_through(image: ElfImage, section: Section, name: str) -> Iterator[Symb
                 from symbols.versions import Versions
 
                 versions = versions or Versions(image)
-            version = versions.of(row) if versions is not None else ""
+            version = versions.of(row) if versions is not None else names.version(at)
             yield Symbol(names.at(at), value, size, _KINDS.get(info & 15, "other"), bind, local, version)
 
 
@@ -146,7 +152,9 @@ class _Part:
             kind,
             bind,
             self._file(row) if bind == "local" else None,
-            self.versions.of(int(self.index[row])) if self.versions is not None else "",
+            self.versions.of(int(self.index[row]))
+            if self.versions is not None
+            else self.names.version(int(entry["name"])),
         )
 
     def _file(self, row: int) -> str | None:

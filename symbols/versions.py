@@ -17,15 +17,18 @@ class Versions:
 
     def __init__(self, image: ElfImage) -> None:
         self._indexes = image.section_bytes(image.sections.get(".gnu.version"))
-        self._names = {**_needed(image), **_defined(image)} if self._indexes else {}
+        self._needed = _needed(image) if self._indexes else {}
+        self._defined = _defined(image) if self._indexes else {}
 
     def of(self, row: int) -> str:
-        """`@@GLIBC_2.14` for a default version, `@GLIBC_2.2.5` for another, "" for a symbol without one."""
+        """`@@GLIBC_2.14` for a default version, `@GLIBC_2.2.5` for another or one that is needed, "" for a symbol without one."""
         if not 0 <= row < len(self._indexes) // 2:
             return ""
         (index,) = struct.unpack_from("<H", self._indexes, row * 2)
-        name = self._names.get(index & ~HIDDEN, "")
-        return f"{'@' if index & HIDDEN else '@@'}{name}" if name else ""
+        if name := self._defined.get(index & ~HIDDEN, ""):
+            return f"{'@' if index & HIDDEN else '@@'}{name}"
+        name = self._needed.get(index & ~HIDDEN, "")
+        return f"@{name}" if name else ""
 
 
 def _strings(image: ElfImage, section_name: str) -> tuple[bytes, bytes]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import shutil
 import struct
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ def broken(data: bytes, chance: random.Random) -> bytes:
         file.flush()
         sections = [
             section
-            for section in ElfImage.open(file.name).section_table
+            for section in ElfImage.open(file.name, loadable=False).section_table
             if section.size
             and section.type != 8
             and section.offset + section.size <= len(data)
@@ -216,8 +218,8 @@ def line_rows(chance: random.Random) -> None:
     assert ((brief.flags & END) == (rows.flags & END)).all()
 
 
-def check(seed: int, programs: list[bytes]) -> None:
-    """One case. Raises for anything but an answer, and where it takes too long."""
+def check(seed: int, programs: list[bytes], packages: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """One case, and a damaged .dwp of a program in `packages`. Raises for anything but an answer, and where it takes too long."""
     chance = random.Random(seed)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -225,6 +227,12 @@ def check(seed: int, programs: list[bytes]) -> None:
         path = Path(folder) / "prog"
         path.write_bytes(broken(chance.choice(programs), chance))
         exercise(str(path), chance)
+        if packages:
+            program, package = chance.choice(packages)
+            path = Path(folder) / "split"
+            path.write_bytes(program if chance.random() < 0.8 else broken(program, chance))
+            Path(f"{path}.dwp").write_bytes(broken(package, chance))
+            exercise(str(path), chance)
     assert time.monotonic() - began < SLOW, "too slow"
 
 
@@ -236,12 +244,13 @@ def main() -> int:
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     programs = [Path(name).read_bytes() for name in options.files] or built()
+    packages = packaged()
     end, seed = time.monotonic() + options.seconds, random.randrange(1 << 32)
     count = 0
     while options.seed is not None or time.monotonic() < end:
         case = options.seed if options.seed is not None else seed + count
         try:
-            check(case, programs)
+            check(case, programs, packages)
         except BaseException:
             print(f"names: seed {case} fails", file=sys.stderr)
             raise
@@ -268,6 +277,24 @@ def built() -> list[bytes]:
             path = Path(folder) / "prog"
             run(compiler, *flags, "-o", path, DATA / source)
             found.append(path.read_bytes())
+    return found
+
+
+def packaged() -> list[tuple[bytes, bytes]]:
+    """Programs whose debug information lies in a .dwp package, with that; none where nothing here makes packages."""
+    from tests.unit.symbols_data.builds import DATA, run
+
+    found = []
+    if shutil.which("llvm-dwp") is None:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        for version in ("4", "5"):
+            path = Path(folder) / f"prog{version}"
+            run(
+                "gcc", f"-gdwarf-{version}", "-gsplit-dwarf", "-O1", "-no-pie", "-o", path, DATA / "objects.c"
+            )
+            run("llvm-dwp", "-e", path, "-o", f"{path}.dwp")
+            found.append((path.read_bytes(), Path(f"{path}.dwp").read_bytes()))
     return found
 
 

@@ -4,7 +4,9 @@ python -m tests.live.culprit_programs [--groups N] [--limit N] [--seed N] [--unk
 
 Each group of four windows is run twice (`tests.live.tracee`): what was accused in the first run is stepped alone in the second,
 so "right" is what the CPU did. Every hit of the second run counts, the dynamic loader's included. "symbols": function starts
-by symbol, else by call-frame rules; "stripped": by call-frame rules alone; "bare": by nothing.
+by symbol, else by call-frame rules; "stripped": by call-frame rules alone; "bare": by nothing. "plain stores" are mov and push of
+registers and immediates; "covering" those of them that wrote the whole window: what a narrower one left beside itself was in
+memory, where no register says it.
 """
 
 from __future__ import annotations
@@ -214,7 +216,7 @@ class Tally:
     def __init__(self) -> None:
         self.hits = self.given = self.wrong = self.unchecked = 0
         self.values = self.wrong_values = 0
-        self.plain = self.covering = self.plain_given = 0
+        self.plain = self.covering = self.plain_given = self.covering_given = 0
         self.unknown: Counter[str] = Counter()
         self.bad: list[str] = []
 
@@ -271,6 +273,7 @@ def _count(
             tally.plain += 1
             tally.covering += size >= length
             tally.plain_given += known
+            tally.covering_given += known and size >= length
 
 
 def _areas(argv: list[str]) -> dict[str, list[tuple[int, int]]]:
@@ -361,10 +364,13 @@ def main() -> int:
         "values",
         "wrong",
         "plain stores",
+        "valued",
         "covering",
         "valued",
     )
-    print("{:8}  {:12}  {:>7}  {:>8}  {:>5}  {:>9}  {:>7}  {:>5}  {:>12}  {:>8}  {:>7}".format(*heading))
+    print(
+        "{:8}  {:12}  {:>7}  {:>8}  {:>5}  {:>9}  {:>7}  {:>5}  {:>12}  {:>7}  {:>8}  {:>7}".format(*heading)
+    )
     with programs(options.programs or list(PROGRAMS)) as built:
         for name in options.programs or PROGRAMS:
             if name not in built:
@@ -379,9 +385,10 @@ def main() -> int:
                 wrong += tally.wrong + tally.wrong_values
                 given = f"{100 * tally.given / max(1, tally.hits):.2f} %"
                 valued = f"{100 * tally.plain_given / max(1, tally.plain):.1f} %"
+                covering = f"{100 * tally.covering_given / max(1, tally.covering):.1f} %"
                 print(
                     f"{name:8}  {way:12}  {tally.hits:7}  {given:>8}  {tally.wrong:5}  {tally.unchecked:9}  {tally.values:7}  {tally.wrong_values:5}"
-                    f"  {tally.plain:12}  {tally.covering:8}  {valued:>7}",
+                    f"  {tally.plain:12}  {valued:>7}  {tally.covering:8}  {covering:>7}",
                     flush=True,
                 )
                 for line, count in Counter(tally.bad).most_common(20):

@@ -1,4 +1,4 @@
-"""Names, lines, inlined calls and variables beside what nm, llvm-symbolizer, addr2line and gdb say of the same files.
+"""Names, lines, inlined calls and variables beside what nm, readelf, llvm-symbolizer, addr2line and gdb say of the same files.
 
 python -m tests.peers.names [--addresses N] [--examples N] [SUBJECT]...
 
@@ -146,6 +146,7 @@ def compare(name: str, path: str, addresses: int) -> Count:
     places = sorted(rng.randrange(text.addr, text.addr + text.size) for _ in range(addresses))
     checks: dict[str, Callable[[AddressSpace, str, list[int], Count], None]] = {
         "nm": _nm,
+        "readelf": _readelf,
         "llvm-symbolizer": _symbolizer,
         "addr2line": _addr2line,
         "gdb": _gdb,
@@ -185,6 +186,74 @@ def _nm(space: AddressSpace, path: str, places: list[int], count: Count) -> None
                 f"{symbol} {word} {kind} {[hex(each.value) for each in found][:3]}",
                 explained=not address,
             )
+
+
+_SYMBOL = re.compile(
+    r"\s*\d+: (?P<value>[0-9a-f]+)\s+(?P<size>\d+|0x[0-9a-f]+) (?P<type>\w+)\s+(?P<bind>\w+)\s+\w+\s+(?:\[.*\]\s+)?"
+    r"(?P<section>\w+) (?P<name>.+?)(?: \(\d+\))?$"
+)
+_SECTION = re.compile(r"\s*\[\s*\d+\] (\S+)\s+\S+\s+([0-9a-f]{16}) ([0-9a-f]+) ([0-9a-f]+) ")
+_TYPES = {"FUNC": "func", "IFUNC": "func", "OBJECT": "object", "COMMON": "object", "TLS": "tls"}
+
+
+def _readelf(space: AddressSpace, path: str, places: list[int], count: Count) -> None:
+    """Value, size, kind, binding and version of symbols of .symtab and .dynsym; sections; the build id."""
+    names = space.modules[0].names
+    assert names is not None
+    image = ElfImage.open(path)
+
+    def said(*options: str) -> str:
+        return subprocess.run(
+            ["readelf", *options, path], capture_output=True, text=True, errors="surrogateescape"
+        ).stdout
+
+    rows: list[re.Match[str]] = []
+    for line in said("-sW").splitlines():
+        told_row = _SYMBOL.match(line)
+        if told_row is not None:
+            rows.append(told_row)
+    rows = [
+        row for row in rows if row["section"] not in ("UND", "ABS") and row["type"] not in ("SECTION", "FILE")
+    ]
+    # Of several rows of one name and one place (versions, or a local and a global one) we keep one.
+    alike: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for row in rows:
+        variant = (row["name"].strip(), row["size"], row["type"], row["bind"])
+        alike.setdefault((row["name"].partition("@")[0].strip(), row["value"]), set()).add(variant)
+    for row in random.Random(3).sample(rows, min(len(rows), 4000)):
+        plain, at, _ = row["name"].strip().partition("@")
+        version = row["name"].strip()[len(plain) :]
+        found = [each for each in names.table.find(plain) if each.value == int(row["value"], 16)]
+        size = int(row["size"], 0)
+        told = (size, _TYPES.get(row["type"], "other"))
+        why = None
+        if not found:
+            why = "not found"
+        elif all((each.size, each.kind) != told for each in found):
+            why = "another size or kind"
+        elif all(each.bind != row["bind"].lower() for each in found) and row["bind"] != "UNIQUE":
+            why = "another binding"
+        elif at and all(each.version != version for each in found):
+            why = "another version"
+        elsewhere = why == "another binding" and names.debug_image.path != path  # that file's row is kept
+        one_of_many = bool(found) and len(alike[plain, row["value"]]) > 1
+        discarded = not int(row["value"], 16) and not size
+        if elsewhere or (why and one_of_many):
+            why = "one of several rows of one name and place"
+        count.note(
+            "readelf -s", why, f"{row[0]} {found[:3]}", explained=discarded or one_of_many or elsewhere
+        )
+    ours = {(each.name, each.addr, each.offset, each.size) for each in image.section_table if each.name}
+    theirs = {
+        (found[1], int(found[2], 16), int(found[3], 16), int(found[4], 16))
+        for found in _SECTION.finditer(said("-SW"))
+    }
+    for each in sorted(ours ^ theirs):
+        count.note("readelf -S", "we have no such section" if each in theirs else "they have none", f"{each}")
+    count.same["readelf -S"] += len(ours & theirs)
+    build_id = next(iter(re.findall(r"Build ID: ([0-9a-f]+)", said("-nW"))), None)
+    same = build_id == image.build_id
+    count.note("readelf -n", None if same else "another build id", f"{build_id} {image.build_id}")
 
 
 def _symbolizer(space: AddressSpace, path: str, places: list[int], count: Count) -> None:
@@ -264,12 +333,10 @@ def _addr2line(space: AddressSpace, path: str, places: list[int], count: Count) 
         if ours == theirs:
             count.note("addr2line", None)
         elif theirs is None or ours is None:
-            count.note(
-                "addr2line",
-                f"{'they' if theirs is None else 'we'} have no line",
-                f"{address:#x} {ours} {theirs}",
-                explained=theirs is None,
-            )
+            # Padding behind the last function of a unit belongs to none by the unit's own ranges.
+            padding = ours is None and image.sections.unit_at(address) is None
+            why = "they have no line" if theirs is None else "padding" if padding else "we have no line"
+            count.note("addr2line", why, f"{address:#x} {ours} {theirs}", explained=theirs is None or padding)
         else:  # where a header's code was inlined, binutils may give the line there and the file around it
             same = ours[1] == theirs[1]
             why = "the same line of another file" if same else "another line"

@@ -12,7 +12,7 @@ import pytest
 from symbols.elf import ElfImage
 from symbols.space import Names
 from symbols.table import SymbolTable
-from tests.fuzz.names import built, check
+from tests.fuzz.names import built, check, packaged
 from tests.unit.symbols_data.builds import need
 
 
@@ -26,6 +26,15 @@ def programs() -> list[bytes]:
 @pytest.mark.parametrize("seed", range(10))
 def test_damage_costs_names_and_nothing_else(programs: list[bytes], seed: int) -> None:
     check(seed, programs)
+
+
+@pytest.mark.slow
+def test_a_damaged_package_of_split_units_costs_names_and_nothing_else(programs: list[bytes]) -> None:
+    packages = packaged()
+    if not packages:
+        pytest.skip("no llvm-dwp: apt-get install llvm")
+    for seed in range(4):
+        check(seed, programs, packages)
 
 
 def header(sections: list[tuple[int, int, int, int, int, int]], size: int) -> bytes:
