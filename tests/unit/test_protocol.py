@@ -40,7 +40,11 @@ MODELS = [
 ]
 SENT = [*MODELS, Launch, Register, Hello, Failure]
 NUMBERS = st.integers(-(1 << 70), 1 << 70)
-TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too: that is how bytes that are not UTF-8 look
+# U+DC80 to U+DCFF too: that is how bytes that are not UTF-8 look. A high surrogate never comes of bytes, and JSON joins it with a low one.
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF),
+    max_size=20,
+)
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
