@@ -35,17 +35,17 @@ def program(tmp_path: Path) -> Path:
     return tmp_path / "box"
 
 
-async def until(pilot: Any, text: str) -> str:
-    """The screen, as soon as a text is on it."""
+async def until(pilot: Any, *texts: str) -> str:
+    """The screen, as soon as all of these are on it: what a view tells comes piece by piece."""
     app: HwbpApp = pilot.app
     for _ in range(400):
         await pilot.pause(0.02)
         app.tick()
         app.sample()
         shown = screen_text(app)
-        if text in shown:
+        if all(text in shown for text in texts):
             return shown
-    raise AssertionError(f"{text!r} never came:\n{screen_text(app)}")
+    raise AssertionError(f"{texts} never came:\n{screen_text(app)}")
 
 
 async def test_a_live_programs_registers_are_known_only_while_it_stands(program: Path) -> None:
@@ -66,15 +66,13 @@ async def test_a_live_programs_registers_are_known_only_while_it_stands(program:
             await pilot.press("8")
             await until(pilot, "unknown: the program runs")
             await pilot.press("7")
-            text = await until(pilot, "box.second")
-            assert "read 4/s" in text
+            await until(pilot, "box.second", "read 4/s")
             app.run_line("hbreak put stop", quiet=True)
             await until(pilot, "STOPPED")
             await pilot.press("8")
-            text = await until(pilot, "=put")
-            assert "1 main" in text
+            await until(pilot, "=put", "1 main")
             await pilot.press("6")
-            text = await until(pilot, "box.second = value")
+            text = await until(pilot, "box.second = value", "=>")
             assert any("=>" in line and "mov" in line for line in text.splitlines())
     finally:
         session.close()
