@@ -467,7 +467,7 @@ def test_rings_that_get_less_memory_are_smaller_and_say_so(program: str) -> None
         assert "no memory may be locked for hits" in done.stderr
     else:
         assert re.search(
-            r"hwbp-tui: note: memory was refused: .* ring of \d+ KiB a CPU instead of 2048", done.stderr
+            r"hwbp-tui: note: memory was refused: .* ring of \d+ KiB a CPU instead of 4096", done.stderr
         )
 
 
