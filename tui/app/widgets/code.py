@@ -26,6 +26,8 @@ __all__ = ["CodePanel"]
 
 _COUNT: Final = 9
 _BYTES: Final = 24
+_ABOVE: Final = 3
+"""Rows above an instruction that say what it belongs to: its function's name, its source line."""
 _MODES: Final = ("source and instructions", "instructions", "instructions and bytes")
 
 
@@ -126,9 +128,9 @@ Where a source file is not found, the first lines say where it was looked for: `
         self.redraw()
 
     def _place(self, row: int) -> None:
-        """The cursor on a row of the page, in the upper third if it was not on the screen."""
+        """The cursor on a row of the page, in the upper third if it was not on the screen with what it belongs to."""
         at = self._rows.index(row) if row in self._rows else 0
-        if not self.top <= at < self.top + self.room:
+        if not (self.top + _ABOVE if self.top else 0) <= at < self.top + self.room:
             self.top = max(0, at - self.room // 3)
         self.cursor = at
 
