@@ -131,7 +131,9 @@ Where a source file is not found, the first lines say where it was looked for: `
         """The cursor on a row of the page, in the upper third if it was not on the screen with what it belongs to."""
         at = self._rows.index(row) if row in self._rows else 0
         if not (self.top + _ABOVE if self.top else 0) <= at < self.top + self.room:
-            self.top = max(0, at - self.room // 3)
+            self.top = max(
+                0, at - max(_ABOVE, self.room // 3)
+            )  # a panel that was just opened has no room yet
         self.cursor = at
 
     def _shown_rows(self) -> tuple[int, ...]:
