@@ -21,6 +21,7 @@ __all__ = [
     "DR7_BITS",
     "DR7_GD",
     "DR7_GE",
+    "DR7_GLOBALS",
     "DR7_LE",
     "Field",
     "SlotType",
@@ -51,6 +52,8 @@ _DR6_VOLATILE = 0x0001E80F
 
 DR7_BASE: Final = 0x400
 """DR7 after reset: bit 10 reads 1 (SDM 17.2.4)."""
+DR7_GLOBALS: Final = 0xAA
+"""G0 to G3: what Linux enables with (SDM 17.2.4)."""
 DR7_LE, DR7_GE, DR7_RTM, DR7_GD = 1 << 8, 1 << 9, 1 << 11, 1 << 13
 _DR7_WRITABLE = 0xFFFF2BFF
 

@@ -62,15 +62,18 @@ class Abilities:
     """What a machine can be asked, beyond arming and recording.
 
     `stops`: it can stand still, and then has registers; `steps`: it runs single instructions; `writes_dr`: its debug
-    registers can be written by hand; `detaches`: its program can go on without us; `ptrace`: it has a ptrace interface to peek and poke; `why_not` says, in one
-    sentence, why it lacks what it lacks.
+    registers can be written by hand; `reads_dr`: they can be read, else what is shown is the kernel's books, where those are open; `detaches`: its
+    program can go on without us; `maps_later`: its program is waited for when it maps a library; `ptrace`: it has a ptrace interface to peek and poke;
+    `why_not` says, in one sentence, why it lacks what it lacks.
     """
 
     stops: bool = True
     steps: bool = True
     writes_dr: bool = True
+    reads_dr: bool = True
     ptrace: bool = True
     detaches: bool = False
+    maps_later: bool = False
     why_not: str = ""
 
 

@@ -6,7 +6,7 @@ rbp and words again knows that the stack is the same without walking it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from symbols.cfi import Place, Row
 from symbols.frame_expression import evaluate
@@ -50,45 +50,37 @@ class Unwinder:
         Of the innermost frame no registers are given, they are `regs`; of a caller those that the rules bring back or that every callee
         keeps. `rip` is where it goes on, `rsp` what it is then. What is not known is not there.
         """
-        if self._modules is not self._space.modules:
-            self._forget()
-        walk = _Walk(self._read, pc, sp, bp, regs)
-        frames: list[tuple[int, bool, dict[str, int]]] = [(pc, False, {})]
-        exact = True
-        try:
-            while len(frames) < limit:
-                step = self._step(walk, exact)
-                if step is None:
-                    break
-                address, guessed, exact = step
-                if not address or not self._runs(address):
-                    break
-                frames.append((address, guessed, walk.registers()))
-        except ValueError:  # as in `walk_traced`
-            pass
-        return tuple(frames)
+        walk = self._begin(pc, sp, bp, regs)
+        rows = ((address, guessed, walk.registers()) for address, guessed in self._callers(walk, limit))
+        return (pc, False, {}), *rows
 
     def walk_traced(
         self, pc: int, sp: int, bp: int, limit: int = 16, regs: Registers | None = None
     ) -> tuple[Frames, tuple[tuple[int, int], ...], bool]:
         """The frames, the (address, size) of each stack read in order, and whether only rsp and rbp were used."""
+        walk = self._begin(pc, sp, bp, regs)
+        frames = ((pc, False), *self._callers(walk, limit))
+        return frames, tuple(walk.reads), walk.only_sp_bp
+
+    def _begin(self, pc: int, sp: int, bp: int, regs: Registers | None) -> _Walk:
         if self._modules is not self._space.modules:
             self._forget()
-        walk = _Walk(self._read, pc, sp, bp, regs)
-        frames = [(pc, False)]
+        return _Walk(self._read, pc, sp, bp, regs)
+
+    def _callers(self, walk: _Walk, limit: int) -> Iterator[tuple[int, bool]]:
+        """(ip, guessed) of each caller, the walk standing in it; with the innermost frame at most `limit`."""
         exact = True
-        try:
-            while len(frames) < limit:
+        for _ in range(limit - 1):
+            try:
                 step = self._step(walk, exact)
-                if step is None:
-                    break
-                address, guessed, exact = step
-                if not address or not self._runs(address):
-                    break
-                frames.append((address, guessed))
-        except ValueError:  # unreadable memory, or a rule that makes no sense: the stack ends here
-            pass
-        return tuple(frames), tuple(walk.reads), walk.only_sp_bp
+            except ValueError:  # unreadable memory, or a rule that makes no sense: the stack ends here
+                return
+            if step is None:
+                return
+            address, guessed, exact = step
+            if not address or not self._runs(address):
+                return
+            yield address, guessed
 
     def _forget(self) -> None:
         """Mappings changed: what depends on where modules lie is found again."""

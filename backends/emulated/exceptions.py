@@ -13,6 +13,7 @@ from backends.emulated.engine import EXEC, WRITE, EngineError, EventKind, Unsupp
 from backends.emulated.hits import POINTERS, after_element, report, take_back
 from backends.emulated.lacking import LACKING, run_lacking
 from backends.emulated.rep import run_in_bulk
+from backends.emulated.rflags import TF
 from backends.emulated.shadow import moves_ss, run_mov_ss
 from backends.emulated.sleigh_floats import TRAP
 from backends.emulated.special import Privileged, UndefinedInstruction, is_undefined, run_special
@@ -37,7 +38,6 @@ __all__ = [
 SIGILL, SIGTRAP, SIGFPE, SIGSEGV = 4, 5, 8, 11
 _SEGV_MAPERR, _SEGV_ACCERR, _SI_KERNEL, _FPE_INTDIV, _ILL_ILLOPN, _TRAP_BRKPT = 1, 2, 0x80, 1, 2, 1
 _REP_STEPS = 4096
-_TF = 1 << 8
 _M = ic.Mnemonic
 _PUSHES_FLAGS = {_M.PUSHFQ, _M.PUSHF}
 _POPS_FLAGS = {_M.POPFQ, _M.POPF}
@@ -157,7 +157,7 @@ def run_special_at(cpu: Cpu, pc: int) -> None:
     cpu.rf_pc = -1
     cpu.event(engine.single())
     if decoded.mnemonic in _POPS_FLAGS and engine.pc != pc:
-        cpu.guest_tf = bool(image & _TF)
+        cpu.guest_tf = bool(image & TF)
 
 
 def _narrow(cpu: Cpu, decoded: Decoded) -> bool:
@@ -194,7 +194,7 @@ def _push_flags(cpu: Cpu, pc: int, decoded: Decoded) -> bool:
         return False
     stack = cpu.stack(pc) if cpu.unit.data else 0
     touched = [(slot, 2, slot.current(engine.raw_read)) for slot in cpu.unit.touched(address, address + size)]
-    flags = engine.get("RFLAGS") | (_TF if cpu.guest_tf else 0)
+    flags = engine.get("RFLAGS") | (TF if cpu.guest_tf else 0)
     engine.write(address, flags.to_bytes(8, "little")[:size])
     engine.set("RSP", address)
     engine.pc += decoded.length

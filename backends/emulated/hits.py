@@ -98,6 +98,19 @@ def take_back(cpu: Cpu) -> None:
         engine.set("RSP", engine.get("RSP") - decoded.accesses()[0][1] & 0xFFFF_FFFF_FFFF_FFFF)
 
 
+def touched_by(cpu: Cpu, accesses: AccessList) -> list[tuple[DataSlot, int, int]]:
+    """The data slots that these accesses touch: slot, kinds of access (1 read, 2 write), what its window holds now."""
+    touched = []
+    for slot in cpu.unit.data:
+        kinds = 0
+        for address, size, kind in accesses:
+            if address < slot.end and slot.start < address + size:
+                kinds |= kind
+        if kinds:
+            touched.append((slot, kinds, slot.current(cpu.engine.raw_read)))
+    return touched
+
+
 def data_access(cpu: Cpu, faulted: bool) -> None:
     """Finish the instruction at pc, which touches a data slot's bytes, and report what it hit.
 
@@ -118,14 +131,7 @@ def data_access(cpu: Cpu, faulted: bool) -> None:
     if crosses(accesses) and first_fault(cpu.space, accesses) is not None:
         _fault_now(cpu)
         return
-    touched: list[tuple[DataSlot, int, int]] = []
-    for slot in unit.data:
-        kinds = 0
-        for address, size, kind in accesses:
-            if address < slot.end and slot.start < address + size:
-                kinds |= kind
-        if kinds:
-            touched.append((slot, kinds, slot.current(engine.raw_read)))
+    touched = touched_by(cpu, accesses)
     stack = cpu.stack(pc, popped) if touched else 0
     edges = cpu.mm.edges
     lifted = [edges.lift(address, address + size) for address, size, _ in accesses]

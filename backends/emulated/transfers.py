@@ -14,7 +14,8 @@ import iced_x86 as ic
 from backends.emulated.access_faults import canonical, first_fault, memory_fault
 from backends.emulated.decode import AccessList, Decoded
 from backends.emulated.engine import Engine, Unsupported
-from backends.emulated.hits import report
+from backends.emulated.hits import report, touched_by
+from backends.emulated.rflags import RF, TF
 
 if TYPE_CHECKING:
     from backends.emulated.cpu import Cpu
@@ -27,7 +28,6 @@ _USER_CS, _USER32_CS, _USER_DS = 0x33, 0x23, 0x2B
 _SIGSEGV, _SI_KERNEL = 11, 0x80
 _POPPED_FLAGS: Final = 0x24_4DD5
 """ID, AC, NT, OF, DF, SF, ZF, AF, PF, CF: what IRET gives a program; TF and RF are the CPU's (IF and IOPL stay)."""
-_TF, _RF = 1 << 8, 1 << 16
 _FORMATS: Final = {2: "H", 4: "I", 8: "Q"}
 _FLOW: Final = ic.FlowControl
 _NEAR: Final = {
@@ -91,14 +91,7 @@ def _enters(cpu: Cpu, selector: int, target: int) -> bool:
 def _finish(cpu: Cpu, pc: int, target: int, accesses: AccessList, pushed: bytes = b"") -> None:
     """Every access is allowed: make it, go to `target`, and report what was hit. `pushed` is written at the last access."""
     engine = cpu.engine
-    touched = []
-    for slot in cpu.unit.data:
-        kinds = 0
-        for address, size, kind in accesses:
-            if address < slot.end and slot.start < address + size:
-                kinds |= kind
-        if kinds:
-            touched.append((slot, kinds, slot.current(engine.raw_read)))
+    touched = touched_by(cpu, accesses)
     stack = cpu.stack(pc) if touched else 0
     if pushed:
         engine.write(accesses[-1][0], pushed)
@@ -181,6 +174,6 @@ def _interrupt_return(cpu: Cpu, pc: int, decoded: Decoded) -> None:
         engine.set("RFLAGS", engine.get("RFLAGS") & ~kept | flags & kept)
         engine.set("RSP", top)
         _finish(cpu, pc, target, accesses)
-        cpu.guest_tf = bool(flags & _TF)
-        if flags & _RF and decoded.mnemonic != _M.IRET:
+        cpu.guest_tf = bool(flags & TF)
+        if flags & RF and decoded.mnemonic != _M.IRET:
             cpu.rf_pc = target

@@ -396,8 +396,10 @@ class PerfBackend(Backend):
             comms=tuple(self._flow.recorder.comms),
             can=Abilities(
                 writes_dr=False,
+                reads_dr=False,
                 ptrace=target.child,
                 detaches=True,
+                maps_later=True,
                 why_not="nobody in user space can write a live machine's debug registers by hand",
             ),
             filtered=self._watches.filtered(),

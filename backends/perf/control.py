@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 from backends.base import HwbpError
@@ -144,8 +144,14 @@ class Control:
         what = "a stop where a library is mapped"
         if not self._tracer.attached:
             self.watch_over()
-        try:
+        with self._refusing(what, f"process {self._target.pid}"):
             self._gate = Gate(self._opener, self._target, address)
+
+    @contextlib.contextmanager
+    def _refusing(self, what: str, whom: str) -> Iterator[None]:
+        """Say what could not be opened, for whom, and who holds the slots."""
+        try:
+            yield
         except BpfError as error:
             raise HwbpError(
                 f"{what} needs BPF: {error.strerror}",
@@ -153,8 +159,7 @@ class Control:
                 remedy="as root",
             ) from error
         except OSError as error:
-            process = f"process {self._target.pid}"
-            raise events.refusal(error, what, process, self._arming.holders()) from error
+            raise events.refusal(error, what, whom, self._arming.holders()) from error
 
     # Steps
 
@@ -190,16 +195,8 @@ class Control:
     def _until(self, tid: int, address: int, above: int, alone: bool = True) -> None:
         self._end_step()
         what = f"a stop at {address:#x}"
-        try:
+        with self._refusing(what, f"thread {tid}"):
             self._step = StopAt(self._opener, tid, address, above)
-        except BpfError as error:
-            raise HwbpError(
-                f"{what} needs BPF: {error.strerror}",
-                errno=errno.errorcode.get(error.errno or 0),
-                remedy="as root",
-            ) from error
-        except OSError as error:
-            raise events.refusal(error, what, f"thread {tid}", self._arming.holders()) from error
         self._tracer.go_on(only=tid if alone else None)
 
     def _end_step(self) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.machine.scripts import script
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
 
@@ -58,20 +57,6 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         subprocess.run(["gcc", *options, "-o", folder / level, folder / "climb.c"], check=True)
         found[level] = folder / level
     return found
-
-
-def script(program: Path, *lines: str) -> list[dict[str, Any]]:
-    """The result of each line, in order."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tui", "script", "-", "--json", "--", str(program)],
-        input="\n".join(lines) + "\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()[1:]]
 
 
 DEPTH = 6  # leaf, four times climb, main

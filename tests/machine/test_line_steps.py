@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from tests.live.tracing import build
+from tests.machine.scripts import script
 
 pytestmark = pytest.mark.slow
 
@@ -39,27 +37,7 @@ LINES: Final = [10, 11, 12, 13, 5, 6, 7, 8, 12, 13, 12, 14, 15, 16, 17]
 
 def lines_of(folder: Path, backend: str, commands: list[str]) -> list[dict[str, Any]]:
     """What a script answers, a row a command."""
-    program = build(folder, "lines", SOURCE, "-O0")
-    (folder / "script").write_text("\n".join(commands) + "\n")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tui.cli",
-            "script",
-            "--json",
-            "--backend",
-            backend,
-            str(folder / "script"),
-            "--",
-            program,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return [row for row in map(json.loads, done.stdout.splitlines()) if "command" in row]
+    return script(build(folder, "lines", SOURCE, "-O0"), *commands, backend=backend, status=None)
 
 
 def held_to(folder: Path, backend: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.machine.scripts import script
 
 SOURCE = Path(__file__).parent.parent / "unit" / "symbols_data" / "values.c"
 
@@ -21,20 +20,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("names") / "values"
     subprocess.run(["gcc", "-g", "-O0", "-o", path, SOURCE], check=True)
     return path
-
-
-def script(program: Path, *lines: str) -> list[dict[str, Any]]:
-    """The result of each line, in order."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tui", "script", "-", "--json", "--", str(program)],
-        input="\n".join(lines) + "\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()[1:]]
 
 
 def test_values_types_and_places_of_a_stopped_program(program: Path) -> None:

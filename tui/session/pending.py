@@ -54,7 +54,7 @@ class Pending:
 
     def _need(self, why: HwbpError) -> None:
         session = self._session
-        if session.view.backend != "perf":
+        if not session.view.can.maps_later:
             raise HwbpError(
                 f"{why.message}; only libraries of a live program are waited for",
                 errno="EOPNOTSUPP",
@@ -65,8 +65,8 @@ class Pending:
 
     def hint(self, error: HwbpError) -> HwbpError:
         """The refusal of a name that means nothing; it says so where a library could still bring it."""
-        live = self._session.view.backend == "perf"
-        if isinstance(error, ExpressionRefused) and not error.remedy and live and self._call():
+        later = self._session.view.can.maps_later
+        if isinstance(error, ExpressionRefused) and not error.remedy and later and self._call():
             error.remedy = "with `pending` behind it, it waits for a library that is loaded later"
         return error
 

@@ -20,11 +20,12 @@ from backends.emulated.bare.memory import GuestMemory
 from backends.emulated.bare.ports import Ports
 from backends.emulated.bare.privileged import run_ours
 from backends.emulated.bare.recorder import Recorder
-from backends.emulated.bare.state import RF, TF, SystemState
+from backends.emulated.bare.state import SystemState
 from backends.emulated.capture import Capture
 from backends.emulated.debug_unit import DebugUnit
 from backends.emulated.decode import AccessList
 from backends.emulated.engine import Engine, EngineError, EventKind, Unsupported
+from backends.emulated.rflags import RF, TF
 from backends.model import Stop
 
 __all__ = ["BareCpu"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import iced_x86 as ic
 
+from backends.emulated import rflags
 from backends.emulated.bare import state as at
 from backends.emulated.bare.code import Instruction
 from backends.emulated.bare.faults import GP, UD, GuestFault, MachineEnds
@@ -77,10 +78,10 @@ def syscall(cpu: BareCpu, decoded: Instruction) -> None:
     if not state.msr[at.EFER] & 1:
         raise GuestFault(UD, why="EFER.SCE is clear")
     engine.set("RCX", engine.pc + decoded.length)
-    engine.set("R11", state.rflags(engine) & ~at.RF)
+    engine.set("R11", state.rflags(engine) & ~rflags.RF)
     selector = state.msr[at.STAR] >> 32 & 0xFFFC
     state.cs, state.ss, state.cpl = selector, selector + 8, 0
-    state.set_rflags(engine, state.rflags(engine) & ~(state.msr[at.FMASK] | at.RF))
+    state.set_rflags(engine, state.rflags(engine) & ~(state.msr[at.FMASK] | rflags.RF))
     engine.pc = state.msr[at.LSTAR]
     cpu.entered_by_instruction()
 
@@ -97,7 +98,7 @@ def sysret(cpu: BareCpu, decoded: Instruction) -> None:
         raise GuestFault(GP, 0, why="sysret to an address that is not canonical")
     selector = state.msr[at.STAR] >> 48 & 0xFFFF
     state.cs, state.ss, state.cpl = selector + 16 | 3, selector + 8 | 3, 3
-    state.set_rflags(engine, engine.get("R11") & ~at.RF)
+    state.set_rflags(engine, engine.get("R11") & ~rflags.RF)
     engine.pc = engine.get("RCX")
 
 
@@ -109,7 +110,7 @@ def no_sysenter(cpu: BareCpu, decoded: Instruction) -> None:
 def pushf(cpu: BareCpu, decoded: Instruction) -> None:
     """PUSHF: RF and VM are clear in the image."""
     address, size, _ = decoded.accesses()[0]
-    cpu.store(address, size, cpu.state.rflags(cpu.engine) & ~at.RF)
+    cpu.store(address, size, cpu.state.rflags(cpu.engine) & ~rflags.RF)
     cpu.engine.set("RSP", address)
     go_on(cpu, decoded)
 
@@ -120,8 +121,12 @@ def popf(cpu: BareCpu, decoded: Instruction) -> None:
     value, old = cpu.load(address, size), cpu.state.rflags(cpu.engine)
     if size == 2:
         value |= old & ~0xFFFF
-    kept = 0 if cpu.state.cpl == 0 else at.IOPL | (0 if cpu.state.cpl <= cpu.state.flags >> 12 & 3 else at.IF)
-    cpu.state.set_rflags(cpu.engine, value & ~(kept | at.RF) | old & kept)
+    kept = (
+        0
+        if cpu.state.cpl == 0
+        else rflags.IOPL | (0 if cpu.state.cpl <= cpu.state.flags >> 12 & 3 else rflags.IF)
+    )
+    cpu.state.set_rflags(cpu.engine, value & ~(kept | rflags.RF) | old & kept)
     cpu.engine.set("RSP", address + size & _MASK64)
     go_on(cpu, decoded)
 
@@ -131,9 +136,9 @@ def interrupt_flag(cpu: BareCpu, decoded: Instruction) -> None:
     if cpu.state.cpl > cpu.state.flags >> 12 & 3:
         raise GuestFault(GP, 0, why="IOPL")
     if decoded.mnemonic == _M.STI:
-        cpu.state.flags |= at.IF  # its shadow holds back interrupts, of which there are none, and no #DB
+        cpu.state.flags |= rflags.IF  # its shadow holds back interrupts, of which there are none, and no #DB
     else:
-        cpu.state.flags &= ~at.IF
+        cpu.state.flags &= ~rflags.IF
     go_on(cpu, decoded)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from backends import dr
 from backends.emulated.bare.faults import DB, DF, PF, GuestFault, MachineEnds, name_of
 from backends.emulated.bare.journal import Journal
-from backends.emulated.bare.state import DEBUGCTL, DEBUGCTL_BTF, RF
+from backends.emulated.bare.state import DEBUGCTL, DEBUGCTL_BTF
 from backends.emulated.bare.tables import deliver
+from backends.emulated.rflags import RF
 from backends.model import DebugException
 
 if TYPE_CHECKING:

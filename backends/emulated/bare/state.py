@@ -6,22 +6,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends.emulated.engine import Engine
+from backends.emulated.rflags import AC, ID, IF, IOPL, NT, RF, TF
 
 __all__ = [
-    "AC",
     "ARITHMETIC",
     "BOOT_GDT",
-    "IF",
-    "IOPL",
-    "NT",
-    "RF",
-    "TF",
     "SystemState",
     "TableRegister",
     "general_registers",
 ]
 
-TF, IF, IOPL, NT, RF, AC, ID = 1 << 8, 1 << 9, 3 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 21
 ARITHMETIC: Final = 0xCD5
 """CF, PF, AF, ZF, SF, DF and OF: the flags that the engine keeps."""
 SYSTEM: Final = TF | IF | IOPL | NT | RF | AC | ID

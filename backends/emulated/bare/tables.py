@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from backends.emulated.bare.faults import GP, NP, SS, TS, GuestFault, name_of
-from backends.emulated.bare.state import IF, NT, RF, TF
 from backends.emulated.engine import Unsupported
+from backends.emulated.rflags import IF, NT, RF, TF
 
 if TYPE_CHECKING:
     from backends.emulated.bare.cpu import BareCpu

@@ -231,7 +231,7 @@ class Ptrace:
         )
         hardware = kernel.layer.parse(wish, None)
         fresh = bps[index] is None
-        bits = dr.dr7_encode(index, hardware.length, kind) & ~dr.DR7_GE & ~0xAA | 1 << 2 * index
+        bits = dr.dr7_encode(index, hardware.length, kind) & ~dr.DR7_GE & ~dr.DR7_GLOBALS | 1 << 2 * index
         others = task.ptrace_dr7 & ~(0xF << 16 + 4 * index | 3 << 2 * index)
         try:
             if not fresh:

@@ -88,7 +88,7 @@ class CpuRegisters:
     @property
     def active(self) -> bool:
         """hw_breakpoint_active: whether the kernel's copy enables anything (any Gn)."""
-        return bool(self.cpu_dr7 & 0xAA)
+        return bool(self.cpu_dr7 & dr.DR7_GLOBALS)
 
     def because(self, cause: Cause) -> AbstractContextManager[None]:
         """Count the writes inside under another cause."""

@@ -10,13 +10,13 @@ import struct
 from collections.abc import Mapping
 
 from backends.emulated.linux.state import Handler, Task
+from backends.emulated.rflags import RF, TF
 from backends.emulated.x87.image import FXSAVE_SIZE, fxrstor, fxsave
 
 __all__ = ["HANDLERS", "enter_handler", "rt_sigreturn"]
 
 _ONSTACK = 0x0800_0000
 _RED_ZONE = 128
-_RF, _TF = 1 << 16, 1 << 8
 _GENERAL = (
     *("R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15"),
     *("RDI", "RSI", "RBP", "RBX", "RDX", "RAX", "RCX", "RSP"),
@@ -51,7 +51,7 @@ def enter_handler(task: Task, number: int, info: bytes, action: bytes) -> bool:
         task.rf_pc,
         task.rep_pc,
     )  # a trap between the elements of a rep pushes RF too (SDM 3B 17.3.1.1)
-    rflags = engine.get("RFLAGS") | (_RF if rf else 0) | (_TF if task.guest_tf else 0)
+    rflags = engine.get("RFLAGS") | (RF if rf else 0) | (TF if task.guest_tf else 0)
     registers = _REGISTERS.pack(
         *(engine.get(name) for name in _GENERAL), pc, rflags, _SEGMENTS, 0, 0, task.blocked, 0, fpstate,
         task.saved_mask if task.saved_mask is not None else task.blocked,
@@ -97,8 +97,8 @@ def rt_sigreturn(task: Task, *_: int) -> None:
         fxrstor(engine, image)
     task.altstack = (base, stack_flags, size)
     task.blocked = mask & ~(1 << 8 | 1 << 18)  # SIGKILL and SIGSTOP
-    task.rf_pc = pc if rflags & _RF else -1
-    task.guest_tf = bool(rflags & _TF)
+    task.rf_pc = pc if rflags & RF else -1
+    task.guest_tf = bool(rflags & TF)
     task.signalled = True  # what the mask held back may come now
     engine.pc = pc
 

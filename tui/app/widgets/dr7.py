@@ -91,7 +91,7 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
     def _heading(self, width: int) -> Strip:
         cpu = self.scene.cpu
         if cpu is None:
-            live = self.scene.view is not None and self.scene.view.backend == "perf"
+            live = self.scene.view is not None and not self.scene.view.can.reads_dr
             closed = "not known: the kernel's books are closed here (as root, or --sudo)"
             return self.rule(width, self.title, after=closed if live else "")
         if not cpu.readable:
@@ -247,7 +247,7 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
     def lines(self, width: int, height: int) -> list[Strip]:
         """One line, or a rule and a line."""
         ink, cpu, view = self.ink, self.scene.cpu, self.scene.view
-        live = view is not None and view.backend == "perf"
+        live = view is not None and not view.can.reads_dr
         if live or (cpu is not None and not cpu.readable):
             return self._unreadable(width, height)
         value = f"{cpu.dr6:08x}" if cpu else ""

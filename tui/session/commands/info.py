@@ -168,7 +168,7 @@ def _slots(session: Session, _text: str) -> Answer:
             )
     lines += [f"!    {escape(each)}" for each in session.view.disagreements]
     free: int | None = free_slots(session.view)
-    if session.view.backend != "perf":
+    if session.view.can.reads_dr:
         lines.append(f"{free} free")
     elif session.view.cpus:
         lines.append(f"{free} free for a CPU-wide request")

@@ -149,7 +149,7 @@ def _rwatch(_session: Session, text: str) -> Answer:
 
 
 def _delete(session: Session, text: str) -> Answer:
-    gone = watches_of(session, text, "delete N... | all")
+    gone = watches_of(session, text, "delete N... | all", waiting=True)
     session.backend.disarm(tuple(bp_id for watch in gone for bp_id in watch.breakpoints))
     for watch in gone:
         session.watches.remove(watch.index)

@@ -78,25 +78,23 @@ def ended(session: Session) -> None:
         raise HwbpError(f"the machine cannot go on: {escape(session.view.stop.text)}")
 
 
-def watch_of(session: Session, text: str, grammar: str) -> ArmedWatch:
-    """The armed watch with a number, as `watch` and `info watchpoints` print it."""
+def watch_of(session: Session, text: str, grammar: str, *, waiting: bool = False) -> ArmedWatch:
+    """The armed watch with a number (with `waiting` also one that waits for a library), as `watch` and `info watchpoints` print it."""
     index = number(text, "a watch's number", grammar)
     watch = session.watches.get(index)
     if watch is None or watch.removed:
         armed = ", ".join(str(each.index) for each in session.watches.armed) or "none"
         why = "was removed" if watch else "does not exist"
         raise HwbpError(f"watch {index} {why}", errno="ENOENT", remedy=f"armed now: {armed}")
-    if watch.waiting and not grammar.startswith("delete"):
+    if watch.waiting and not waiting:
         raise HwbpError(f"watch {index} waits for a library", errno="EAGAIN", remedy=f"delete {index}")
     return watch
 
 
-def watches_of(session: Session, text: str, grammar: str) -> tuple[ArmedWatch, ...]:
-    """The armed watches that are named: numbers, ranges like 0-2, or `all`; in the order named, each once."""
+def watches_of(session: Session, text: str, grammar: str, *, waiting: bool = False) -> tuple[ArmedWatch, ...]:
+    """The armed watches that are named, with `waiting` also those that wait for a library: numbers, ranges like 0-2, or `all`; in the order named, each once."""
     words = text.split()
-    there = session.watches.armed
-    if grammar.startswith("delete"):
-        there = (*there, *session.watches.waiting)
+    there = session.watches.armed + (session.watches.waiting if waiting else ())
     if words == ["all"]:
         if not there:
             raise HwbpError("no watch is armed", errno="ENOENT")
@@ -112,7 +110,7 @@ def watches_of(session: Session, text: str, grammar: str) -> tuple[ArmedWatch, .
             if not named:
                 raise HwbpError(f"no watch from {low} to {high} is armed", errno="ENOENT")
         else:
-            named = [watch_of(session, word, grammar)]
+            named = [watch_of(session, word, grammar, waiting=waiting)]
         found.update((each.index, each) for each in named)
     return tuple(found.values())
 
