@@ -454,3 +454,24 @@ def test_turns_in_which_nothing_happens_are_like_all_others(
     assert history(counting) == expected
     assert quick > expected[4] // 10  # type: ignore[operator]
     assert len(expected[2]) > 3  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_slice_ends_soon_however_many_processes_begin(tmp_path: Path) -> None:
+    """A process takes far longer to make than its instructions to run: who asks the machine to stop is heard in between."""
+    program = built(tmp_path, "#include <unistd.h>\nint main(void) { for (;;) fork(); }", "-O1")
+    fd = create_memfd(1 << 12)
+    backend = EmulatedBackend(fd)
+    os.close(fd)
+    backend.launch(Launch(program, stacks=False))
+    backend.resume()
+    there = 1
+    for _ in range(20):
+        backend._budget = 1 << 30
+        backend.run_slice()
+        now = len(backend.view().tasks)
+        assert now <= there + 5
+        there = now
+    assert there > 10
+    assert backend.stop().state == "stopped"
+    backend.close()

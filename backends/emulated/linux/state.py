@@ -140,7 +140,7 @@ class System:
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}
         self.waiters: dict[Hashable, list[Task]] = {}
-        self._last_tid = PID - 1
+        self.last_tid = PID - 1
         self.pipes = 0
         self.programs = 0
         self._deadlines: list[tuple[int, int, Wait | Process, Task | None]] = []
@@ -163,10 +163,10 @@ class System:
 
     def new_tid(self) -> int:
         """The next task's number; numbers are not used twice, and never those of tasks that others made."""
-        self._last_tid += 1
-        while self.taken(self._last_tid):
-            self._last_tid += 1
-        return self._last_tid
+        self.last_tid += 1
+        while self.taken(self.last_tid):
+            self.last_tid += 1
+        return self.last_tid
 
     def rename(self, task: Task, tid: int) -> None:
         """de_thread: a thread that executes a program takes its process's number, whose first thread has ended."""
