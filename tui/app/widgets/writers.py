@@ -307,7 +307,7 @@ the hits of the site. f keeps the order as it is while you read."""
         line.add("rate/s", ink.muted, 7, right=True)
         if cells.first:
             line.add("first", ink.muted, cells.first, right=True)
-        line.add("last ago", ink.muted, cells.last, right=True).add("  ")
+        line.add("last ago" if cells.last > 8 else "ago", ink.muted, cells.last, right=True).add("  ")
         line.add(f"old {self.glyphs.arrow} new", ink.muted, cells.change).add(" ")
         line.add("tasks", ink.muted, cells.tasks).add(" ").add("done by", ink.muted, cells.by).add(" ")
         if cells.source:
