@@ -63,6 +63,7 @@ Where a source file is not found, the first lines say where it was looked for: `
         self._counts: dict[int, int] = {}
         self._back: list[int] = []
         self._followed: int | None = None
+        self._unplaced = False
 
     # Where it is
 
@@ -129,12 +130,17 @@ Where a source file is not found, the first lines say where it was looked for: `
 
     def _place(self, row: int) -> None:
         """The cursor on a row of the page, in the upper third if it was not on the screen with what it belongs to."""
-        at = self._rows.index(row) if row in self._rows else 0
+        self.cursor = at = self._rows.index(row) if row in self._rows else 0
+        self._unplaced = not self.size.height
         if not (self.top + _ABOVE if self.top else 0) <= at < self.top + self.room:
-            self.top = max(
-                0, at - max(_ABOVE, self.room // 3)
-            )  # a panel that was just opened has no room yet
-        self.cursor = at
+            self.top = max(0, at - self.room // 3)
+
+    def lines(self, width: int, height: int) -> list[Strip]:
+        """The listing; placed anew where the panel had no size yet when the page came."""
+        if self._unplaced and self._rows:
+            self.top = 0
+            self._place(self._rows[self.cursor])
+        return super().lines(width, height)
 
     def _shown_rows(self) -> tuple[int, ...]:
         rows = self.listing.rows if self.listing else ()
