@@ -105,18 +105,15 @@ class Events:
         wanted = [node for node, word in nodes if word & 0xFFFFFFFF == _PERF_TYPE_BREAKPOINT]
         events: list[Event] = []
         for _ in range(_ATTEMPTS):  # a neighbour that came or went makes a sound event look unsound: again
-            read: list[tuple[Event, int, int]] = []
+            read: list[tuple[Event, int]] = []
             for node in wanted:
                 with contextlib.suppress(UnreadableError):
-                    record = self._layout.event.read(self._memory, node - offset)
-                    event = decode(record)
-                    previous = record.words(member)[1]
-                    if event is not None and previous != node:  # a node alone is on no list any more
-                        read.append((event, previous, node))
-            still = self._memory.words([previous for _, previous, _ in read])
-            checked = list(zip(read, still, strict=True))
-            events += [event for (event, _, node), word in checked if word == node]
-            wanted = [node for (_, _, node), word in checked if word != node]
+                    event = decode(self._layout.event.read(self._memory, node - offset))
+                    if event is not None:
+                        read.append((event, node))
+            checked = list(zip(read, self._memory.linked([node for _, node in read]), strict=True))
+            events += [event for (event, _), linked in checked if linked]
+            wanted = [node for (_, node), linked in checked if not linked]
             if not wanted:
                 break
         if events and not self._pmu:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from backends.base import HwbpError
@@ -24,7 +24,7 @@ from backends.bpf.syscall import (
 __all__ = ["BpfMemory", "Memory", "UnreadableError"]
 
 _PAGE: Final = 4096
-_WALKS: Final = 5
+_WALKS: Final = 50
 _NODES: Final = 256
 """Nodes of a list, or words, that one run of a program visits: the verifier follows each of them."""
 
@@ -58,15 +58,16 @@ class Memory(ABC):
         """Walk a circular list (`struct list_head`) from its head, which is not itself given.
 
         Each node comes with the word that lies `beside` bytes from it, unless that word is 0 or its own address (an
-        empty list). Lists change under the walk: one that breaks off is made again a few times; it ends after
-        `limit` nodes.
+        empty list). Lists change under the walk: one that breaks off is made again; if none comes to its end, what they
+        saw together is given. A walk ends after `limit` nodes.
         """
-        found: list[tuple[int, int]] = []
+        seen: dict[int, int] = {}
         for _ in range(_WALKS):
             found, whole = self._walk(head, beside, limit)
             if whole:
-                break
-        return found
+                return found
+            seen.update(found)
+        return list(seen.items())
 
     def _walk(self, head: int, beside: int, limit: int) -> tuple[list[tuple[int, int]], bool]:
         """One walk, and whether it came back to the head: a node that is taken off meanwhile leads nowhere."""
@@ -93,6 +94,15 @@ class Memory(ABC):
                 found.append(None)
         return found
 
+    def linked(self, nodes: Sequence[int]) -> list[bool]:
+        """Whether each node is on its list now: the one before it leads to it (and is not itself: that is a node alone)."""
+        before = self.words([node + 8 for node in nodes])
+        after = self.words([at or 0 for at in before])
+        return [
+            at is not None and at != node and to == node
+            for node, at, to in zip(nodes, before, after, strict=True)
+        ]
+
     @abstractmethod
     def close(self) -> None:
         """Give back what the way to the memory holds. May be called twice."""
@@ -118,6 +128,7 @@ class BpfMemory(Memory):
             self._reading = ProgramRun(self._load(_reader(area)), 2)
             self._current = ProgramRun(self._load(_current(area)), 0)
             self._gathering = ProgramRun(self._load(_gatherer(list_area)), 1)
+            self._linking = ProgramRun(self._load(_linker(list_area)), 1)
             self._walking = ProgramRun(self._load(_walker(list_area)), 3)
         except BpfError as error:
             self.close()
@@ -156,15 +167,24 @@ class BpfMemory(Memory):
         return found, True
 
     def words(self, addresses: Sequence[int]) -> list[int | None]:
-        found: list[int | None] = []
+        answers = self._each(self._gathering, addresses)
+        return [word if good else None for good, word in answers]
+
+    def linked(self, nodes: Sequence[int]) -> list[bool]:
+        return [
+            good == 1 and node == to
+            for node, (good, to) in zip(nodes, self._each(self._linking, nodes), strict=True)
+        ]
+
+    def _each(self, program: ProgramRun, addresses: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """What a program that visits many answers for each address: 1 or 0, and a word."""
         for at in range(0, len(addresses), _NODES):
             part = addresses[at : at + _NODES]
             pairs = [half for address in part for half in (address & 0xFFFF_FFFF_FFFF_FFFF, 0)]
             struct.pack_into(f"<{len(pairs)}Q", self._list, _PAIRS, *pairs)
-            self._gathering.run(len(part))
+            program.run(len(part))
             answers = struct.unpack_from(f"<{len(pairs)}Q", self._list, _PAIRS)
-            found += [word if good else None for good, word in zip(answers[::2], answers[1::2], strict=True)]
-        return found
+            yield from zip(answers[::2], answers[1::2], strict=True)
 
     def close(self) -> None:
         for fd in self._fds:
@@ -195,16 +215,37 @@ def _current(area: int) -> Assembler:
 def _gatherer(area: int) -> Assembler:
     """(count) -> for each pair of the area: its first word is an address; the second becomes the word there, and the
     first 1, or 0 where there is no memory."""
+    program = _for_each_pair(area)
+    program.load(3, 8, _PAIRS)
+    return _answer_each(program)
+
+
+def _linker(area: int) -> Assembler:
+    """(count) -> for each pair of the area: its first word is a node; the second becomes the word to which the node before
+    it leads, and the first 1, or 0 where there is no memory or no node before it but itself."""
+    program = _for_each_pair(area)
+    program.load(3, 8, _PAIRS).alu(3, "+=", 8).move(1, 10).alu(1, "+=", _NODE).set(2, 8)
+    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "bad")
+    program.load(3, 10, _NODE).load(1, 8, _PAIRS).jump_if_register(3, "==", 1, "bad")
+    return _answer_each(program)
+
+
+def _for_each_pair(area: int) -> Assembler:
+    """The head of a loop over the pairs of the area: R8 + _PAIRS is one."""
     program = Assembler()
     program.load(6, 1, 0).map_value(7, area).set(9, 0)
     program.label("next").jump_if(9, ">=", _NODES, "done").jump_if_register(9, ">=", 6, "done")
-    program.move(8, 9).alu(8, "<<=", 4).alu_register(8, "+=", 7)
-    program.load(3, 8, _PAIRS).move(1, 8).alu(1, "+=", _PAIRS + 8).set(2, 8)
-    program.call(Helper.PROBE_READ_KERNEL).store_value(8, _PAIRS, 1)
-    program.jump_if(0, "==", 0, "good").store_value(8, _PAIRS, 0)
-    program.label("good").alu(9, "+=", 1).jump("next")
-    program.label("done").leave(0)
-    return program
+    return program.move(8, 9).alu(8, "<<=", 4).alu_register(8, "+=", 7)
+
+
+def _answer_each(program: Assembler) -> Assembler:
+    """The loop's end: R3 is the address of the word that is the pair's answer."""
+    program.move(1, 8).alu(1, "+=", _PAIRS + 8).set(2, 8)
+    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "bad")
+    program.store_value(8, _PAIRS, 1).jump("on")
+    program.label("bad").store_value(8, _PAIRS, 0)
+    program.label("on").alu(9, "+=", 1).jump("next")
+    return program.label("done").leave(0)
 
 
 def _walker(area: int) -> Assembler:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,24 +229,26 @@ def test_a_watch_that_a_tracer_leaves_behind_is_an_orphan(
 def test_what_is_held_is_in_every_scan_while_others_come_and_go(
     scanner: Scanner, victim: Puppet, counter: int
 ) -> None:
-    done = threading.Event()
-
     def restless() -> None:
-        while not done.is_set():
+        while True:
             with contextlib.suppress(OSError):
                 os.close(perf_open(counter, pid=victim.pid, disabled=True))
 
-    threads = [threading.Thread(target=restless) for _ in range(2)]
+    others = [multiprocessing.get_context("fork").Process(target=restless, daemon=True) for _ in range(2)]
     with opened(perf_open(counter, 4, 3, pid=victim.pid)) as (fd,):
-        for thread in threads:
-            thread.start()
+        for other in others:
+            other.start()
         try:
-            for _ in range(200):
-                assert fd in {holding.owner.fd for holding in of(scanner.scan(), victim.pid)}
+            for _ in range(1000):
+                assert fd in {
+                    holding.owner.fd
+                    for holding in of(scanner.scan(), victim.pid)
+                    if holding.owner.pid == os.getpid()
+                }
         finally:
-            done.set()
-            for thread in threads:
-                thread.join()
+            for other in others:
+                other.kill()
+                other.join()
 
 
 @pytest.mark.slow

@@ -66,6 +66,18 @@ def test_a_list_walked_in_the_kernel_is_the_list_walked_from_outside(btf: Btf, m
     assert len(inside) > 5
 
 
+def test_nodes_on_a_list_are_linked_and_others_are_not(btf: Btf, memory: BpfMemory) -> None:
+    task = memory.task()
+    signal = memory.word(task + btf.field("task_struct", "signal").offset)
+    head = signal + btf.field("signal_struct", "thread_head").offset
+    (node, _), *_ = memory.nodes(
+        head, btf.field("task_struct", "signal").offset - btf.field("task_struct", "thread_node").offset
+    )
+    alone = task + btf.field("task_struct", "ptraced").offset  # the head of an empty list
+    asked = [node, alone, node + 8, 0x10]
+    assert memory.linked(asked) == Memory.linked(memory, asked) == [True, False, False, False]
+
+
 def test_a_walk_of_a_list_longer_than_one_run_goes_on(btf: Btf, memory: BpfMemory) -> None:
     done = threading.Event()
     threads = [threading.Thread(target=done.wait) for _ in range(300)]
