@@ -247,3 +247,15 @@ async def test_hostile_names_are_text(width: int) -> None:
         await pilot.press(*"[red]")
         await settle(pilot)
         assert "/ [red]" in screen_text(app)
+
+
+@pytest.mark.parametrize("size", [(140, 45), (80, 24)])
+async def test_a_hit_that_no_instruction_made_says_so(size: tuple[int, int]) -> None:
+    machine = busy_machine()
+    machine.hit(1, 0, 5, by=(0, 0))
+    app = app_on(machine)
+    async with app.run_test(size=size) as pilot:
+        await settle(pilot)
+        await settle(pilot)
+        text = screen_text(app)
+        assert ("=> ?  0 → 5" if size == (80, 24) else "no instruction of a program made it") in text

@@ -105,7 +105,8 @@ the members of what is watched where its type is known, and how they were read."
             return line.add(" no hit is selected", ink.muted).strip()
         line.add("=> ", ink.changed)
         culprit = self._culprit()
-        line.add(culprit.text if culprit else f"{record.place:#x}", ink.strong)
+        where = f"{record.place:#x}" if record.place else "?"
+        line.add(culprit.text if culprit else where, ink.strong)
         if record.access_text != "x":
             line.add("  ")
             self._put_change(line, record)
@@ -123,7 +124,12 @@ the members of what is watched where its type is known, and how they were read."
         elif inspection is None:
             out.append(self.line(width).add("  looking", ink.muted).strip())
         elif not inspection.code:
-            why = inspection.problem or f"the code at {record.place:#x} cannot be read"
+            unread = (
+                f"the code at {record.place:#x} cannot be read"
+                if record.place
+                else "no instruction of a program made it"
+            )
+            why = inspection.problem or unread
             out.append(self.line(width).add(f"  {why}", ink.muted).strip())
         else:
             out += [self._instruction(width, line).strip() for line in self._window(inspection, room - 1)]
