@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-import iced_x86 as ic
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -31,6 +30,7 @@ from symbols.accesses import (
 )
 from symbols.arrivals import Arrival, Arrivals
 from symbols.code import SOME_RETURN, Code, FunctionAt, Read, Unsettled
+from symbols.sites import Sites
 from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
 __all__ = ["EXECUTE", "READ_WRITE", "REGISTERS", "WRITE", "Alone", "Culprits", "Found"]
@@ -43,21 +43,7 @@ REGISTERS: Final = COLUMNS
 that was not sampled cannot be checked. `fs_base` (the thread pointer) is not in a perf sample; without it accesses to
 thread-local variables are accepted by elimination only."""
 
-_FLOW = ic.FlowControl
-_ELSEWHERE: Final = frozenset({
-    _FLOW.UNCONDITIONAL_BRANCH, _FLOW.INDIRECT_BRANCH, _FLOW.CALL, _FLOW.INDIRECT_CALL, _FLOW.RETURN, _FLOW.INTERRUPT,
-    _FLOW.EXCEPTION,
-})  # fmt: skip
 _KEPT_ARRIVALS: Final = 1 << 17
-
-_SITE: Final = np.dtype([
-    ("before", "i4"),  # the number of the instruction that ends here, -1: none that touches memory and goes on to here
-    ("repeated", "i4"),  # of the repeated string instruction at ip, -1: none
-    ("entry", "?"),  # a function begins here
-    ("jumps", "?"),  # the function has jumps through memory
-    ("returned", "?"),  # behind a call
-    ("hidden", "?"),  # the instruction before may begin in two places
-])  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -109,15 +95,15 @@ class Culprits:
 
     def __init__(self, read: Read, function_at: FunctionAt = lambda address: None) -> None:
         self._code = Code(read, function_at)
+        self._sites = Sites(self._code)
         self._arrivals = Arrivals(self._code)
         self.forget()
 
     def forget(self) -> None:
         """Call this when executable mappings change: what was decoded may be gone."""
         self._code.forget()
+        self._sites.forget()
         self._arrivals.forget()
-        self._table = np.zeros(0, _SITE)
-        self._known = np.zeros(0, np.uint64)
         self._led: dict[tuple[int, int, bool], tuple[Arrival, ...]] = {}
 
     def find(
@@ -159,7 +145,7 @@ class Culprits:
             if top is not None:
                 tops[:] = np.where(np.asarray(top_known, bool), np.asarray(top, np.uint64), 0)
             self._choose(hits, data, tops, chosen, out)
-            site = self._sites_of(hits.ip[data])
+            site = self._sites.of(hits.ip[data])
             lost = data[site["returned"] & (chosen[data] <= SOME_RETURN) & (hits.kind[data] == READ_WRITE)]
             if len(lost):
                 threads = np.broadcast_to(np.asarray(thread, np.uint64), hits.count)
@@ -176,7 +162,7 @@ class Culprits:
     def alone(self, ip: int, kind: int) -> Alone | None:
         """Who made the data hits at this ip, where nobody else can have: `find` says the same of each hit whose window the
         operand touches. None where more than the operand has to be looked at."""
-        site = self._sites_of(np.array([ip], np.uint64))[0]
+        site = self._sites.of(np.array([ip], np.uint64))[0]
         if site["before"] < 0 or site["repeated"] >= 0 or site["entry"] or site["hidden"]:
             return None
         first, second = self._code.operands[site["before"]]
@@ -212,7 +198,7 @@ class Culprits:
         chosen: NDArray[np.intp],
         out: Verdict,
     ) -> None:
-        site = self._sites_of(hits.ip[rows])
+        site = self._sites.of(hits.ip[rows])
         writes = hits.kind[rows] == WRITE
         on_top = hits.on_stack_top()[rows]
         before = self._judge(site["before"], hits, rows)
@@ -379,55 +365,6 @@ class Culprits:
             if settled:
                 self._led[ip, top, surely] = found
         return found
-
-    def _sites_of(self, ips: NDArray[np.uint64]) -> NDArray[np.void]:
-        """What each ip means; a new one is worked out here."""
-        place = np.searchsorted(self._known, ips)
-        if len(self._known):
-            missing = self._known[np.minimum(place, len(self._known) - 1)] != ips
-        else:
-            missing = np.ones(len(ips), bool)
-        if missing.any():
-            new = np.unique(ips[missing])
-            table = np.zeros(len(new), _SITE)
-            for row, ip in enumerate(new.tolist()):
-                table[row] = self._site(ip)
-            known = np.concatenate([self._known, new])
-            order = np.argsort(known, kind="stable")
-            self._known, self._table = known[order], np.concatenate([self._table, table])[order]
-            place = np.searchsorted(self._known, ips)
-        return self._table[place]
-
-    def _site(self, ip: int) -> tuple[int, int, bool, bool, bool, bool]:
-        code = self._code
-        around = code.function(ip)
-        entry = code.start(ip) == ip
-        previous = code.function(ip - 1) if ip else None
-        at = previous.before(ip) if previous is not None else None
-        if at is None and not entry:
-            at = code.guess(ip)
-        before, returned, hidden = -1, False, False
-        if at is not None:
-            instruction = code.decode(at)
-            if instruction is not None:
-                flow = instruction.flow_control
-                target = instruction.near_branch_target if flow == _FLOW.CALL else None
-                returned = flow in (_FLOW.CALL, _FLOW.INDIRECT_CALL) and target != ip
-                if flow not in _ELSEWHERE or target == ip:
-                    before = code.number(at)
-            hidden = previous is not None and any(at < inside < ip for inside in previous.inside)
-        here = code.decode(ip)
-        repeats = (
-            here is not None and here.is_string_instruction and (here.has_rep_prefix or here.has_repne_prefix)
-        )
-        return (
-            before,
-            code.number(ip) if repeats else -1,
-            entry,
-            around is not None and bool(around.jumps),
-            returned,
-            hidden,
-        )
 
 
 _NOWHERE: Final = Arrival(-1)
