@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,8 @@ from symbols.value import Value
 
 if TYPE_CHECKING:
     from symbols.dwarf import Entry
-    from symbols.space import AddressSpace, Module
+    from symbols.modules import Module
+    from symbols.space import AddressSpace
 
 __all__ = ["Context", "ProgramScope"]
 
@@ -106,7 +108,7 @@ class ProgramScope:
             assert module.names is not None
             if symbols := module.names.table.find_source(source):
                 return self._of_symbols(module, source, symbols)
-        raise self._space.miss(name, modules)
+        raise _miss(name, modules)
 
     # The frame
 
@@ -277,7 +279,7 @@ class ProgramScope:
         symbol = chosen[0]
         if symbol.kind == "tls":
             return self._thread_local(module, symbol.value, None, symbol.size, text)
-        code = symbol.kind == "func" or (symbol.kind == "other" and self._space.is_code(module, symbol.value))
+        code = symbol.kind == "func" or (symbol.kind == "other" and module.is_code(symbol.value))
         return Value(None, address=symbol.value + module.bias & MASK, size=symbol.size or None, code=code)
 
     def _thread_local(
@@ -318,3 +320,26 @@ def _distinct(symbol: Symbol, bias: int) -> str:
     if symbol.version:
         return f"{symbol.name}{symbol.version}"
     return f"{symbol.file}::{symbol.name}" if symbol.file else f"{symbol.value + bias:#x}"
+
+
+def _miss(path: Name, modules: list[Module]) -> ExpressionError:
+    """What to say of a name that no module has."""
+    name = "::".join((*path.scope, path.name))
+    candidates: list[str] = []
+    for module in modules:
+        assert module.names is not None
+        if module is modules[0] and not path.scope and module.names.debug:
+            if place := module.names.debug.inlined_everywhere(path.name):
+                return ExpressionError(
+                    f"{name} was inlined everywhere and has no code of its own: use its lines, from {place} on"
+                )
+            candidates += module.names.debug.statics(path.name)
+        candidates += module.names.table.near(path.name)
+    likely = tuple(dict.fromkeys(candidates))[:3]
+    text = f"no symbol {name}" + (f": did you mean {' or '.join(likely)}?" if likely else "")
+    if not modules:
+        return ExpressionError(f"no symbol {name}: no program with names is mapped yet")
+    assert modules[0].names is not None
+    if modules[0].names.image.interpreter and not any(re.search(r"/libc[.-]", m.path) for m in modules):
+        text += " (libraries are searched once they are mapped)"
+    return ExpressionError(text, likely)

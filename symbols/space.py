@@ -5,96 +5,28 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from symbols.arrays import np
 from symbols.dataclass import dataclass
 from symbols.demangle import demangle
-from symbols.elf import PAGE, PF_X, PT_LOAD, ElfError, ElfImage
-from symbols.table import SymbolTable
+from symbols.modules import Images, Module, Row
 from symbols.target import ExpressionError, Target
 
 if TYPE_CHECKING:
-    from symbols.cfi import CallFrames
-    from symbols.debug_sections import DebugSections
-    from symbols.dwarf import DebugInfo
-    from symbols.expression import Name, Node, SourceLine
+    from symbols.expression import Node, SourceLine
     from symbols.kernel import KernelNames
-    from symbols.lines import Frame, LineTable
+    from symbols.lines import Frame
     from symbols.process import JitNames, ProcessFiles
     from symbols.scope import Context, ProgramScope
     from symbols.value import Value
 
-__all__ = ["AddressSpace", "Located", "Location", "Module", "Names"]
+__all__ = ["AddressSpace", "Located", "Location"]
 
 Read = Callable[[int, int], bytes]
 CACHE_LIMIT = 1 << 17
 MASK = (1 << 64) - 1
-VDSO_LIMIT = 1 << 20  # bytes
-
-
-class Names:
-    """Everything one file knows about its own addresses, each part read when it is first needed."""
-
-    def __init__(self, image: ElfImage) -> None:
-        self.image = image
-
-    @cached_property
-    def debug_image(self) -> ElfImage:
-        """The file with the debug information: this one, or the separate one that was found for it."""
-        if ".debug_info" in self.image.sections or ".zdebug_info" in self.image.sections:
-            return self.image
-        from symbols.debug_files import debug_file
-
-        return debug_file(self.image) or self.image
-
-    @cached_property
-    def sections(self) -> DebugSections:
-        from symbols.debug_files import alternate_file
-        from symbols.debug_sections import DebugSections
-
-        shared = alternate_file(self.debug_image)
-        return DebugSections(self.debug_image, DebugSections(shared) if shared is not None else None)
-
-    @cached_property
-    def table(self) -> SymbolTable:
-        stripped = ".symtab" not in self.image.sections
-        return SymbolTable(self.image, self.debug_image if stripped else None)
-
-    @cached_property
-    def lines(self) -> LineTable:
-        from symbols.lines import LineTable
-
-        return LineTable(self.image, self.table, self.sections)
-
-    @cached_property
-    def frames(self) -> CallFrames:
-        from symbols.cfi import CallFrames
-
-        return CallFrames(self.image)
-
-    @cached_property
-    def debug(self) -> DebugInfo:
-        from symbols.dwarf import DebugInfo
-
-        return DebugInfo(self.image, self.table, self.sections)
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """A file (or the vdso) as mapped: `start` to `end`, and the load bias that was added to its own addresses.
-
-    `names` is None where the file cannot be opened as a program.
-    """
-
-    path: str
-    start: int
-    end: int
-    bias: int
-    names: Names | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +73,12 @@ class AddressSpace:
     ) -> None:
         self._main_path = main_path
         self._files = files
-        self._read = read
+        self._images = Images(files, read)
         self.kernel = kernel
         self._jit: JitNames | None = None
-        self._images: dict[str, Names | None] = {}
         self._locations: dict[int, Location] = {}
         self._data: dict[int, str | None] = {}
-        self._rows: list[tuple[int, int, str, int, str]] = []
+        self._rows: list[Row] = []
         self.update(mappings)
 
     def update(self, mappings: Iterable[Any]) -> None:
@@ -161,7 +92,7 @@ class AddressSpace:
         self._rows = rows
         self._locations.clear()
         self._data.clear()
-        self.modules: tuple[Module, ...] = tuple(self._find_modules())
+        self.modules = self._images.modules(rows)
         self._starts = [module.start for module in self.modules]
         self._executable = [(start, end) for start, end, perms, _, _ in rows if "x" in perms]
         if self._files is not None and any("x" in perms and not path for _, _, perms, _, path in rows):
@@ -326,37 +257,6 @@ class AddressSpace:
         """The program itself."""
         return self.searched()[0] if self.modules or self._main_path else None
 
-    def _find_modules(self) -> Iterable[Module]:
-        guesses: list[tuple[tuple[int, int, str, int, str], tuple[int, ...]]] = []
-        votes: Counter[tuple[str, int]] = Counter()
-        for row in self._rows:
-            start, _, _, offset, path = row
-            if path.startswith("/"):
-                names = self._open(path)
-                guess = tuple(_biases(names.image, start, offset)) if names else (start - offset,)
-            elif path in ("[vdso]", "[vsyscall]"):
-                guess = (start,)
-                if path == "[vdso]":
-                    self._vdso(start, row[1])
-            else:
-                continue
-            guesses.append((row, guess))
-            votes.update((path, bias) for bias in guess)
-        spans: dict[tuple[str, int], list[int]] = {}
-        for (start, end, _, _, path), guess in guesses:
-            if guess:
-                bias = max(guess, key=lambda bias: votes[path, bias])
-                spans.setdefault((path, bias), []).extend((start, end))
-        modules = []
-        for (path, bias), ends in spans.items():
-            names = self._images.get(path)
-            low, high = names.image.load_range if names else (0, 0)
-            start, end = min(ends), max(ends)
-            if names is not None:
-                start, end = max(start, low + bias), max(min(end, high + bias), high + bias)
-            modules.append(Module(path, start, end, bias, names))
-        return sorted(modules, key=lambda module: module.start)
-
     def _follow_jit(self, files: ProcessFiles) -> None:
         if self._jit is None:
             from symbols.process import JitNames
@@ -366,28 +266,6 @@ class AddressSpace:
         if self._jit is not None:
             self._jit.refresh()
 
-    def _vdso(self, start: int, end: int) -> Names | None:
-        """The vdso as it lies in memory (Documentation/ABI/stable/vdso)."""
-        if "[vdso]" not in self._images and self._read is not None:
-            try:
-                data = bytes(self._read(start, min(end - start, VDSO_LIMIT)))
-                self._images["[vdso]"] = Names(ElfImage.of_bytes("[vdso]", data))
-            except Exception:  # whatever the reader's own error is, and ElfError
-                self._images["[vdso]"] = None
-        return self._images.get("[vdso]")
-
-    def _open(self, path: str) -> Names | None:
-        if path not in self._images:
-            try:
-                if self._files is not None:
-                    image = self._files.open(path)
-                    self._images[path] = Names(image) if image is not None else None
-                else:
-                    self._images[path] = Names(ElfImage.open(path))
-            except ElfError:  # its own names are lost, and nothing else
-                self._images[path] = None
-        return self._images[path]
-
     def searched(self) -> list[Module]:
         """Modules in the order in which names are looked for."""
         path = self._main_path
@@ -396,7 +274,7 @@ class AddressSpace:
             return modules
         real = os.path.realpath(path)
         mine = [m for m in modules if m.path == path or m.path == real]
-        if not mine and (names := self._open(real)) is not None and names.image.kind == "EXEC":
+        if not mine and (names := self._images.open(real)) is not None and names.image.kind == "EXEC":
             low, high = names.image.load_range
             mine = [Module(real, low, high, 0, names)]
         return mine + [m for m in modules if m not in mine]
@@ -477,45 +355,3 @@ class AddressSpace:
             if self.modules
             else ""
         )
-
-    @staticmethod
-    def is_code(module: Module, vaddr: int) -> bool:
-        """Whether a file address lies in an executable segment."""
-        for segment in module.names.image.segments if module.names is not None else ():
-            if segment.type == PT_LOAD and 0 <= vaddr - segment.vaddr < segment.memsz:
-                return bool(segment.flags & PF_X)
-        return False
-
-    def miss(self, path: Name, modules: list[Module]) -> ExpressionError:
-        """What to say of a name that no module has."""
-        name = "::".join((*path.scope, path.name))
-        candidates: list[str] = []
-        for module in modules:
-            assert module.names is not None
-            if module is modules[0] and not path.scope and module.names.debug:
-                if place := module.names.debug.inlined_everywhere(path.name):
-                    return ExpressionError(
-                        f"{name} was inlined everywhere and has no code of its own: use its lines, from {place} on"
-                    )
-                candidates += module.names.debug.statics(path.name)
-            candidates += module.names.table.near(path.name)
-        likely = tuple(dict.fromkeys(candidates))[:3]
-        text = f"no symbol {name}" + (f": did you mean {' or '.join(likely)}?" if likely else "")
-        if not modules:
-            return ExpressionError(f"no symbol {name}: no program with names is mapped yet")
-        assert modules[0].names is not None
-        if modules[0].names.image.interpreter and not any(re.search(r"/libc[.-]", m.path) for m in modules):
-            text += " (libraries are searched once they are mapped)"
-        return ExpressionError(text, likely)
-
-
-def _biases(image: ElfImage, start: int, offset: int) -> set[int]:
-    """What may have been added to the file's addresses: segments can share a page of the file, so there may be two."""
-    if image.kind == "EXEC":
-        return {0}
-    found = set()
-    for segment in image.segments:
-        first = segment.offset & -PAGE
-        if segment.type == PT_LOAD and first <= offset < segment.offset + max(segment.filesz, 1):
-            found.add(start - ((segment.vaddr & -PAGE) + offset - first))
-    return found

@@ -11,7 +11,8 @@ import pytest
 
 from symbols.elf import ElfError, ElfImage
 from symbols.lines import LineTable
-from symbols.space import AddressSpace, Names
+from symbols.names import Names
+from symbols.space import AddressSpace
 from symbols.table import SymbolTable
 from symbols.target import ExpressionError, Target
 from tests.unit.symbols_data.builds import build, need, rows, run

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from symbols.elf import ElfImage
-from symbols.space import Names
+from symbols.names import Names
 from symbols.table import SymbolTable
 from tests.fuzz.names import built, check, packaged
 from tests.unit.symbols_data.builds import need

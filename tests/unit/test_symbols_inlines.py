@@ -14,8 +14,9 @@ import pytest
 from symbols.debug_files import debug_file
 from symbols.elf import ElfImage
 from symbols.lines import Frame
+from symbols.names import Names
 from symbols.scope import Context
-from symbols.space import AddressSpace, Names
+from symbols.space import AddressSpace
 from symbols.values import spell_value
 from tests.unit.symbols_data.builds import DATA, need, rows, run
 
