@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from backends.base import HwbpError, Launch
 from backends.emulated.engine import EXEC, READ, WRITE, Engine
-from backends.emulated.memory import LIMIT, AddressSpace, page_down, page_up
+from backends.emulated.memory import AddressSpace
+from backends.emulated.regions import LIMIT, page_down, page_up
 from backends.emulated.special import HWCAP
 from symbols.elf import ElfError, ElfImage, Segment
 

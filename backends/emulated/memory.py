@@ -10,37 +10,19 @@ from __future__ import annotations
 
 import errno
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Protocol
 
 from backends.emulated.engine import EXEC, READ, WRITE, Engine, EngineError
+from backends.emulated.regions import PAGE, USER_END, Backing, Region, Regions, page_down, page_up
 from backends.emulated.shared import SharedMemory
 from backends.model import Mapping
 
-__all__ = [
-    "LIMIT",
-    "PAGE",
-    "USER_END",
-    "AddressSpace",
-    "Backing",
-    "CodeRewritten",
-    "KernelWatch",
-    "page_down",
-    "page_up",
-]
+__all__ = ["AddressSpace", "CodeRewritten", "KernelWatch"]
 
-PAGE = 4096
-USER_END = 0x7FFF_FFFF_F000
-"""TASK_SIZE_MAX of x86-64 with four-level paging (arch/x86/include/asm/page_64_types.h)."""
-LIMIT = 1 << 30
-"""Accessible bytes a program may have mapped, in all; twice as many with those it only reserved (PROT_NONE)."""
-MIN_ADDRESS = 0x10000
-"""vm.mmap_min_addr: the lowest address that may be mapped."""
 _STACK_STEP = 64 * PAGE
-_TOP = 0x7FFF_F7FF_F000
 
 
 class CodeRewritten(Exception):
@@ -49,55 +31,6 @@ class CodeRewritten(Exception):
     def __init__(self, address: int) -> None:
         super().__init__(f"code at {address:#x} was changed in place")
         self.address = address
-
-
-def page_down(address: int) -> int:
-    """The start of the page that holds this address."""
-    return address & -PAGE
-
-
-def page_up(address: int) -> int:
-    """This address, or the next page's start."""
-    return (address + PAGE - 1) & -PAGE
-
-
-class Backing(Protocol):
-    """What lies behind a mapping that is more than this address space's own memory."""
-
-    copied_by_fork: bool
-
-    def unmapped(self, space: AddressSpace, start: int, end: int) -> None:
-        """A part of it is about to go from an address space."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Region:
-    start: int
-    end: int
-    prot: int
-    offset: int
-    path: str
-    shared: bool = False
-    backing: Backing | None = None
-
-    def cut(self, start: int, end: int) -> _Region:
-        """The part of it inside start..end."""
-        start, end = max(start, self.start), min(end, self.end)
-        moved = self.offset + start - self.start if self._has_offset else 0
-        return replace(self, start=start, end=end, offset=moved)
-
-    @property
-    def _has_offset(self) -> bool:
-        return self.path[:1] == "/" or self.backing is not None
-
-    def continues(self, other: _Region) -> bool:
-        return (
-            self.end == other.start
-            and (self.prot, self.path, self.shared) == (other.prot, other.path, other.shared)
-            and self.backing is other.backing
-            and (not self._has_offset or self.offset + self.end - self.start == other.offset)
-        )
 
 
 def _nothing(start: int, end: int) -> None:
@@ -133,11 +66,7 @@ class AddressSpace:
         self._engine = engine
         self.on_exec = on_exec
         self.on_change = on_change
-        self._regions: list[_Region] = []
-        self._starts: list[int] = []
-        self._next = _TOP
-        self._used = 0
-        self._reserved = 0
+        self._regions = Regions()
         self._code: dict[int, bytes] = {}
         self._sealed: set[int] = set()
         self._heap = (0, 0)
@@ -148,32 +77,31 @@ class AddressSpace:
     def copy(self, engine: Engine) -> AddressSpace:
         """The same mappings on an engine that has the same memory already: what fork(2) makes."""
         other = AddressSpace(engine)
-        other._regions, other._starts = list(self._regions), list(self._starts)
-        other._next, other._used, other._reserved = self._next, self._used, self._reserved
+        other._regions = self._regions.copy()
         other._code, other._heap, other._stack_floor = dict(self._code), self._heap, self._stack_floor
         other._sealed = set(self._sealed)
         other.shares = list(self.shares)
         for region in self._regions:
             if region.backing is not None and not region.backing.copied_by_fork:
-                engine.unmap(region.start, region.end - region.start)
-                other._cut_out(region.start, region.end)
-                other._claim(-(region.end - region.start), -(region.end - region.start))
+                engine.unmap(region.start, region.size)
+                other._regions.claim(region.start, region.end, None)
+                other._regions.remove(region.start, region.end)
         return other
 
     # Looking
 
     def prot_at(self, address: int) -> int:
         """The permission that the program gave this byte; 0 where nothing is mapped."""
-        region = self._region(address)
+        region = self._regions.at(address)
         return region.prot if region else 0
 
     def mapped(self, address: int) -> bool:
         """Whether anything is mapped there, accessible or not."""
-        return self._region(address) is not None
+        return self._regions.at(address) is not None
 
     def occupied(self, address: int, size: int) -> bool:
         """Whether anything is mapped in this range."""
-        return any(self._within(address, address + size))
+        return any(self._regions.within(address, address + size))
 
     def shares_memory(self) -> bool:
         """Whether a child of fork(2) would have to see what is written here, and could not: shared memory that was mapped executable."""
@@ -186,11 +114,11 @@ class AddressSpace:
 
     def places_of(self, backing: Backing) -> list[tuple[int, int, int]]:
         """Where a backing is mapped: address, offset in it, size."""
-        return [(r.start, r.offset, r.end - r.start) for r in self._regions if r.backing is backing]
+        return [(r.start, r.offset, r.size) for r in self._regions if r.backing is backing]
 
     def shared_at(self, address: int) -> tuple[Backing, int] | None:
         """The shared memory at an address, and the offset in it; None for memory of its own."""
-        region = self._region(address)
+        region = self._regions.at(address)
         if region is None or not region.shared or region.backing is None:
             return None
         return region.backing, region.offset + address - region.start
@@ -201,15 +129,15 @@ class AddressSpace:
 
     def ends(self, start: int, end: int) -> list[int]:
         """Where mappings end inside start..end."""
-        return [region.end for region in self._within(start, end)]
+        return [region.end for region in self._regions.within(start, end)]
 
     def check(self, address: int, size: int, prot: int) -> None:
         """EFAULT unless every byte of the range has these permissions."""
         end = address + size
         while address < end:
-            region = self._region(address)
+            region = self._regions.at(address)
             if region is None and self.grow_stack(address):
-                region = self._region(address)
+                region = self._regions.at(address)
             if region is None or region.prot & prot != prot:
                 raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
             address = region.end
@@ -274,9 +202,8 @@ class AddressSpace:
         if size <= 0 or (fixed and (address is None or address % PAGE)):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         size = page_up(size)
-        start = self._place(address, size, fixed)
-        parts = list(self._within(start, start + size)) if fixed else []
-        self._claim((size if prot else 0) - _accessible(parts), size - sum(r.end - r.start for r in parts))
+        start = self._regions.place(address, size, fixed=fixed)
+        self._regions.claim(start, start + size, prot)
         if fixed:
             self._remove(start, start + size)
         # Filled while it is plain data: the engine refuses writes over what it may have translated.
@@ -285,7 +212,7 @@ class AddressSpace:
             self._engine.write(start, data[:size])
             if prot & 7 != READ | WRITE:
                 self._engine.protect(start, size, prot & 7)
-        self._insert(_Region(start, start + size, prot & 7, offset, path, shared, backing))
+        self._regions.insert(Region(start, start + size, prot & 7, offset, path, shared, backing))
         if isinstance(backing, SharedMemory):
             self.shares.append(backing)
             backing.begin(self)
@@ -297,8 +224,7 @@ class AddressSpace:
         size = page_up(size)
         if address % PAGE or size <= 0 or address + size > USER_END:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        parts = list(self._within(address, address + size))
-        self._claim(-_accessible(parts), -sum(r.end - r.start for r in parts))
+        self._regions.claim(address, address + size, None)
         self._remove(address, address + size)
         self.on_change(address, address + size)
 
@@ -307,21 +233,21 @@ class AddressSpace:
         end = address + page_up(size)
         if address % PAGE or end < address:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        parts = list(self._within(address, end))
-        if sum(r.end - r.start for r in parts) != end - address:
+        parts = list(self._regions.within(address, end))
+        if sum(part.size for part in parts) != end - address:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        self._claim((end - address if prot else 0) - _accessible(parts), 0)
-        self._cut_out(address, end)
+        self._regions.claim(address, end, prot)
+        self._regions.remove(address, end)
         for part in parts:
             if part.prot & EXEC and not prot & EXEC:
                 self._remember(part)
             self._protect_engine(part, prot & 7)
-            self._insert(replace(part, prot=prot & 7))
+            self._regions.insert(replace(part, prot=prot & 7))
         if parts:
             fresh = any(not part.prot & EXEC for part in parts)
             self._changed(address, end, bool(prot & EXEC) and fresh)
 
-    def _protect_engine(self, part: _Region, prot: int) -> None:
+    def _protect_engine(self, part: Region, prot: int) -> None:
         """Code that may have run and becomes writable is not writable to the engine, which would not notice a change."""
         pages = range(part.start, part.end, PAGE)
         if prot & EXEC and prot & WRITE and part.prot & EXEC:
@@ -331,7 +257,7 @@ class AddressSpace:
             prot &= ~WRITE
         elif self._sealed:
             self._sealed.difference_update(pages)
-        self._engine.protect(part.start, part.end - part.start, prot)
+        self._engine.protect(part.start, part.size, prot)
 
     def sealed(self, address: int) -> bool:
         """Whether the program may write this byte and the engine may not: see `_protect_engine`."""
@@ -345,13 +271,13 @@ class AddressSpace:
     def empty(self, address: int, size: int) -> None:
         """Let private data that came from no file read as zeros again (ENOMEM where a page is not mapped)."""
         end = address + size
-        parts = list(self._within(address, end))
+        parts = list(self._regions.within(address, end))
         for part in parts:
             if part.path[:1] != "/" and not part.shared and not part.prot & EXEC:
-                self._engine.unmap(part.start, part.end - part.start)
-                self._engine.map(part.start, part.end - part.start, part.prot)
+                self._engine.unmap(part.start, part.size)
+                self._engine.map(part.start, part.size, part.prot)
                 self.on_change(part.start, part.end)
-        if sum(r.end - r.start for r in parts) != size:
+        if sum(part.size for part in parts) != size:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     def set_heap(self, start: int) -> None:
@@ -366,7 +292,7 @@ class AddressSpace:
         old, new = page_up(now), page_up(address)
         try:
             if new > old:
-                if any(self._within(old, new)):
+                if any(self._regions.within(old, new)):
                     return now
                 self.map(old, new - old, READ | WRITE, fixed=True, path="[heap]")
             elif new < old:
@@ -385,12 +311,12 @@ class AddressSpace:
         """Whether a fault at this unmapped address was cured by extending the stack down to it."""
         if not self._stack_floor <= address < USER_END:
             return False
-        index = bisect_right(self._starts, address)
-        if index == len(self._regions) or self._regions[index].path != "[stack]" or self.mapped(address):
+        stack = self._regions.above(address)
+        if stack is None or stack.path != "[stack]" or self.mapped(address):
             return False
-        end = self._regions[index].start
+        end = stack.start
         start = max(self._stack_floor, page_down(address) - _STACK_STEP)
-        if any(self._within(start, end)):
+        if any(self._regions.within(start, end)):
             start = page_down(address)
         self.map(start, end - start, READ | WRITE, fixed=True, path="[stack]")
         return True
@@ -411,7 +337,7 @@ class AddressSpace:
 
     def region_path(self, address: int) -> str:
         """The path of the mapping that holds this address; empty where there is none."""
-        region = self._region(address)
+        region = self._regions.at(address)
         return region.path if region else ""
 
     # Inside
@@ -424,85 +350,21 @@ class AddressSpace:
                 raise CodeRewritten(address) from error
             raise
 
-    def _region(self, address: int) -> _Region | None:
-        index = bisect_right(self._starts, address) - 1
-        if index < 0 or self._regions[index].end <= address:
-            return None
-        return self._regions[index]
-
-    def _within(self, start: int, end: int) -> Iterator[_Region]:
-        """The parts of mappings inside start..end, in order."""
-        index = max(0, bisect_right(self._starts, start) - 1)
-        while index < len(self._regions) and self._regions[index].start < end:
-            region = self._regions[index]
-            if region.end > start:
-                yield region.cut(start, end)
-            index += 1
-
-    def _insert(self, region: _Region) -> None:
-        index = bisect_right(self._starts, region.start)
-        if index < len(self._regions) and region.continues(self._regions[index]):
-            region = replace(region, end=self._regions[index].end)
-            del self._regions[index], self._starts[index]
-        if index and self._regions[index - 1].continues(region):
-            self._regions[index - 1] = replace(self._regions[index - 1], end=region.end)
-            return
-        self._regions.insert(index, region)
-        self._starts.insert(index, region.start)
-
-    def _cut_out(self, start: int, end: int) -> None:
-        """Forget start..end in the list; the engine is left alone."""
-        first = max(0, bisect_right(self._starts, start) - 1)
-        last = bisect_right(self._starts, end - 1)
-        kept: list[_Region] = []
-        for region in self._regions[first:last]:
-            if region.start < start:
-                kept.append(region.cut(region.start, min(start, region.end)))
-            if region.end > end:
-                kept.append(region.cut(max(end, region.start), region.end))
-        self._regions[first:last] = kept
-        self._starts[first:last] = [region.start for region in kept]
-
     def _remove(self, start: int, end: int) -> None:
         if self._sealed:
             self._sealed.difference_update(range(start, end, PAGE))
-        for part in list(self._within(start, end)):
+        for part in list(self._regions.within(start, end)):
             if part.backing is not None:
                 part.backing.unmapped(self, part.start, part.end)
             if part.prot & EXEC:
                 self._remember(part)
-            self._engine.unmap(part.start, part.end - part.start)
-        self._cut_out(start, end)
+            self._engine.unmap(part.start, part.size)
+        self._regions.remove(start, end)
         if self.shares:
             self.shares = [shared for shared in self.shares if self.places_of(shared)]
 
-    def _place(self, address: int | None, size: int, fixed: bool) -> int:
-        if fixed:
-            assert address is not None
-            if address < MIN_ADDRESS or address + size > USER_END:
-                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-            self._next = min(self._next, address) if self._next < address + size <= _TOP else self._next
-            return address
-        if address is not None:
-            hint = page_down(address)
-            if hint >= MIN_ADDRESS and hint + size <= self._next and not any(self._within(hint, hint + size)):
-                return hint
-        start = self._next - size
-        while (blocked := next(self._within(start, start + size), None)) is not None:
-            start = blocked.start - size
-        if start < MIN_ADDRESS or size > 2 * LIMIT:
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        self._next = start
-        return start
-
-    def _claim(self, accessible: int, reserved: int) -> None:
-        used, all_of_it = self._used + accessible, self._reserved + reserved
-        if (accessible > 0 and used > LIMIT) or (reserved > 0 and all_of_it > 2 * LIMIT):
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        self._used, self._reserved = used, all_of_it
-
-    def _remember(self, part: _Region) -> None:
-        content = self._engine.read(part.start, part.end - part.start)
+    def _remember(self, part: Region) -> None:
+        content = self._engine.read(part.start, part.size)
         for page in range(part.start, part.end, PAGE):
             self._code.setdefault(page, _digest(content[page - part.start : page - part.start + PAGE]))
 
@@ -513,10 +375,6 @@ class AddressSpace:
                     raise CodeRewritten(page)
             self.on_exec(start, end)
         self.on_change(start, end)
-
-
-def _accessible(parts: list[_Region]) -> int:
-    return sum(part.end - part.start for part in parts if part.prot)
 
 
 def _digest(content: bytes) -> bytes:

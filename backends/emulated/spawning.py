@@ -10,8 +10,8 @@ from backends.emulated.engine import EXEC, READ, WRITE
 from backends.emulated.linux.descriptors import Descriptors
 from backends.emulated.linux.state import Process, System, Task, add_thread
 from backends.emulated.loader import DEFAULT_PATH, Image, enter, find_program, load_program
-from backends.emulated.memory import MIN_ADDRESS, PAGE, USER_END, page_down
 from backends.emulated.mm import Mm
+from backends.emulated.regions import MIN_ADDRESS, PAGE, USER_END, page_down
 
 __all__ = ["MOST_TASKS", "spawn"]
 

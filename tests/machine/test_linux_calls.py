@@ -15,8 +15,8 @@ from backends.emulated.engine import READ, WRITE
 from backends.emulated.linux import Unsupported
 from backends.emulated.linux.numbers import NAMES, NUMBERS
 from backends.emulated.linux.state import TRANSFER_LIMIT
-from backends.emulated.memory import USER_END
 from backends.emulated.programs import PROGRAMS
+from backends.emulated.regions import USER_END
 from tests.machine.linux_loop import boot, settle
 
 ROOM = 1 << 16

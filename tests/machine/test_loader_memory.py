@@ -8,7 +8,8 @@ import pytest
 
 from backends.emulated.engine import EXEC, READ, WRITE
 from backends.emulated.icicle import IcicleEngine
-from backends.emulated.memory import LIMIT, PAGE, AddressSpace, CodeRewritten
+from backends.emulated.memory import AddressSpace, CodeRewritten
+from backends.emulated.regions import LIMIT, PAGE
 
 RW = READ | WRITE
 

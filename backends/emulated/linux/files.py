@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 from backends.emulated.linux.descriptors import File, Null
 from backends.emulated.linux.paths import AT_FDCWD, open_host, open_special, resolve, signed
 from backends.emulated.linux.state import TRANSFER_LIMIT, Handler, Task, Unsupported, fail
-from backends.emulated.memory import USER_END
+from backends.emulated.regions import USER_END
 
 __all__ = ["HANDLERS", "refuse_write"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from backends.emulated.engine import EXEC, WRITE
 from backends.emulated.linux.state import Handler, Task, Unsupported, fail
-from backends.emulated.memory import LIMIT, PAGE, page_up
+from backends.emulated.regions import LIMIT, PAGE, page_up
 from backends.emulated.shared import SharedMemory
 
 __all__ = ["HANDLERS"]

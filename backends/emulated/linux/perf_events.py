@@ -23,7 +23,8 @@ from backends.emulated.kernel.tasks import Task as Tracked
 from backends.emulated.linux.descriptors import File
 from backends.emulated.linux.paths import signed
 from backends.emulated.linux.state import Handler, Task, fail
-from backends.emulated.memory import PAGE, AddressSpace, page_up
+from backends.emulated.memory import AddressSpace
+from backends.emulated.regions import PAGE, page_up
 from backends.model import Owner
 
 __all__ = ["HANDLERS", "PerfFile", "all_of_the_task"]
