@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -20,70 +18,22 @@ from symbols.dies import Die, Unit
 from symbols.dwarf_names import AT, TAG
 from symbols.dwarf_types import DwarfTypes
 from symbols.elf import ElfImage
+from symbols.entries import Entry, UnitEntries, file_level, in_scope, locals_named
 from symbols.location import Located, Thread, Unlocated, locate
 from symbols.name_table import units_naming
 from symbols.table import SymbolTable
 
-__all__ = ["DebugInfo", "Entry"]
+__all__ = ["DebugInfo"]
 
 STRINGS_LIMIT: Final = 256
 DEPTH_LIMIT: Final = 32
 LOOKUP_LIMIT: Final = 1 << 25  # bytes of units that one lookup may read
-ENTRIES_LIMIT: Final = 1 << 20
-_TYPES: Final = frozenset(
-    (
-        TAG.structure_type,
-        TAG.union_type,
-        TAG.class_type,
-        TAG.enumeration_type,
-        TAG.typedef,
-        TAG.base_type,
-        TAG.template_alias,
-    )
-)
 _KEYWORDS: Final = {
     "struct": (TAG.structure_type, TAG.class_type),
     "class": (TAG.class_type, TAG.structure_type),
     "union": (TAG.union_type,),
     "enum": (TAG.enumeration_type,),
 }
-_WANT: Final = _TYPES | {TAG.variable, TAG.member, TAG.namespace, TAG.module, TAG.subprogram}
-_RECORDS: Final = frozenset((TAG.structure_type, TAG.union_type, TAG.class_type))
-_INTO: Final = _RECORDS | {TAG.namespace, TAG.module}
-_STATIC: Final = {
-    TAG.member: frozenset((AT.external,)),
-    TAG.subprogram: frozenset((AT.name, AT.low_pc, AT.ranges)),
-}
-_INLINED: Final = {TAG.inlined_subroutine: frozenset((AT.low_pc, AT.ranges))}
-_LOCALS: Final = frozenset((TAG.variable, TAG.formal_parameter))
-_BLOCKS: Final = frozenset((TAG.lexical_block,))
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A named entry: the functions and namespaces around it, and where it lies. `function` is the one it is local to."""
-
-    name: str
-    scope: tuple[str, ...]
-    unit: int
-    offset: int
-    tag: int
-    external: bool = False
-    declared: bool = False
-    function: int | None = None
-
-    @property
-    def local(self) -> bool:
-        return self.function is not None
-
-
-@dataclass(slots=True)
-class _Unit:
-    """What a unit says at file level, by name."""
-
-    variables: dict[str, list[Entry]] = field(default_factory=dict)
-    types: dict[str, list[Entry]] = field(default_factory=dict)
-    functions: list[Entry] = field(default_factory=list)
 
 
 class DebugInfo:
@@ -94,7 +44,7 @@ class DebugInfo:
     ) -> None:
         self.sections = sections or DebugSections(image)
         self._table = table if table is not None else SymbolTable(image)
-        self._read: dict[int, _Unit] = {}
+        self._read: dict[int, UnitEntries] = {}
         self._places: dict[tuple[int, int], Located | str] = {}
         self._whole_types: dict[tuple[str, int], Die | None] = {}
         self._left = LOOKUP_LIMIT
@@ -229,38 +179,7 @@ class DebugInfo:
         unit = self.sections.unit_at(vaddr)
         if unit is None:
             return []
-        found: list[Entry] = []
-        try:
-            for offset in self._functions_at(unit, vaddr):
-                function = unit.die(offset)
-                assert function is not None
-                found = self._visible(function, vaddr, (function.name,), offset) + found
-        except BROKEN:
-            return []
-        return found
-
-    def _functions_at(self, unit: Unit, vaddr: int) -> list[int]:
-        for entry in self._unit(unit.offset).functions:
-            die = unit.die(entry.offset)
-            if die is not None and any(low <= vaddr < high for low, high in die.ranges()):
-                inner = [
-                    each.offset
-                    for _, each in unit.walk(die.end, (TAG.inlined_subroutine,), None, _INLINED)
-                    if any(low <= vaddr < high for low, high in each.ranges())
-                ]
-                # Only the innermost frame's names are in scope, as in the source.
-                return [inner[-1] if inner else entry.offset]
-        return []
-
-    def _visible(self, around: Die, vaddr: int, scope: tuple[str, ...], function: int) -> list[Entry]:
-        unit, found, inner = around.unit, [], []
-        for die in unit.children(around, _LOCALS | _BLOCKS):
-            if die.tag in _LOCALS:
-                if name := die.name:
-                    found.append(Entry(name, scope, unit.offset, die.offset, die.tag, function=function))
-            elif any(low <= vaddr < high for low, high in die.ranges()):
-                inner = self._visible(die, vaddr, scope, function)
-        return inner + found
+        return in_scope(unit, self._unit(unit.offset).functions, vaddr)
 
     # Types by name
 
@@ -328,71 +247,20 @@ class DebugInfo:
                 if own[-len(inner) :] == inner:
                     yield from self._locals(function, name)
 
-    def _locals(self, function: Entry, name: str) -> Iterator[Entry]:
+    def _locals(self, function: Entry, name: str) -> Iterable[Entry]:
         """The variables and parameters of this name anywhere in a function."""
         unit = self.sections.unit(function.unit)
-        try:
-            die = unit.die(function.offset) if unit is not None else None
-            if unit is None or die is None or not die.children:
-                return
-            scope = (*function.scope, function.name)
-            for _, each in unit.walk(die.end, _LOCALS):
-                if each.name == name:
-                    yield Entry(name, scope, unit.offset, each.offset, each.tag, function=function.offset)
-        except BROKEN:
-            return
+        return locals_named(unit, function, name) if unit is not None else ()
 
-    def _unit(self, offset: int) -> _Unit:
+    def _unit(self, offset: int) -> UnitEntries:
         known = self._read.get(offset)
         if known is None:
-            known = _Unit()
             unit = self.sections.unit(offset)
             self._left -= self.sections.size_of(offset)
             if unit is None or self._left < 0:
-                return known
-            self._read[offset] = known
-            with suppress(*BROKEN):  # what was found before it stays
-                self._collect(unit, known)
+                return UnitEntries()
+            known = self._read[offset] = file_level(unit)
         return known
-
-    def _collect(self, unit: Unit, into: _Unit) -> None:
-        around: list[tuple[int, str]] = []
-        declared: dict[int, tuple[str, ...]] = {}  # the scopes of what is defined elsewhere in the unit
-        seen = 0
-        for depth, die in unit.walk(unit.top.end, _WANT, _INTO, _STATIC):
-            seen += 1
-            if seen > ENTRIES_LIMIT:
-                return
-            while around and around[-1][0] >= depth:
-                around.pop()
-            name = die.name
-            scope = tuple(text for _, text in around if text)
-            if die.tag in _INTO:
-                around.append((depth, name))
-            if die.tag == TAG.enumeration_type and not name:
-                name = "{...}"  # its enumerators have names all the same
-            if not name or die.tag in (TAG.namespace, TAG.module):
-                continue
-            if AT.declaration in die.attributes or die.tag == TAG.member:
-                declared[die.offset] = scope
-            elif (
-                AT.specification in die.attributes and (origin := die.reference(AT.specification)) is not None
-            ):
-                scope = declared.get(origin.offset, scope)
-            entry = Entry(
-                name,
-                scope,
-                unit.offset,
-                die.offset,
-                die.tag,
-                AT.external in die.find(AT.external).attributes,
-                AT.declaration in die.attributes,
-            )
-            if die.tag == TAG.subprogram:
-                into.functions.append(entry)
-            else:
-                names = into.types if die.tag in _TYPES else into.variables
-                names.setdefault(name, []).append(entry)
 
     def _naming(self, scope: tuple[str, ...], name: str) -> Iterable[int]:
         """The units that may name it; an index of names leaves locals out, but has the function they are in."""

@@ -17,7 +17,7 @@ from symbols.tls import block
 from symbols.value import Value
 
 if TYPE_CHECKING:
-    from symbols.dwarf import Entry
+    from symbols.entries import Entry
     from symbols.modules import Module
     from symbols.space import AddressSpace
 
