@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from symbols.ctype import BUILTIN, Type
-from symbols.expression import Binary, ExpressionError, spell
+from symbols.expression import spell
+from symbols.nodes import Binary
+from symbols.target import ExpressionError
 from symbols.value import Value
 
 __all__ = ["arithmetic", "common", "fitted", "promoted", "wrapped"]

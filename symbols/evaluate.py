@@ -11,10 +11,10 @@ from typing import Final
 
 from symbols.arithmetic import arithmetic, common, fitted, promoted, wrapped
 from symbols.ctype import BUILTIN, RECORDS, UNKNOWN, Type, pointer_to
-from symbols.expression import (
+from symbols.expression import spell
+from symbols.nodes import (
     Binary,
     Cast,
-    ExpressionError,
     Index,
     Member,
     Name,
@@ -25,8 +25,8 @@ from symbols.expression import (
     SizeOf,
     TypeName,
     Unary,
-    spell,
 )
+from symbols.target import ExpressionError
 from symbols.value import MASK, SCALARS, Resolver, Value, decode
 
 __all__ = ["evaluate", "type_of"]

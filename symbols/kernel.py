@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from symbols.ctype import Type, pointer_to
 from symbols.dataclass import dataclass
-from symbols.expression import Name, SourceLine, parse, spell
+from symbols.expression import parse, spell
+from symbols.nodes import Name, SourceLine
 from symbols.places import place
 from symbols.target import ExpressionError, Target
 from symbols.value import Value

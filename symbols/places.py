@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from symbols.evaluate import evaluate
-from symbols.expression import Binary, ExpressionError, Node, Number, Target, Unary, spell
+from symbols.expression import spell
+from symbols.nodes import Binary, Node, Number, Unary
+from symbols.target import ExpressionError, Target
 from symbols.value import MASK, Resolver, Value
 
 __all__ = ["place"]

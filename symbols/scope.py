@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from symbols.ctype import Type
 from symbols.dataclass import dataclass
-from symbols.expression import ExpressionError, Name, spell
+from symbols.expression import spell
 from symbols.frame_expression import evaluate as evaluate_frame
 from symbols.location import Located, Thread
+from symbols.nodes import Name
 from symbols.table import Symbol
+from symbols.target import ExpressionError
 from symbols.tls import block
 from symbols.value import Value
 

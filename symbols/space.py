@@ -15,9 +15,9 @@ from symbols.modules import Images, Module, Row
 from symbols.target import ExpressionError, Target
 
 if TYPE_CHECKING:
-    from symbols.expression import Node, SourceLine
     from symbols.kernel import KernelNames
     from symbols.lines import Frame
+    from symbols.nodes import Node, SourceLine
     from symbols.process import JitNames, ProcessFiles
     from symbols.scope import Context, ProgramScope
     from symbols.value import Value
@@ -187,7 +187,8 @@ class AddressSpace:
         """
         if not typed and (found := self._plain_object(expr)) is not None:
             return found
-        from symbols.expression import Name, SourceLine, parse
+        from symbols.expression import parse
+        from symbols.nodes import Name, SourceLine
         from symbols.places import place
         from symbols.scope import Context, ProgramScope
 
@@ -209,7 +210,8 @@ class AddressSpace:
         Raises ExpressionError.
         """
         from symbols.evaluate import evaluate
-        from symbols.expression import SourceLine, parse
+        from symbols.expression import parse
+        from symbols.nodes import SourceLine
         from symbols.scope import ProgramScope
         from symbols.value import Value
 
@@ -239,7 +241,7 @@ class AddressSpace:
 
     def _letter_by_letter(self, expr: str, scope: ProgramScope) -> Value | None:
         """A symbol of exactly this name: those of other languages and compilers' own hold anything (`operator+`)."""
-        from symbols.expression import Name
+        from symbols.nodes import Name
 
         wanted = expr.strip()
         if re.fullmatch(r"[\w$.]*", wanted) and "." not in wanted:

@@ -11,7 +11,7 @@ from symbols.ctype import Type
 from symbols.dataclass import dataclass
 
 if TYPE_CHECKING:
-    from symbols.expression import Name
+    from symbols.nodes import Name
 
 __all__ = ["MASK", "SCALARS", "Resolver", "Value", "decode"]
 

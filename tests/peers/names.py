@@ -25,9 +25,9 @@ from pathlib import Path
 
 from symbols.demangle import demangle
 from symbols.elf import ElfImage
-from symbols.expression import ExpressionError
 from symbols.kernel import KALLSYMS, KernelNames
 from symbols.space import AddressSpace
+from symbols.target import ExpressionError
 from tests.live.culprit_programs import CPLUSPLUS, RUST
 
 __all__ = ["SUBJECTS", "Count", "compare", "subjects"]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symbols.expression import (
+from symbols.expression import parse, parse_type, spell
+from symbols.nodes import (
     Binary,
     Cast,
-    ExpressionError,
     Index,
     Member,
     Name,
@@ -21,10 +21,8 @@ from symbols.expression import (
     SourceLine,
     TypeName,
     Unary,
-    parse,
-    parse_type,
-    spell,
 )
+from symbols.target import ExpressionError
 
 READ = {
     "counter": "counter",
@@ -207,3 +205,13 @@ def grown(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 )
 def test_an_expression_that_is_spelled_reads_back(node: Node) -> None:
     assert parse(spell(node)) == node
+
+
+def test_where_a_part_stands_in_the_text_is_no_part_of_what_it_is() -> None:
+    close, wide = parse("cfg.limits[i+3]"), parse(" cfg . limits [ i + 0x3 ]")
+    assert isinstance(close, Index)
+    assert isinstance(wide, Index)
+    assert close == wide
+    assert hash(close) == hash(wide)
+    assert (close.span, wide.span) == ((0, 15), (1, 25))
+    assert (close.index.span, wide.index.span) == ((11, 14), (16, 23))

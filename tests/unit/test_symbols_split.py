@@ -13,11 +13,11 @@ import pytest
 from symbols import elf
 from symbols.debug_sections import DebugSections
 from symbols.elf import ElfImage
-from symbols.expression import ExpressionError
 from symbols.gdb_index import GdbIndex
 from symbols.location import Thread
 from symbols.scope import Context
 from symbols.space import AddressSpace
+from symbols.target import ExpressionError
 from tests.unit.symbols_data.builds import build, need, run, space_of
 
 NAMES = (

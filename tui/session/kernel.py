@@ -38,7 +38,8 @@ def kernel_value(session: Session, text: str, most: int) -> tuple[Value, bytes |
     """What the expression in `kernel(...)` is, and at most so many of its bytes. Raises HwbpError."""
     from backends.kernelview.now import KernelMemory
     from symbols.evaluate import evaluate
-    from symbols.expression import SourceLine, parse
+    from symbols.expression import parse
+    from symbols.nodes import SourceLine
     from symbols.target import ExpressionError
 
     _need_live(session)

@@ -18,8 +18,8 @@ from tui.session.escape import escape
 if TYPE_CHECKING:
     from symbols.ctype import Type
     from symbols.disasm import Instruction
-    from symbols.expression import TypeName
     from symbols.lines import Frame
+    from symbols.nodes import TypeName
     from symbols.scope import Context
     from symbols.source_files import Source, Sources
     from symbols.space import AddressSpace

@@ -13,16 +13,9 @@ from typing import Final, cast
 from backends.base import HwbpError
 from backends.model import WatchType
 from symbols.dataclass import dataclass
-from symbols.expression import (
-    Binary,
-    ExpressionError,
-    Node,
-    Number,
-    SourceLine,
-    TypeName,
-    Unary,
-    parse,
-)
+from symbols.expression import parse
+from symbols.nodes import Binary, Node, Number, SourceLine, TypeName, Unary
+from symbols.target import ExpressionError
 from tui.session.condition import parts
 from tui.session.escape import escape
 
