@@ -13,12 +13,12 @@ from textual.strip import Strip
 
 from backends.base import HwbpError
 from tui.app import numbers, records
-from tui.app.hit_columns import HitColumns, change_width, delta_text, fitting
 from tui.app.hit_filter import FIELDS, FIELDS_WITH_VALUES, Filter, parse
 from tui.app.hit_list import ORDERS, HitList
 from tui.app.panel import Panel
 from tui.app.records import Record
 from tui.app.widgets.groups import GroupTable
+from tui.app.widgets.hit_table import HitTable, state_text
 from tui.session.escape import one_line
 
 __all__ = ["HistoryPanel"]
@@ -29,7 +29,7 @@ _SLICE: Final = 0.008
 
 
 class HistoryPanel(Panel, can_focus=True, inherit_bindings=False):
-    """Draws a `HitList`, or a `GroupTable` of the same filter."""
+    """Draws a `HitList` as a `HitTable`, or a `GroupTable` of the same filter."""
 
     title = "HITS"
     where = "history"
@@ -55,11 +55,10 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         """The columns, where somebody chose; else those that fit."""
         self.groups: GroupTable | None = None
         self._list: HitList | None = None
-        self._wanted: Filter | None = None
+        self._table = HitTable()
         self._finding: Iterator[int | None] | None = None
         self._searched: Filter | None = None
-        self._problem = ""
-        self._widest = 0
+        self._before = ""
         self._more = False
         self._ordering = ""
 
@@ -168,14 +167,15 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
             self.desk_app.open_hit(self.selected_hit())
         elif (narrower := self.groups.narrower()) is not None:
             self.groups = None
-            self.filter(" ".join(filter(None, (self._wanted.text if self._wanted else "", narrower))))
+            wanted = self.hits.filter
+            self.filter(" ".join(filter(None, (wanted.text if wanted else "", narrower))))
         return True
 
     def leave(self) -> bool:
         """Escape: the grouping goes, then the filter."""
         if self.groups is not None:
             self.groups = None
-        elif self._wanted is not None:
+        elif self.hits.filter is not None:
             self.filter("")
         else:
             return False
@@ -212,7 +212,7 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
     def group_by(self) -> None:
         """The next way of grouping, and after the last none."""
         by = self.groups.next_by() if self.groups is not None else GroupTable.first_by()
-        self.groups = GroupTable(by, self._wanted, self.hits.texts, self.scene) if by else None
+        self.groups = GroupTable(by, self.hits.filter, self.hits.texts, self.scene) if by else None
         self.advance()
 
     def order(self) -> None:
@@ -276,11 +276,9 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         self._searched = wanted
         return self.find(1)
 
-    _before = ""
-
     def line_text(self, purpose: str) -> str:
         """What the line begins with."""
-        wanted = self._wanted if purpose == "filter" else self._searched
+        wanted = self.hits.filter if purpose == "filter" else self._searched
         if purpose == "filter":
             self._before = wanted.text if wanted else ""
         return wanted.text if wanted else ""
@@ -299,8 +297,7 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         self._take(parse(text) if text else None)
 
     def _take(self, wanted: Filter | None) -> None:
-        if wanted != self._wanted:
-            self._wanted = wanted
+        if wanted != self.hits.filter:
             self.hits.filter_by(wanted)
             if self.groups is not None:
                 self.groups = GroupTable(self.groups.by, wanted, self.hits.texts, self.scene)
@@ -368,63 +365,10 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
                 width, f"HITS by {self.groups.by}", after=self._after(), right=self.groups.right()
             )
             return [head, *self.groups.lines(self, width, height - 1)]
-        hits, ink, glyphs = self.hits, self.ink, self.glyphs
-        room = max(1, height - 2)
-        if not hits.following and hits.top + room > hits.count:
-            hits.top = max(0, hits.count - room)
-        found = hits.tail(room + 1) if hits.following else hits.window(max(0, hits.top - 1), room + 1)
-        above = len(found) > room if hits.following else hits.top > 0
-        self._widest = max(self._widest, *(change_width(r, glyphs) for _n, r in found if r is not None), 0)
-        clock = self.scene.view.clock if self.scene.view else "instructions"
-        columns = HitColumns(width, self.chosen or fitting(width), clock, self._widest)
-        out = [self._heading(width), columns.heading(self.line(width), ink, glyphs).strip()]
-        before = found[0][1].time if above and found[0][1] is not None else None
-        cursor = len(found) - 1 if hits.following else hits.cursor - hits.top + above
-        for at in range(int(above), len(found)):
-            number, record = found[at]
-            line = self.line(width)
-            marked = number in hits.marks
-            line.add(
-                glyphs.cursor if at == cursor else glyphs.changed if marked else " ",
-                ink.changed if marked else ink.rule_focus,
-            )
-            if record is None:
-                line.add(f"{number + 1:>10}  overwritten: the ring has gone round since", ink.muted)
-            else:
-                columns.row(line, record, before, self.scene, ink, glyphs)
-            before = record.time if record is not None else None
-            over = ink.cursor if self.has_focus else ink.cursor_far
-            out.append(line.strip(over if at == cursor else None))
-        if not found:
-            out.append(self.line(width).add("  ").add(self._nothing(), ink.muted).strip())
-        return out
-
-    def _heading(self, width: int) -> Strip:
-        hits, ink = self.hits, self.ink
-        if hits.following:
-            right = "following" if hits.done else "following, looking back"
-            return self.rule(width, self.title, after=self._after(), right=right)
-        record = hits.selected()
-        right = f"frozen at {numbers.count(record.seq + 1)}" if record is not None else "frozen"
-        if hits.order:
-            right += f", by {ORDERS[hits.order]}"
-        if record is not None and (far := self._from_mark(record)):
-            right += f", {far}"
-        elif hits.newer:
-            right += f", {numbers.count(hits.newer)} newer: f follows"
-        return self.rule(width, self.title, after=self._after(), right=right, right_style=ink.warn)
-
-    def _from_mark(self, record: Record) -> str:
-        marks = [number for number in self.hits.marks if number != record.seq]
-        if not marks:
-            return ""
-        nearest = self.hits.marks[min(marks, key=lambda number: abs(number - record.seq))]
-        clock = self.scene.view.clock if self.scene.view else "instructions"
-        apart = delta_text(abs(record.time - nearest.time), clock)
-        unit = " insns" if clock == "instructions" else ""
-        side = "after" if record.seq > nearest.seq else "before"
-        hits = abs(record.seq - nearest.seq)
-        return f"{numbers.count(hits)} hits, {apart}{unit} {side} mark {numbers.count(nearest.seq + 1)}"
+        style = None if self.hits.following else self.ink.warn
+        right = state_text(self.hits, self.scene)
+        head = self.rule(width, self.title, after=self._after(), right=right, right_style=style)
+        return [head, *self._table.lines(self, self.hits, self.chosen, width, height - 1)]
 
     def _after(self) -> str:
         hits, ring = self.hits, self.scene.ring
@@ -432,23 +376,11 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
             return ""
         total = ring.head
         text = numbers.count(total)
-        if self._wanted is not None:
-            kept = self.hits.looked_at if hits.following else total
-            text = f"{numbers.count(hits.count)} of {numbers.count(kept)}  / {one_line(self._wanted.text)}"
+        if hits.filter is not None:
+            kept = hits.looked_at if hits.following else total
+            text = f"{numbers.count(hits.count)} of {numbers.count(kept)}  / {one_line(hits.filter.text)}"
         elif total > ring.capacity:
             text += f" (the last {numbers.count(ring.capacity)} kept)"
         if lost := ring.word("lost"):
             text += f"  lost {numbers.count(lost)}"
         return text
-
-    def _nothing(self) -> str:
-        view = self.scene.view
-        if view is None:
-            return "starting the machine"
-        if self._wanted is not None and self.scene.hits:
-            return (
-                "nothing meets the filter: / changes it, Esc takes it away" if self.hits.done else "looking"
-            )
-        if not view.breakpoints:
-            return "nothing is watched yet: w watches a variable"
-        return "no hit yet" if self.scene.running else "no hit yet: Space lets the program run"
