@@ -1,10 +1,12 @@
-"""Whether a screen can be drawn on what TERM names."""
+"""Whether a screen can be drawn here: on a terminal, and on one that can move its cursor."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Final
 
-__all__ = ["why_not"]
+__all__ = ["require_terminal"]
 
 _PLAIN: Final = ("dumb", "unknown")
 _KNOWN: Final = (
@@ -24,7 +26,26 @@ _KNOWN: Final = (
 """Beginnings of names that stay true where this machine's terminfo has not heard of them (over SSH)."""
 
 
-def why_not(term: str) -> str | None:
+def require_terminal(word: str) -> None:
+    """Raise HwbpError where `word` ("" is the app) cannot draw its screen."""
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None or not stream.isatty():
+            lacking = f"a terminal, and standard {name} is none"
+            remedy = "without one: hwbp-tui trace, hwbp-tui script"
+            break
+    else:
+        if (why := _why_not(os.environ.get("TERM", ""))) is None:
+            return
+        lacking = f"a terminal that can move its cursor: {why}"
+        remedy = (
+            "set TERM, for example TERM=xterm-256color; without a screen: hwbp-tui trace, hwbp-tui script"
+        )
+    from backends.base import HwbpError  # here: a start that is not refused has its machine to start first
+
+    raise HwbpError(f"{word or 'the app'} needs {lacking}", remedy=remedy)
+
+
+def _why_not(term: str) -> str | None:
     """Why no screen can be drawn, None where it can: by name, else by terminfo's `cup` (terminfo(5))."""
     if not term:
         return "TERM is not set"
