@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.live import silicon
+from tests.machine.compiled import compiled
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
 
@@ -97,16 +97,12 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The program, built in each way, by `-O2 static` and the like."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc")
     folder = tmp_path_factory.mktemp("traced")
-    (folder / "prog.c").write_text(SOURCE)
     paths = {}
     for name in BUILDS:
         optimisation, kind = name.split()
-        paths[name] = str(folder / name.replace(" ", ""))
-        command = ["gcc", optimisation, "-g", *KINDS[kind], "-o", paths[name], "prog.c"]
-        subprocess.run(command, cwd=folder, check=True)
+        path = folder / name.replace(" ", "")
+        paths[name] = compiled(path, SOURCE, optimisation, "-g", *KINDS[kind])
     return paths
 
 

@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.machine.compiled import compiled
 from tests.machine.scripts import script
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
@@ -47,16 +49,15 @@ int main(void)
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By the compiler's level."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
     folder = tmp_path_factory.mktemp("frames")
-    (folder / "climb.c").write_text(SOURCE)
-    found = {}
-    for level in ("-O0", "-O1", "-O2"):
-        options = ["-g", level, "-no-pie", "-fno-inline", "-fno-optimize-sibling-calls"]
-        subprocess.run(["gcc", *options, "-o", folder / level, folder / "climb.c"], check=True)
-        found[level] = folder / level
-    return found
+    options = ["-g", "-no-pie", "-fno-inline", "-fno-optimize-sibling-calls"]
+    return {level: Path(compiled(folder / level, SOURCE, level, *options)) for level in ("-O0", "-O1", "-O2")}
+
+
+def in_leaf(program: Path, *lines: str) -> list[dict[str, Any]]:
+    """What each command gives where `leaf` was entered; {} for one that was refused."""
+    answers = script(program, "hbreak leaf stop", "continue", *lines)
+    return [answer.get("result", {}) for answer in answers[2:]]
 
 
 DEPTH = 6  # leaf, four times climb, main
@@ -111,10 +112,8 @@ def test_every_frame_is_as_gdb_sees_it(programs: dict[str, Path], level: str) ->
 
 @pytest.mark.slow
 def test_up_down_and_what_they_change(programs: dict[str, Path]) -> None:
-    answers = script(
+    results = in_leaf(
         programs["-O1"],
-        "hbreak leaf stop",
-        "continue",
         "up",
         "info registers",
         "! EINVAL set $rbx = 1",
@@ -127,23 +126,20 @@ def test_up_down_and_what_they_change(programs: dict[str, Path]) -> None:
         "stepi",
         "frame",
     )
-    results = [answer.get("result", {}) for answer in answers]
-    assert results[2]["number"] == 1
-    assert "climb" in results[2]["symbol"]
-    known = results[3]["registers"]
+    assert results[0]["number"] == 1
+    assert "climb" in results[0]["symbol"]
+    known = results[1]["registers"]
     assert {"rip", "rsp", *SAVED} <= known.keys()
     assert not {"rax", "rcx", "rdx", "rsi", "rdi", "r8", "r11", "eflags"} & known.keys()
-    assert known["rip"] == results[2]["ip"]
-    assert [results[n]["number"] for n in (5, 6, 7, 10)] == [3, 3, 2, 2]
-    assert results[12]["number"] == 0, "the program has moved: the innermost frame again"
+    assert known["rip"] == results[0]["ip"]
+    assert [results[n]["number"] for n in (3, 4, 5, 8)] == [3, 3, 2, 2]
+    assert results[10]["number"] == 0, "the program has moved: the innermost frame again"
 
 
 @pytest.mark.slow
 def test_stores_are_taken_back_while_they_are_there(programs: dict[str, Path]) -> None:
-    answers = script(
+    results = in_leaf(
         programs["-O2"],
-        "hbreak leaf stop",
-        "continue",
         "set var pair.right = 77",
         "set $rsi = 0x41",
         "undo",
@@ -157,18 +153,15 @@ def test_stores_are_taken_back_while_they_are_there(programs: dict[str, Path]) -
         "undo",
         "print total",
     )
-    results = [answer.get("result", {}) for answer in answers]
-    assert results[5]["value"] == ord("x")
-    assert [results[n]["text"] for n in (7, 9)] == ["{left = 1, right = 2}", "{left = 1, right = 77}"]
-    assert results[13]["value"] == 9
+    assert results[3]["value"] == ord("x")
+    assert [results[n]["text"] for n in (5, 7)] == ["{left = 1, right = 2}", "{left = 1, right = 77}"]
+    assert results[11]["value"] == 9
 
 
 @pytest.mark.slow
 def test_a_callers_variable_is_stored_in_its_frame(programs: dict[str, Path]) -> None:
-    answers = script(
+    results = in_leaf(
         programs["-O0"],
-        "hbreak leaf stop",
-        "continue",
         "up",
         "set var kept.left = 40",
         "print kept.left",
@@ -178,18 +171,16 @@ def test_a_callers_variable_is_stored_in_its_frame(programs: dict[str, Path]) ->
         "down",
         "print kept.left",
     )
-    assert [answers[n]["result"]["value"] for n in (4, 6, 9)] == [40, 1, 0]
+    assert [results[n]["value"] for n in (2, 4, 7)] == [40, 1, 0]
 
 
 @pytest.mark.slow
 def test_what_the_program_has_stored_since_is_not_taken_back(programs: dict[str, Path]) -> None:
-    answers = script(
+    results = in_leaf(
         programs["-O1"],
-        "hbreak leaf stop",
-        "continue",
         "set var sink = 1234",
         "finish",
         "! EBUSY undo",
         "print sink",
     )
-    assert answers[-1]["result"]["value"] != 1234
+    assert results[-1]["value"] != 1234

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
+from tests.machine.compiled import compiled
 from tests.machine.linux_loop import run
 
 SOURCE = r"""
@@ -67,11 +65,7 @@ int main(void) {
 
 
 def test_a_program_sees_what_it_sees_natively(tmp_path: Path) -> None:
-    if shutil.which("gcc") is None:
-        pytest.skip("needs gcc")
-    (tmp_path / "events.c").write_text(SOURCE)
-    program = str(tmp_path / "events")
-    subprocess.run(["gcc", "-O1", "-o", program, str(tmp_path / "events.c")], check=True)
+    program = compiled(tmp_path / "events", SOURCE, "-O1")
     native = subprocess.run([program], capture_output=True, check=True)
     done = run(program)
     assert done.out.decode() == native.stdout.decode()

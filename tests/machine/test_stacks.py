@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import struct
-import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +15,7 @@ from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
+from tests.machine.compiled import compiled
 
 Frames = tuple[tuple[int, bool], ...]
 Reads = tuple[tuple[int, int], ...]
@@ -236,15 +235,10 @@ int main(void) {
 
 @pytest.fixture(scope="module")
 def compiler(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc")
     folder = tmp_path_factory.mktemp("stacks")
-    (folder / "prog.c").write_text(SOURCE)
 
     def build(*options: str) -> str:
-        path = folder / "".join(options)
-        subprocess.run(["gcc", "-g", "-static", *options, "-o", path, "prog.c"], cwd=folder, check=True)
-        return str(path)
+        return compiled(folder / "".join(options), SOURCE, "-g", "-static", *options)
 
     return build
 
