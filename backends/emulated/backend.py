@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from backends import dr
 from backends.base import Backend, HwbpError, Launch, Register, Spawn
 from backends.condition import Condition
@@ -14,6 +12,7 @@ from backends.emulated.kernel.config import CAPABILITIES
 from backends.emulated.kernel.core import Kernel
 from backends.emulated.kernel.slots import SLOTS
 from backends.emulated.kernel.tasks import Task as Tracked
+from backends.emulated.life import Life
 from backends.emulated.linux import Process, Task
 from backends.emulated.machine import Machine
 from backends.emulated.owner_words import OwnerWords
@@ -22,7 +21,7 @@ from backends.emulated.scheduler import MOST_CPUS
 from backends.emulated.spawning import spawn as make_task
 from backends.emulated.standing import read_memory, read_registers, write_memory, write_register
 from backends.emulated.told import Told
-from backends.emulated.views import cpu_view, journal_view, task_view, told_tasks
+from backends.emulated.views import cpu_views, journal_view, task_view, task_views
 from backends.model import (
     Breakpoint,
     BreakpointRequest,
@@ -30,22 +29,16 @@ from backends.model import (
     Journal,
     MachineView,
     Refusal,
-    RunState,
     Site,
-    Stop,
     TaskView,
 )
 from backends.ring import RingMemory
 
 __all__ = ["EmulatedBackend"]
 
-_SLICE_SECONDS = 0.008
-_FIRST_BUDGET = 50_000
-_MOST_BUDGET = 20_000_000
 _PAGE_OF_ROWS = 4096
 _OUTPUT_LIMIT = 1 << 16
 _REFUSALS_KEPT = 64
-_STEPS_LIMIT = 1_000_000
 _MOST_QUANTUM = 1 << 40
 _OPENER = 900
 """The pid of the process that opens the session's own perf events."""
@@ -57,9 +50,6 @@ class EmulatedBackend(Backend):
     def __init__(self, ring_fd: int) -> None:
         self._capture = Capture(RingMemory(ring_fd))
         self._generation = 0
-        self._state: RunState = "loaded"
-        self._stop = Stop("none")
-        self._budget = _FIRST_BUDGET
         self._refusals: list[Refusal] = []
         self._refused = 0
         self._launch: Launch | None = None
@@ -69,8 +59,7 @@ class EmulatedBackend(Backend):
         self._opener: Tracked
         self._owners: OwnerWords
         self._requests: Requests
-        self._waited_for: Task | None = None
-        self._selected: int | None = None
+        self._life: Life
 
     def _changed(self) -> None:
         """Something worth a new picture happened: publish it."""
@@ -86,19 +75,15 @@ class EmulatedBackend(Backend):
             sites=self._capture.site_count,
             output=self._machine.linux.output.total,
         )
-        self._capture.set_state(self._state)
+        self._capture.set_state(self._life.state)
 
     def _need_program(self) -> None:
         if self._launch is None:
             raise HwbpError("no program is loaded", errno="ESRCH")
 
-    def _need_stopped(self) -> None:
+    def _need_alive(self) -> None:
         self._need_program()
-        if self._state == "exited":
-            raise HwbpError("the program has ended", errno="ESRCH")
-        if self._state == "failed":
-            raise HwbpError(f"the task cannot go on: {self._stop.text}", errno="ENOSYS")
-        self._breakpoints.reclaim()
+        self._life.need_alive()
 
     # -- launching
 
@@ -121,6 +106,14 @@ class EmulatedBackend(Backend):
         self._requests = Requests(
             self._breakpoints, self._capture, self._opener, self._task, follow_children=launch.children
         )
+        self._life = Life(
+            machine,
+            self._breakpoints,
+            self._requests,
+            self._capture,
+            current=lambda: self._task(None),
+            changed=self._changed,
+        )
         self._owners = OwnerWords(
             self._kernel,
             self._opener,
@@ -130,7 +123,6 @@ class EmulatedBackend(Backend):
         self._launch = launch
         if launch.lossless:
             self._capture.header(flow=1)
-        self._stop = Stop("entry", "loaded, nothing has run yet")
         self._changed()
         return self.view()
 
@@ -146,7 +138,7 @@ class EmulatedBackend(Backend):
         self._need_program()
         tasks = self._machine.linux.system.tasks
         if tid is None:
-            tid = next((each for each in (self._selected, self._first.tid) if each in tasks), None)
+            tid = next((each for each in (self._life.selected, self._first.tid) if each in tasks), None)
             if tid is None:
                 tid = min(tasks, default=self._first.tid)
         task = tasks.get(tid)
@@ -165,48 +157,13 @@ class EmulatedBackend(Backend):
     @property
     def running(self) -> bool:
         """Whether `run_slice` has anything to do."""
-        return self._state == "running"
+        return self._launch is not None and self._life.state == "running"
 
     def run_slice(self) -> float:
         """Run for about eight milliseconds. Returns how long to wait before the next slice, in seconds."""
-        machine = self._machine
-        start = time.perf_counter()
-        stop = machine.run(self._budget)
-        if self._requests.look_for_limits():
-            self._changed()
-        spent = time.perf_counter() - start
-        if self._capture.at_limit:
-            stop = stop or Stop("limit", "the limit of hits is reached")
-            self._capture.header(limit=0)
-        if stop is None and self._waited_for is not None and machine.scheduler.is_runnable(self._waited_for):
-            stop = Stop("step", "")
-        if stop is not None:
-            self._stopped(stop)
-        else:
-            if spent < _SLICE_SECONDS / 2:
-                self._budget = min(self._budget * 2, _MOST_BUDGET)
-            elif spent > _SLICE_SECONDS * 2:
-                self._budget = max(self._budget // 2, 1000)
-            self._publish()
-        return 0.0005 if machine.blocked else 0.0
-
-    def _stopped(self, stop: Stop) -> None:
-        for mm in self._machine.address_spaces():
-            mm.places.clear_stop_at()
-        self._waited_for = None
-        if stop.reason == "exit":
-            self._state = "exited"
-            status = self._machine.linux.exit_status
-            assert status is not None
-            died = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-            stop = Stop("exit", f"the program has ended: {died}")
-            self._machine.linux.close()
-        else:
-            self._state = "failed" if stop.reason == "unsupported" else "stopped"
-            if stop.reason in ("hit", "unsupported"):
-                self._selected = self._capture.tid
-        self._stop = stop
-        self._changed()
+        wait = self._life.run_slice()
+        self._publish()
+        return wait
 
     def translate(self) -> None:
         """Let the translator have all programs now, however short they are."""
@@ -220,63 +177,27 @@ class EmulatedBackend(Backend):
             mm.warmth = None
 
     def resume(self) -> None:
-        self._need_stopped()
-        self._state = "running"
-        self._stop = Stop("none")
-        self._changed()
+        self._need_program()
+        self._life.resume()
 
     def stop(self) -> MachineView:
         self._need_program()
-        if self._state == "running":
-            self._stopped(Stop("user", "stopped by request"))
+        self._life.hold()
         return self.view()
 
     def step(self, count: int, over_calls: bool) -> MachineView:
-        self._need_stopped()
-        if not 0 < count <= _STEPS_LIMIT:
-            raise HwbpError(f"{count} steps: between 1 and {_STEPS_LIMIT}", errno="EINVAL")
-        task = self._task(None)
-        machine = self._machine
-        stop: Stop | None = None
-        for _ in range(count):
-            if task.ended:
-                break
-            if not machine.scheduler.is_runnable(task):
-                self._waited_for = task
-                self.resume()
-                return self.view()
-            following = machine.cpu_for(task).after_call() if over_calls else None
-            if following is not None:
-                self._run_until(task, following, task.engine.get("RSP") - 1)
-                return self.view()
-            stop = machine.step(task)
-            if stop is not None:
-                break
-        if stop is None and not machine.linux.alive:
-            stop = Stop("exit")
-        self._stopped(stop or Stop("step", f"stepped {count}"))
+        self._need_program()
+        self._life.step(count, over_calls)
         return self.view()
 
-    def _run_until(self, task: Task, address: int, sp_above: int) -> None:
-        self._machine.cpu_for(task).stop_at(address, sp_above)
-        self.resume()
-
     def finish(self) -> MachineView:
-        self._need_stopped()
-        task = self._task(None)
-        self._machine.cpu_for(task)
-        mm = task.process.mm
-        frames = mm.walker.walk(mm.engine)
-        if len(frames) < 2 or frames[1][1]:
-            raise HwbpError("the caller of this function is not known exactly", errno="EINVAL")
-        self._run_until(task, frames[1][0], mm.engine.get("RSP"))
+        self._need_program()
+        self._life.finish()
         return self.view()
 
     def run_to(self, address: int) -> MachineView:
-        self._need_stopped()
-        if not 0 <= address < 1 << 64:
-            raise HwbpError(f"{address:#x} is not an address", errno="EINVAL")
-        self._run_until(self._task(None), address, 0)
+        self._need_program()
+        self._life.run_to(address)
         return self.view()
 
     # -- breakpoints
@@ -284,7 +205,7 @@ class EmulatedBackend(Backend):
     def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
         self._need_program()
         try:
-            if self._state == "exited":
+            if self._life.state == "exited":
                 raise HwbpError("the program has ended", errno="ESRCH")
             made = self._requests.arm(requests)
         except HwbpError as error:
@@ -362,7 +283,7 @@ class EmulatedBackend(Backend):
 
     def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
         self._need_program()
-        if self._state == "running":
+        if self.running:
             raise HwbpError("the machine runs", errno="EBUSY", remedy="stop it first")
         try:
             lines = self._owners.do(owner, verb, arguments)
@@ -379,7 +300,7 @@ class EmulatedBackend(Backend):
     # -- tasks
 
     def select(self, tid: int) -> MachineView:
-        self._selected = self._task(tid).tid
+        self._life.selected = self._task(tid).tid
         self._changed()
         return self.view()
 
@@ -432,13 +353,13 @@ class EmulatedBackend(Backend):
         return self._task(None).process if self._machine.linux.alive else self._first.process
 
     def write(self, address: int, data: bytes) -> None:
-        self._need_stopped()
+        self._need_alive()
         self._stands_still()
         write_memory(self._process().mm, self._machine.cpus, address, data)
         self._changed()
 
     def set_register(self, tid: int | None, name: str, value: int) -> None:
-        self._need_stopped()
+        self._need_alive()
         self._stands_still()
         write_register(self._engine(tid), name, value)
         self._changed()
@@ -450,7 +371,7 @@ class EmulatedBackend(Backend):
         return self._process().mm.engine
 
     def _stands_still(self) -> None:
-        if self._state == "running":
+        if self.running:
             raise HwbpError("the program is running", errno="EBUSY", remedy="`stop` it first")
 
     def registers(self, tid: int | None) -> tuple[Register, ...]:
@@ -468,23 +389,21 @@ class EmulatedBackend(Backend):
 
     def close(self) -> None:
         if self._launch is not None:
-            self._machine.linux.close()
-        self._state = "exited"
+            self._life.close()
 
     def view(self) -> MachineView:
         self._need_program()
         machine = self._machine
         self._publish()
         process = self._process()
-        tasks = sorted(machine.linux.system.tasks.values(), key=lambda task: task.tid)
         jit = process.mm.engine.jit
         return MachineView(
             generation=self._generation,
             backend="emulated",
             program=process.image.path,
             argv=process.image.argv,
-            state=self._state,
-            stop=self._stop,
+            state=self._life.state,
+            stop=self._life.stop,
             exit_status=machine.linux.exit_status,
             clock="instructions",
             time_ns=machine.instructions,
@@ -493,21 +412,8 @@ class EmulatedBackend(Backend):
             filtered=sum(sink.filtered for sink in self._capture.sinks.values()),
             lost=0,
             engine="icicle, translated" if jit else "icicle, interpreted",
-            cpus=tuple(
-                cpu_view(
-                    cpu,
-                    registers,
-                    self._kernel.layer,
-                    current.tid if current is not None else None,
-                    guest.name if (guest := self._kernel.kvm.guest_on(cpu.number)) is not None else "",
-                )
-                for cpu, registers in zip(machine.cpus, self._kernel.cpus, strict=True)
-                for current in (self._kernel.current(cpu.number),)
-            ),
-            tasks=(
-                *(task_view(task, self._machine, self._kernel) for task in tasks),
-                *told_tasks(machine, self._kernel),
-            ),
+            cpus=cpu_views(machine, self._kernel),
+            tasks=task_views(machine, self._kernel),
             breakpoints=tuple(
                 self._requests.shown(event) for event in self._kernel.layer.events if event.parent is None
             ),
@@ -515,7 +421,7 @@ class EmulatedBackend(Backend):
             refusals=tuple(self._refusals),
             refused=self._refused,
             comms=tuple(machine.comms),
-            task=self._task(None).tid if tasks else None,
+            task=self._task(None).tid if machine.linux.system.tasks else None,
             quantum=machine.scheduler.quantum,
         )
 

@@ -29,7 +29,7 @@ from backends.model import (
     TaskView,
 )
 
-__all__ = ["MOST_ROWS", "breakpoint_view", "cpu_view", "journal_view", "task_view", "told_tasks"]
+__all__ = ["MOST_ROWS", "breakpoint_view", "cpu_views", "journal_view", "task_view", "task_views"]
 
 MOST_ROWS = 4096
 Row = TypeVar("Row")
@@ -63,7 +63,22 @@ def breakpoint_view(
     )
 
 
-def cpu_view(
+def cpu_views(machine: Machine, kernel: Kernel) -> tuple[CpuView, ...]:
+    """Every CPU with its registers, and who runs there."""
+    return tuple(
+        _cpu_view(
+            cpu,
+            registers,
+            kernel.layer,
+            current.tid if current is not None else None,
+            guest.name if (guest := kernel.kvm.guest_on(cpu.number)) is not None else "",
+        )
+        for cpu, registers in zip(machine.cpus, kernel.cpus, strict=True)
+        for current in (kernel.current(cpu.number),)
+    )
+
+
+def _cpu_view(
     cpu: Cpu, registers: CpuRegisters, layer: HwBreakpointLayer, tid: int | None, guest: str = ""
 ) -> CpuView:
     """One CPU's registers; `tid` is the task on it, None for none, `guest` the virtual CPU that runs there."""
@@ -182,7 +197,13 @@ def _task_state(task: Task, machine: Machine) -> TaskState:
     return "running" if machine.on_cpu(task.cpu) is task else "runnable"
 
 
-def told_tasks(machine: Machine, kernel: Kernel) -> tuple[TaskView, ...]:
+def task_views(machine: Machine, kernel: Kernel) -> tuple[TaskView, ...]:
+    """All tasks: those in the machine by number, then those that do what they are told."""
+    tasks = sorted(machine.linux.system.tasks.values(), key=lambda task: task.tid)
+    return (*(task_view(task, machine, kernel) for task in tasks), *_told_tasks(machine, kernel))
+
+
+def _told_tasks(machine: Machine, kernel: Kernel) -> tuple[TaskView, ...]:
     """Tasks that run no program and do what they are told; who opens the session's events and traces for it is none of them."""
     known, peek = machine.linux.system.tasks, kernel.ptrace.peek
     return tuple(

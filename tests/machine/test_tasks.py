@@ -77,7 +77,7 @@ def begin(backend: EmulatedBackend, tasks: int) -> None:
     """Run until so many tasks are there."""
     while len(backend._machine.linux.system.tasks) < tasks:
         assert backend.running
-        backend._budget = 200
+        backend._life.budget = 200
         backend.run_slice()
 
 
@@ -188,7 +188,7 @@ def test_the_schedule_does_not_depend_on_the_size_of_the_slices(tmp_path: Path) 
         backend.arm((slot,))
         backend.resume()
         while backend.running:
-            backend._budget = budget
+            backend._life.budget = budget
             backend.run_slice()
         return [
             (int(r["tid"]), int(r["cpu"]), int(r["insn_ip"]), int(r["value"]), int(r["time"]))
@@ -237,7 +237,7 @@ def test_exec_and_exit_free_what_ptrace_held(tmp_path: Path) -> None:
     backend.resume()
     seen = set()
     while backend.running:
-        backend._budget = 20_000
+        backend._life.budget = 20_000
         backend.run_slice()
         view = backend.view()
         if view.tasks and view.program == program:
@@ -319,7 +319,7 @@ def test_a_switch_to_a_task_with_breakpoints_writes_address_and_dr7_and_away_dr7
     tid = backend.view().tasks[2].tid
     backend.arm((BreakpointRequest(symbol(program, "watched"), 8, "w", tid=tid),))
     while backend.running:
-        backend._budget = 1 << 20
+        backend._life.budget = 1 << 20
         backend.run_slice()
     journal = backend.journal(0, 1 << 60)
     turns = [row for row in journal.occupancies if row.cpu == 0]
@@ -344,7 +344,7 @@ def test_hits_are_those_of_their_own_thread(tmp_path: Path) -> None:
         )
     )
     while backend.running:
-        backend._budget = 1 << 20
+        backend._life.budget = 1 << 20
         backend.run_slice()
     assert [bp.hits for bp in backend.view().breakpoints] == [400] * 4
 
@@ -378,7 +378,7 @@ def test_a_watch_of_a_program_follows_all_its_threads(tmp_path: Path, late: bool
         begin(backend, 5)
     backend.arm((BreakpointRequest(symbol(program, "total"), 8, "w"),))
     while backend.running:
-        backend._budget = 1 << 20
+        backend._life.budget = 1 << 20
         backend.run_slice()
     (watch,) = backend.view().breakpoints
     rows = done.ring.read(0, 1 << 14)
@@ -434,7 +434,7 @@ def test_turns_in_which_nothing_happens_are_like_all_others(
         backend.translate()
         machine = backend._machine
         while backend.running:
-            backend._budget = 50_000
+            backend._life.budget = 50_000
             backend.run_slice()
         journal = machine.linux.system.kernel.journal  # type: ignore[union-attr]
         hits = [
@@ -467,7 +467,7 @@ def test_a_slice_ends_soon_however_many_processes_begin(tmp_path: Path) -> None:
     backend.resume()
     there = 1
     for _ in range(20):
-        backend._budget = 1 << 30
+        backend._life.budget = 1 << 30
         backend.run_slice()
         now = len(backend.view().tasks)
         assert now <= there + 5
