@@ -229,10 +229,12 @@ class AddressSpace:
         self.on_change(address, address + size)
 
     def protect(self, address: int, size: int, prot: int) -> None:
-        """mprotect(2): ENOMEM where a page of the range is not mapped, EINVAL for an address off a page."""
+        """mprotect(2): ENOMEM where a page of the range is not mapped, EINVAL for an address off a page; no bytes are none."""
         end = address + page_up(size)
         if address % PAGE or end < address:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if not size:
+            return
         parts = list(self._regions.within(address, end))
         if sum(part.size for part in parts) != end - address:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))

@@ -84,6 +84,14 @@ def test_memory_given_back_can_be_had_again(space: AddressSpace) -> None:
         space.unmap(where, LIMIT // 2 + PAGE)
 
 
+def test_protecting_no_bytes_changes_nothing(space: AddressSpace) -> None:
+    where = space.map(None, 2 * PAGE, RW)
+    before = space.mappings()
+    space.protect(where + PAGE, 0, READ)
+    space.protect(0x20_0000, 0, READ)
+    assert space.mappings() == before
+
+
 def test_protecting_a_hole_is_enomem(space: AddressSpace) -> None:
     where = space.map(None, 3 * PAGE, RW)
     space.unmap(where + PAGE, PAGE)
