@@ -150,6 +150,11 @@ class Backend(ABC):
         of them together, counted from now (ENOENT; EOPNOTSUPP)."""
         raise HwbpError("this machine records every hit", errno="EOPNOTSUPP")
 
+    def ignore(self, ids: tuple[int, ...], count: int) -> None:
+        """Of the next hits of these breakpoints that meet their condition, the first `count` of all of them together are
+        counted only, instead of those that were to be so (ENOENT; EOPNOTSUPP)."""
+        raise HwbpError("this machine records every hit", errno="EOPNOTSUPP")
+
     @abstractmethod
     def resume(self) -> None:
         """Let the machine run until something stops it."""

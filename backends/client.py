@@ -177,6 +177,9 @@ class ClientBackend(Backend):
     def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
         self._call("restrict", ids, condition, limit)
 
+    def ignore(self, ids: tuple[int, ...], count: int) -> None:
+        self._call("ignore", ids, count)
+
     def resume(self) -> None:
         self._call("resume")
 

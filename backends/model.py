@@ -95,7 +95,8 @@ class BreakpointRequest:
     `watch` and `window` say which watch of the session it belongs to and which of its windows (from 0).
     `tid` is the task it follows (None: the machine's first task), `cpu` one CPU (None: all).
     `stop` asks that the task stops at each hit. Hits that do not meet `condition` are counted only: not recorded, and no
-    reason to stop. After `limit` recorded hits of all windows of the watch no more are recorded, and it is disabled.
+    reason to stop; of those that do, the first `ignore` of all windows of the watch are counted only too. After `limit` recorded hits
+    of all windows no more are recorded, and it is disabled.
     """
 
     address: int
@@ -111,6 +112,7 @@ class BreakpointRequest:
     stop: bool = False
     condition: Condition | None = None
     limit: int | None = None
+    ignore: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Breakpoint:
 
     `slot` is the register it sits in on CPU 0 now, None while it is in none. `index` is the owner's own number
     (ptrace's u_debugreg index), None where the owner has none. `hits` are those that were recorded, `filtered` those that
-    did not meet the condition.
+    did not meet the condition or were ignored; `ignore` is how many of the next ones will be.
     """
 
     id: int
@@ -140,6 +142,7 @@ class Breakpoint:
     filtered: int = 0
     condition: Condition | None = None
     limit: int | None = None
+    ignore: int = 0
 
 
 @dataclass(frozen=True, slots=True)

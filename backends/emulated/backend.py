@@ -217,6 +217,10 @@ class EmulatedBackend(Backend):
     def restrict(self, ids: tuple[int, ...], condition: Condition | None, limit: int | None) -> None:
         self._need_program()
         self._requests.restrict(ids, condition, limit)
+
+    def ignore(self, ids: tuple[int, ...], count: int) -> None:
+        self._need_program()
+        self._requests.ignore(ids, count)
         self._changed()
 
     def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:

@@ -34,10 +34,14 @@ class HitSink:
 
     `sites` maps the address of an instruction to [count, first time, last time, value, old, stack]. `last` is what the
     last hit left in the window, in process `last_pid` (-1: no hit yet). Hits that do not meet `condition` are `filtered`;
-    `limit` is how many more are wanted, in a list that the windows of one watch share, None for all.
+    `limit` is how many more are wanted, in a list that the windows of one watch share, None for all; `ignore` how many are left out
+    before that, in such a list too, and `filtered` then.
     """
 
-    __slots__ = ("breakpoint", "condition", "filtered", "hits", "last", "last_pid", "limit", "sites")
+    __slots__ = (
+        *("breakpoint", "condition", "filtered", "hits", "ignore"),
+        *("last", "last_pid", "limit", "sites"),
+    )
 
     def __init__(self, breakpoint_id: int) -> None:
         self.breakpoint = breakpoint_id
@@ -45,6 +49,7 @@ class HitSink:
         self.filtered = 0
         self.condition: Condition | None = None
         self.limit: list[int] | None = None
+        self.ignore = [0]
         self.last, self.last_pid = 0, -1
         self.sites: dict[int, list[int]] = {}
 
@@ -89,7 +94,9 @@ class Capture:
 
     def refuses(self, sink: HitSink, value: int | None, ip: int) -> bool:
         """Whether a hit is one that the sink does not want: it is counted here, and must not be written."""
-        if sink.condition is not None and not sink.condition.holds(value, self.tid, self.pid, ip, self.cpu):
+        met = sink.condition is None or sink.condition.holds(value, self.tid, self.pid, ip, self.cpu)
+        if not met or sink.ignore[0]:
+            sink.ignore[0] -= met
             sink.filtered += 1
             if value is not None:
                 sink.last, sink.last_pid = value, self.pid

@@ -164,9 +164,8 @@ def _hold_against(cpu: Cpu, slots: Sequence[DataSlot], ip: int) -> None:
     cpu.unwanted = 0
     for slot in slots:
         sink = cpu.sinks[slot.index]
-        if (sink.condition is not None or sink.limit is not None) and cpu.capture.refuses(
-            sink, slot.current(cpu.engine.raw_read), ip
-        ):
+        restricted = sink.condition is not None or sink.limit is not None or sink.ignore[0]
+        if restricted and cpu.capture.refuses(sink, slot.current(cpu.engine.raw_read), ip):
             cpu.unwanted |= 1 << slot.index
 
 

@@ -31,7 +31,7 @@ def run_hot(cpu: Cpu, left: int, deadline: int, last_head: int) -> EventKind:
     quick, slots, sinks = cpu.quick, cpu.unit.data, cpu.sinks
     special = cpu.attentive | (0xF if cpu.unit.dr6 != DR6_BASE else 0)
     for number_of_slot, taker in enumerate(sinks):
-        if taker.condition is not None or taker.limit is not None:
+        if taker.condition is not None or taker.limit is not None or taker.ignore[0]:
             special |= 1 << number_of_slot
     counted_before, surplus = engine.counted_before, cpu.surplus
     records, words, mask = capture.records, capture.words, capture.mask

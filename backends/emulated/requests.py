@@ -58,6 +58,7 @@ class Requests:
             for event in made:
                 self._remove(event)
             raise
+        self._ignore_first(made, requests)
         return tuple(self.shown(event) for event in made)
 
     def _arm_one(self, request: BreakpointRequest) -> PerfEvent:
@@ -150,6 +151,20 @@ class Requests:
         for event in [self.find(id_) for id_ in ids]:
             self._hold(event, condition, limit)
 
+    def ignore(self, ids: tuple[int, ...], count: int) -> None:
+        """See `Backend.ignore`."""
+        left = [count]
+        for event in [self.find(id_) for id_ in ids]:
+            self._capture.sink(event.id).ignore = left
+
+    def _ignore_first(self, events: list[PerfEvent], requests: tuple[BreakpointRequest, ...]) -> None:
+        """What is asked of these events; the windows of one watch leave out their hits together."""
+        left: dict[int, list[int]] = {}
+        for event, request in zip(events, requests, strict=True):
+            own = [request.ignore]
+            together = request.watch >= 0
+            self._capture.sink(event.id).ignore = left.setdefault(request.watch, own) if together else own
+
     def look_for_limits(self) -> bool:
         """Disable those that have had as many hits as were wanted; whether there was one."""
         found = False
@@ -198,6 +213,7 @@ class Requests:
             event.stop = request.stop
             self._hold(event, request.condition, request.limit)
             self._capture.begin_anew(self._capture.sink(event.id))
+        self._ignore_first(events, requests)
         self._breakpoints.refresh()
         return tuple(self.shown(event) for event in events)
 

@@ -60,6 +60,7 @@ def breakpoint_view(
         filtered=capture.sink(event.id).filtered,
         condition=capture.sink(event.id).condition,
         limit=limit,
+        ignore=capture.sink(event.id).ignore[0],
     )
 
 

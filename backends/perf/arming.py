@@ -141,7 +141,7 @@ class Arming:
             kernel=self._kernel,
             sampled=self._capture.sampled,
         )
-        return Carrier(self._ids, request, attr)
+        return Carrier(self._ids, request, attr, sifted=request.condition is not None or request.ignore > 0)
 
     # On threads
 
@@ -228,12 +228,22 @@ class Arming:
             self._capture.hold(carrier)
             self._capture.allow(carrier)
             self._capture.begin_anew(carrier)
+            carrier.sifted |= request.condition is not None or request.ignore > 0
+        self._capture.ignore(carriers)
 
     def restrict(self, carrier: Carrier, condition: Condition | None, limit: int | None) -> None:
         """Hits must be like this from the next one on, and this many of them are wanted."""
         carrier.request = replace(carrier.request, condition=condition, limit=limit)
+        carrier.sifted |= condition is not None
         self._capture.hold(carrier)
         self._capture.allow(carrier)
+
+    def ignore(self, carriers: list[Carrier], count: int) -> None:
+        """Of the next hits of these breakpoints, so many of all of them together are counted only."""
+        for carrier in carriers:
+            carrier.request = replace(carrier.request, ignore=count)
+            carrier.sifted |= count > 0
+        self._capture.ignore(carriers)
 
     def enable_all(self, on: bool) -> None:
         """Enable or disable all of them."""
@@ -255,7 +265,7 @@ class Arming:
         """Close one: its slots are free."""
         self._capture.forget(carrier)
         self._lost += self._capture.counted(carrier)[1]
-        if carrier.request.condition is not None:
+        if carrier.sifted:
             self._gone.append(carrier)
         self.carriers.remove(carrier)
 
@@ -267,7 +277,7 @@ class Arming:
         return count
 
     def filtered(self, held: Callable[[Carrier], tuple[int, bool]]) -> int:
-        """Hits that did not meet their breakpoint's condition, since the beginning, as `held` tells of each."""
+        """Hits that did not meet their breakpoint's condition or were ignored, since the beginning, as `held` tells of each."""
         return sum(held(carrier)[0] for carrier in (*self._gone, *self.carriers))
 
     def missed(self) -> int:

@@ -249,6 +249,10 @@ class PerfBackend(Backend):
         self._need_alive()
         self._watches.restrict(ids, condition, limit)
 
+    def ignore(self, ids: tuple[int, ...], count: int) -> None:
+        self._need_alive()
+        self._watches.ignore(ids, count)
+
     def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
         self._need_alive()
         self._stage.look_again()

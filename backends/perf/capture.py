@@ -37,7 +37,7 @@ class Carrier:
     """A breakpoint and the events that carry it: one for each thread that ran when it was armed, or one for each CPU.
 
     Threads (and, if asked, processes) that begin later inherit theirs. `seen` is what the kernel had counted on events
-    that are closed.
+    that are closed. `sifted`: some of its hits may have been left out.
     """
 
     id: int
@@ -47,6 +47,7 @@ class Carrier:
     enabled: bool = False
     seen: int = 0
     wide: bool = False
+    sifted: bool = False
 
     def each(self) -> list[int]:
         """Every descriptor."""
@@ -122,6 +123,13 @@ class Capture(ABC):
     def allow(self, carrier: Carrier) -> None:  # noqa: B027
         """The hits of its limit are counted from 0 again."""
 
+    def ignore(self, carriers: list[Carrier]) -> None:  # noqa: B027 - the collector looks at the request itself
+        """From now on as many hits of these breakpoints, together, are ignored as their requests say."""
+
+    def ignoring(self, carrier: Carrier) -> int:
+        """How many of the next hits will be ignored, where `holds`."""
+        return 0
+
     def begin_anew(self, carrier: Carrier) -> None:  # noqa: B027
         """What `dropped` tells of a breakpoint begins at 0 again."""
 
@@ -178,6 +186,7 @@ class BpfCapture(Capture):
         request = carrier.request
         line = self._lines[carrier.id] = self._shared.take()
         self._shared.set_word(line, "limit", request.limit or 0)
+        self._shared.set_word(line, "ignore", request.ignore)
         self.hold(carrier)
         program = HitProgram(
             line=line,
@@ -239,6 +248,19 @@ class BpfCapture(Capture):
     def allow(self, carrier: Carrier) -> None:
         self._shared.set_word(self._lines[carrier.id], "limit", carrier.request.limit or 0)
         self._shared.set_word(self._limit_lines[carrier.id], "passed", 0)
+
+    def ignore(self, carriers: list[Carrier]) -> None:
+        for carrier in carriers:
+            self._shared.set_word(self._lines[carrier.id], "ignore", 0)
+        for carrier in carriers:
+            self._shared.set_word(self._lines[carrier.id], "last_process", 0)
+            self._shared.set_word(self._limit_lines[carrier.id], "ignored", 0)
+        for carrier in carriers:
+            self._shared.set_word(self._lines[carrier.id], "ignore", carrier.request.ignore)
+
+    def ignoring(self, carrier: Carrier) -> int:
+        asked = self.word(carrier, "ignore")
+        return max(0, asked - self._shared.word(self._limit_lines[carrier.id], "ignored"))
 
     def begin_anew(self, carrier: Carrier) -> None:
         self._shared.forget_dropped(carrier.id)

@@ -35,13 +35,14 @@ WORDS: Final = {
     for number, name in enumerate(
         (
             *("hits", "drops", "signals", "filtered", "beyond", "passed", "limit", "active"),
-            *("last", "last_process"),
+            *("last", "last_process", "ignore", "ignored"),
         )
     )
 }
 """Where the counters are, in bytes: hits met; those that found no room in the ring, told their thread to stop, did not meet
 the condition, came after the limit; hits that met the condition while there was a limit, and that limit (0: none); with a
-condition, the window's value after the last hit, wanted or not, and whose process it was in (0: not known)."""
+condition, or hits to be ignored, the window's value after the last hit, wanted or not, and whose process it was in (0: not known);
+how many hits that meet the condition are ignored, and how many were."""
 TABLES: Final = 128
 LENGTH, COUNT, TERMS = 0, 8, 16
 """In a table: the window's bytes (0: nothing to read), how many terms there are, the terms."""

@@ -67,7 +67,9 @@ def set_register(target: Target, tid: int, name: str, value: int) -> None:
         ) from error
 
 
-def breakpoint_view(carrier: Carrier, pid: int, hits: int, filtered: int, slot: int | None) -> Breakpoint:
+def breakpoint_view(
+    carrier: Carrier, pid: int, hits: int, filtered: int, ignore: int, slot: int | None
+) -> Breakpoint:
     """A breakpoint of ours on process `pid`; `slot` where it sat at its last hit."""
     request = carrier.request
     return Breakpoint(
@@ -89,4 +91,5 @@ def breakpoint_view(carrier: Carrier, pid: int, hits: int, filtered: int, slot: 
         filtered=filtered,
         condition=request.condition,
         limit=request.limit,
+        ignore=ignore,
     )

@@ -173,8 +173,8 @@ class HitMaps:
 class HitProgram:
     """What the program of one breakpoint must know, beside its maps.
 
-    `line` is the byte in the array where this breakpoint's words begin, `limit_line` where those begin that count towards
-    the limit of its watch. `length` and `type` are what its events are opened with; a watch that moves may have others
+    `line` is the byte in the array where this breakpoint's words begin, `limit_line` where those begin that count hits
+    of its watch that are ignored, and towards its limit. `length` and `type` are what its events are opened with; a watch that moves may have others
     later. `tgid` restricts it to one process (an event of a whole CPU sees every process's address).
     """
 
@@ -245,8 +245,10 @@ class HitProgram:
         a.label("read").store(10, _UNREAD, 0)
 
     def _hold(self, a: Assembler, maps: HitMaps) -> None:
-        """Against the condition, then the limit. Where hits may be left out, the value of the hit before is noted here."""
-        a.store_value(10, _OLD_FROM, 0).load(5, 8, COUNT).jump_if(5, "==", 0, "matches")
+        """Against the condition, how many are ignored, then the limit. Where hits may be left out, the value of the hit before is
+        noted here."""
+        a.store_value(10, _OLD_FROM, 0).load(5, 8, COUNT).jump_if(5, "!=", 0, "some")
+        a.load(5, 7, WORDS["ignore"]).jump_if(5, "==", 0, "attended").label("some")
         a.load(1, 10, _UNREAD).jump_if(1, "==", 0, "valued").store_value(7, WORDS["last_process"], 0)
         a.jump("noted").label("valued").load(2, 10, _TASK).alu(2, ">>=", 32).move(3, 2)
         a.exchange(7, WORDS["last_process"], 2).load(1, 10, _VALUE).exchange(7, WORDS["last"], 1)
@@ -268,7 +270,10 @@ class HitProgram:
             a.load(2, 8, at + 8 * TERM.index("span")).load(3, 8, at + 8 * TERM.index("outside"))
             a.jump_if_register(1, "<=", 2, f"inside {number}").alu(3, "^=", 1)
             a.label(f"inside {number}").jump_if(3, "!=", 0, "filtered").label(after)
-        a.label("matches").load(1, 7, WORDS["limit"]).jump_if(1, "==", 0, "wanted")
+        a.label("matches").load(1, 7, WORDS["ignore"]).jump_if(1, "==", 0, "attended")
+        a.map_value(3, maps.control, self.limit_line).set(2, 1).fetch_add(3, WORDS["ignored"], 2)
+        a.jump_if_register(2, "<", 1, "filtered").label("attended")
+        a.load(1, 7, WORDS["limit"]).jump_if(1, "==", 0, "wanted")
         a.map_value(3, maps.control, self.limit_line).set(2, 1).fetch_add(3, WORDS["passed"], 2)
         a.jump_if_register(2, ">=", 1, "beyond").label("wanted")
 

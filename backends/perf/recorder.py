@@ -46,13 +46,23 @@ _NONE: Final = np.zeros(0, np.intp)
 class Armed:
     """What the recorder must know of a breakpoint. `last` is the last value seen in each process.
 
-    Where hits were not held against `condition` and `limit` when they happened, that is done here: `filtered` did not meet it.
-    The breakpoints of one watch have one `passed`, of hits towards the limit.
+    Where hits were not held against `condition` and `limit` when they happened, that is done here: `filtered` did not meet it, or were
+    ignored. The breakpoints of one watch have one `passed`, of hits towards the limit, and one `ignore`, of hits that are ignored before.
+    `noted`: hits may be left out before they come here, and say themselves what was there before.
     """
 
-    __slots__ = ("condition", "filtered", "id", "last", "length", "limit", "passed", "type", "watch")
+    __slots__ = (
+        *("condition", "filtered", "id", "ignore", "ignores", "last", "length", "limit", "passed"),
+        *("type", "watch"),
+    )
 
-    def __init__(self, id: int, request: BreakpointRequest, passed: list[int]) -> None:  # noqa: A002
+    def __init__(
+        self,
+        id: int,  # noqa: A002
+        request: BreakpointRequest,
+        passed: list[int],
+        ignore: list[int],
+    ) -> None:
         self.id = id
         self.watch = request.watch
         self.type: WatchType = request.type
@@ -60,13 +70,19 @@ class Armed:
         self.condition = request.condition
         self.limit = request.limit
         self.passed = passed
+        self.ignore = ignore
+        self.ignores = request.ignore > 0
         self.filtered = 0
         self.last: dict[int, int] = {}
 
     @property
     def restricted(self) -> bool:
         """Whether not every hit is wanted."""
-        return self.condition is not None or self.limit is not None
+        return self.condition is not None or self.limit is not None or self.ignore[0] > 0
+
+    @property
+    def noted(self) -> bool:
+        return self.condition is not None or self.ignores
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +129,9 @@ class Recorder:
 
     def arm(self, id: int, request: BreakpointRequest) -> None:  # noqa: A002 - the model's words
         """A breakpoint whose hits will come, as asked."""
-        passed = next((each.passed for each in self._armed.values() if each.watch == request.watch >= 0), [0])
-        self._armed[id] = Armed(id, request, passed)
+        others = (each for each in self._armed.values() if each.watch == request.watch >= 0)
+        passed, ignore = next(((each.passed, each.ignore) for each in others), ([0], [request.ignore]))
+        self._armed[id] = Armed(id, request, passed, ignore)
         self.totals.arm(id)
 
     def move(self, id: int, request: BreakpointRequest) -> None:  # noqa: A002
@@ -131,6 +148,18 @@ class Recorder:
         armed = self._armed[id]
         armed.condition, armed.limit = condition, limit
         self.begin_anew(id)
+
+    def ignore(self, ids: tuple[int, ...], count: int) -> None:
+        """Of their next hits, so many of all of them together are not wanted."""
+        left = [count]
+        for id_ in ids:
+            armed = self._armed[id_]
+            armed.ignore, armed.ignores = left, count > 0
+            armed.last.clear()
+
+    def ignoring(self, id: int) -> int:  # noqa: A002
+        """How many of the next hits will be ignored, where this is told here."""
+        return self._armed[id].ignore[0] if id in self._armed else 0
 
     def begin_anew(self, id: int) -> None:  # noqa: A002
         """It was not armed for a while: hits are counted towards its limit from 0, and the last value is not known."""
@@ -173,7 +202,9 @@ class Recorder:
         wanted = np.ones(len(raw), bool)
         for armed in self._armed.values():
             if armed.restricted and len(mine := np.flatnonzero(rows["breakpoint"] == armed.id)):
-                wanted[mine] = _wanted(armed, rows[mine])
+                wanted[mine] = _met(armed, rows[mine])
+        for group in self._groups():
+            _leave_out(group, rows["breakpoint"], wanted)
         if not wanted.any():
             return
         places = np.broadcast_to(places, len(raw))[wanted]
@@ -182,6 +213,14 @@ class Recorder:
         rows = rows[wanted]
         self._count(raw[wanted], rows, places, np.flatnonzero(mask[wanted]))
         self._writer.append(rows)
+
+    def _groups(self) -> list[list[Armed]]:
+        """The breakpoints by their watch; what belongs to none is by itself."""
+        found: dict[tuple[int, int], list[Armed]] = {}
+        for armed in self._armed.values():
+            key = (armed.watch, 0) if armed.watch >= 0 else (-1, armed.id)
+            found.setdefault(key, []).append(armed)
+        return list(found.values())
 
     def _fill(self, raw: Array, rows: Array) -> tuple[Array, Array]:
         """Everything but stacks. Returns the place of each (one where it is the same for all), and which rows were looked
@@ -258,7 +297,7 @@ class Recorder:
     def _plain_olds(self, rows: Array) -> bool:
         """Stores of one breakpoint in one process, every value known: False where they are not."""
         armed = self._armed[int(rows["breakpoint"][0])]
-        if armed.condition is not None or not bool(rows["value_from"].all()):
+        if armed.noted or not bool(rows["value_from"].all()):
             return False
         pid = int(rows["pid"][0])
         last = armed.last.get(pid)
@@ -281,7 +320,7 @@ class Recorder:
             return
         some: Any = slice(None) if where is None else where
         value, known, access = rows["value"][some], rows["value_from"][some] != 0, rows["access"][some]
-        if self._held and armed.condition is not None:
+        if self._held and armed.noted:
             before, sure = rows["old"][some].copy(), rows["old_from"][some] != 0
         else:
             before, sure = np.empty(len(value), np.uint64), np.empty(len(value), bool)
@@ -364,17 +403,29 @@ class Recorder:
 _MOST_PROCESSES: Final = 1 << 16
 
 
-def _wanted(armed: Armed, rows: Array) -> Bools:
-    """Which of a breakpoint's rows meet the condition, and come before the limit is reached."""
-    wanted = np.ones(len(rows), bool)
-    if armed.condition is not None:
-        columns: dict[Subject, Array] = {
-            "value": rows["value"], "thread": rows["tid"], "process": rows["pid"], "ip": rows["ip"], "cpu": rows["cpu"],
-        }  # fmt: skip
-        wanted = matching(armed.condition, columns, rows["value_from"] != 0)
-        armed.filtered += len(rows) - int(wanted.sum())
-    if armed.limit is not None:
-        passed = armed.passed[0] + np.cumsum(wanted)
-        armed.passed[0] = int(passed[-1])
-        wanted &= passed <= armed.limit
+def _met(armed: Armed, rows: Array) -> Bools:
+    """Which of a breakpoint's rows meet its condition."""
+    if armed.condition is None:
+        return np.ones(len(rows), bool)
+    columns: dict[Subject, Array] = {
+        "value": rows["value"], "thread": rows["tid"], "process": rows["pid"], "ip": rows["ip"], "cpu": rows["cpu"],
+    }  # fmt: skip
+    wanted = matching(armed.condition, columns, rows["value_from"] != 0)
+    armed.filtered += len(rows) - int(wanted.sum())
     return wanted
+
+
+def _leave_out(group: list[Armed], ids: Array, wanted: Bools) -> None:
+    """Of the rows of one watch's breakpoints that are wanted so far: those that are to be ignored, and those behind the limit."""
+    first = group[0]
+    if first.limit is None and not first.ignore[0]:
+        return
+    mine = np.flatnonzero(wanted & np.isin(ids, [armed.id for armed in group]))
+    ignored, rest = mine[: first.ignore[0]], mine[first.ignore[0] :]
+    first.ignore[0] -= len(ignored)
+    wanted[ignored] = False
+    for armed in group:
+        armed.filtered += int((ids[ignored] == armed.id).sum())
+    if first.limit is not None:
+        wanted[rest[max(0, first.limit - first.passed[0]) :]] = False
+        first.passed[0] += len(rest)

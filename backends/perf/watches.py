@@ -92,6 +92,14 @@ class Watches:
             self._flow.recorder.restrict(carrier.id, condition, limit)
         self._changed()
 
+    def ignore(self, ids: tuple[int, ...], count: int) -> None:
+        """Of the next hits, so many of all of these together are counted only (ENOENT)."""
+        carriers = [self._arming.find(id_) for id_ in ids]
+        self._drain()
+        self._arming.ignore(carriers, count)
+        self._flow.recorder.ignore(ids, count)
+        self._changed()
+
     def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
         """Give them other windows, all or none (HwbpError)."""
         carriers = [self._arming.find(id_) for id_ in ids]
@@ -103,6 +111,7 @@ class Watches:
             self._arming.move(carriers, requests)
             for carrier in carriers:
                 self._flow.recorder.move(carrier.id, carrier.request)
+            self._flow.recorder.ignore(ids, max((each.ignore for each in requests), default=0))
         finally:
             for carrier in enabled:
                 carrier.enable(True)
@@ -119,10 +128,12 @@ class Watches:
     def view(self, carrier: Carrier, slot: int | None = None) -> Breakpoint:
         """One of them, `slot` being where it sits."""
         hits, (filtered, _) = self._flow.recorder.hits_of(carrier.id), self._held(carrier)
-        return breakpoint_view(carrier, self._pid, hits, filtered, slot)
+        held = self._capture.holds
+        left = self._capture.ignoring(carrier) if held else self._flow.recorder.ignoring(carrier.id)
+        return breakpoint_view(carrier, self._pid, hits, filtered, left, slot)
 
     def filtered(self) -> int:
-        """Hits that did not meet their watch's condition, since the beginning."""
+        """Hits that did not meet their watch's condition or were ignored, since the beginning."""
         return self._arming.filtered(self._held)
 
     def _held(self, carrier: Carrier) -> tuple[int, bool]:

@@ -48,6 +48,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("counter if counter & 3 == 0 limit 2", [4, 8], None),
         ("counter limit 3", [1, 2, 3], None),
         ("pair limit 3", [0, 1, 2], None),
+        ("counter ignore 10", [100, (1 << 64) - 5, 78], 10),
+        ("counter if ip in bump ignore 9 limit 1", [10], None),
+        ("pair ignore 2", [2, 3], 2),
+        ("bump:x ignore 9", [None, None], 9),
     ],
 )
 def test_the_same_hits_are_wanted_everywhere(
@@ -60,6 +64,12 @@ def test_the_same_hits_are_wanted_everywhere(
         if filtered is not None:
             assert done.summary["filtered"] == filtered, (way, backend)
         assert done.summary["lost"] == 0
+
+
+def test_what_was_there_before_is_right_behind_ignored_hits(program: str) -> None:
+    for way, backend in [("", "emulated"), *((str(each.values[0]), "perf") for each in WAYS)]:
+        first = trace(way, ["counter ignore 10"], "--", program, backend=backend).hits[0]
+        assert (first["old"], first["value"], first.get("unseen", False)) == (10, 100, False), (way, backend)
 
 
 def test_a_write_by_a_system_call_is_told_by_the_next_hit_that_can_tell(program: str) -> None:
@@ -95,6 +105,23 @@ def test_a_condition_can_be_changed_and_a_stop_waits_for_it(program: str, backen
     assert (said[2]["value"], said[5]["value"]) == (4, 100)
     (watch,) = said[-1]["watches"]
     assert (watch["hits"], watch["filtered"], watch["condition"]) == (3, 9, None)
+
+
+@pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])
+def test_hits_to_be_ignored_do_not_stop_and_can_be_told_again(program: str, backend: str) -> None:
+    said = script(
+        backend, "bpf", program,
+        "watch counter ignore 4 stop", "continue", "print counter",
+        "ignore 0 2", "info watchpoints", "continue", "print counter", "info watchpoints",
+        "ignore 0 99", "ignore 0 0", "continue", "print counter", "info hits",
+    )  # fmt: skip
+    assert (said[2]["value"], said[6]["value"], said[11]["value"]) == (5, 8, 9)
+    asked, done = said[4]["watches"][0], said[7]["watches"][0]
+    assert (asked["ignore"], asked["filtered"], asked["hits"]) == (2, 4, 1)
+    assert (done["ignore"], done["filtered"], done["hits"]) == (0, 6, 2)
+    # Live, what was there before is noted only while hits are left out.
+    before = 8 if backend == "emulated" else None
+    assert [(hit["old"], hit["value"]) for hit in said[12]["hits"]] == [(4, 5), (7, 8), (before, 9)]
 
 
 @pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])

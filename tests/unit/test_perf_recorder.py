@@ -182,6 +182,33 @@ def test_behind_the_rings_conditions_and_limits_are_held_here() -> None:
     assert sum(site.count for site in made.recorder.sites(9, {})) == 2
 
 
+def test_behind_the_rings_the_windows_of_a_watch_ignore_hits_together_and_in_the_order_of_time() -> None:
+    made = Made(held=False)
+    for number in (1, 2):
+        made.recorder.arm(number, BreakpointRequest(WINDOW, 8, "w", watch=0, ignore=3, limit=2))
+    raw = made.raw(7, ip=0x401020, rdi=WINDOW, value=np.arange(7), breakpoint=np.array([1, 2, 2, 1, 2, 1, 1]))
+    head = made.record(raw[:2])
+    assert len(head) == 0
+    assert (made.recorder.ignoring(1), made.recorder.ignoring(2)) == (1, 1)
+    rows = made.record(raw[2:])
+    assert rows["value"].tolist() == [3, 4]
+    assert rows["old"].tolist() == [0, 2]  # of its own window, ignored or not
+    assert (made.recorder.held_of(1), made.recorder.held_of(2)) == ((1, True), (2, True))
+    made.recorder.ignore((1, 2), 1)
+    made.recorder.begin_anew(1)
+    assert made.record(raw)["value"].tolist() == [1, 2]
+
+
+def test_where_the_kernel_leaves_hits_out_the_last_recorded_one_is_not_what_was_there_before() -> None:
+    made = Made()
+    made.arm(1)
+    made.record(made.raw(1, ip=0x401020, rdi=WINDOW, value=5))
+    made.recorder.ignore((1,), 9)
+    assert made.record(made.raw(1, ip=0x401020, rdi=WINDOW, value=20))["old_from"].tolist() == [0]
+    noted = made.raw(1, ip=0x401020, rdi=WINDOW, value=22, old=21, old_from=FROM_CODES.index("previous"))
+    assert made.record(noted)["old"].tolist() == [21]
+
+
 def test_a_full_lap_of_the_ring_is_written_in_pieces() -> None:
     made = Made()
     made.arm(1)

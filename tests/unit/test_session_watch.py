@@ -117,7 +117,32 @@ def test_pending_comes_last_and_once(text: str) -> None:
         Watch.parse(text)
 
 
-_TAIL = st.sampled_from(["a", " if ", "value > 3", " limit ", "2", " pending", " ", ":w", "/8"])
+@pytest.mark.parametrize(
+    ("text", "condition", "ignore", "limit", "pending"),
+    [
+        ("a ignore 99", "", 99, None, False),
+        ("a if value > 3 ignore 2 limit 1 pending", "value > 3", 2, 1, True),
+        ("ignore ignore 1", "", 1, None, False),
+        ("ignore", "", 0, None, False),
+    ],
+)
+def test_a_watch_may_leave_out_its_first_hits(
+    text: str, condition: str, ignore: int, limit: int | None, pending: bool
+) -> None:
+    watch = Watch.parse(text)
+    assert (watch.condition, watch.ignore, watch.limit, watch.pending) == (condition, ignore, limit, pending)
+    assert str(watch) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a ignore", "a ignore limit 3", "a ignore 0", "a ignore -1", "a ignore x", "a ignore pending"]
+)
+def test_how_many_to_leave_out_is_a_number_from_1(text: str) -> None:
+    with pytest.raises(WatchError, match=r"of hits from 1|how many hits"):
+        Watch.parse(text)
+
+
+_TAIL = st.sampled_from(["a", " if ", "value > 3", " ignore ", " limit ", "2", " pending", " ", ":w", "/8"])
 
 
 @given(st.lists(_TAIL, max_size=8).map("".join))

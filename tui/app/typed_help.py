@@ -48,7 +48,7 @@ WORDS: Final = {
     "TRACER": "the name of a tracer of ftrace",
     "TYPE": "a type: struct node, long; of a breakpoint w, rw or x",
     "VALUE": "a number, or an expression that is one",
-    "WATCH": "EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N]: counter, cfg.limits[3]/4:rw, main:x",
+    "WATCH": "EXPR[/LEN][:w|rw|x] [if CONDITION] [ignore N] [limit N]: counter, cfg.limits[3]/4:rw, main:x",
     "WORD": "a command",
 }
 """What stands in capitals in a usage. What is not here is spelled out by the command's own help."""

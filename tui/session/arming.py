@@ -25,6 +25,7 @@ __all__ = [
     "free_slots",
     "held_against",
     "holders",
+    "ignoring",
     "no_space",
     "numbered",
     "owner_text",
@@ -147,6 +148,7 @@ def asked(planned: Planned, index: int, owner: OwnerKind, stop: bool) -> tuple[B
             stop=stop,
             condition=planned.condition,
             limit=planned.watch.limit,
+            ignore=planned.watch.ignore,
         )
         for window, (address, length) in enumerate(planned.windows)
     )
@@ -231,8 +233,15 @@ def owner_text(bp: Breakpoint) -> str:
     return f"{owner.kind}{number}{who}"
 
 
-def wanted_text(condition: str, limit: int | None) -> str:
-    """`, if value > 3, the first 10 hits`: what its hits must be like; empty for every one."""
-    return (f", if {escape(condition)}" if condition else "") + (
-        f", limit {limit}" if limit is not None else ""
+def wanted_text(watch: Watch) -> str:
+    """`, if value > 3, ignore 5, limit 10`: what its hits must be like; empty for every one."""
+    return (
+        (f", if {escape(watch.condition)}" if watch.condition else "")
+        + (f", ignore {watch.ignore}" if watch.ignore else "")
+        + (f", limit {watch.limit}" if watch.limit is not None else "")
     )
+
+
+def ignoring(view: MachineView, armed: ArmedWatch) -> int:
+    """How many of the next hits of a watch are ignored."""
+    return next((bp.ignore for bp in view.breakpoints if bp.id in armed.breakpoints), 0)

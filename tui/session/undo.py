@@ -159,9 +159,8 @@ class Changes:
                 now = alive[key]
                 session.backend.restrict(now.breakpoints, watch.condition, watch.watch.limit)
                 session.watches.change(dataclasses.replace(now, watch=watch.watch, condition=watch.condition))
-                said.append(
-                    f"watch {now.index}{wanted_text(watch.watch.condition, watch.watch.limit) or ', every hit'}"
-                )
+                kept = dataclasses.replace(watch.watch, ignore=0)
+                said.append(f"watch {now.index}{wanted_text(kept) or ', every hit'}")
             if old[key][1] != on:
                 for bp_id in alive[key].breakpoints:
                     session.backend.enable(bp_id, on)

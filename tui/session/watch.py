@@ -1,6 +1,6 @@
-"""The text of a watch: `EXPR[/LEN][:r|w|rw|x] [if CONDITION] [limit N] [pending]` (docs/cli.md).
+"""The text of a watch: `EXPR[/LEN][:r|w|rw|x] [if CONDITION] [ignore N] [limit N] [pending]` (docs/cli.md).
 
-What comes before `if`, `limit` and `pending` is read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
+What comes before `if`, `ignore`, `limit` and `pending` is read from the right: first `:type`, then `/DECIMAL`, the rest is EXPR. A colon that belongs to EXPR is told apart by
 what follows it: digits (`prog.c:42`) or another colon (`file.c::v`, `func::v`).
 """
 
@@ -27,7 +27,9 @@ _BAD_LENGTH: Final = re.compile(r"/\s*(0[xXbBoO]\w*|[-+][0-9]+|[0-9]+\.[0-9]*|)$
 _ONCE: Final = re.compile(r"\s*-l(?:ocation)?\s+")
 _WATCH: Final = "EXPR[/LEN][:w|rw|x]"
 _TAIL: Final = re.compile(
-    r"(?P<place>.*?)(?:\s+if(?:\s+(?P<condition>.*?))?)?(?:\s+limit(?:\s+(?P<limit>(?!pending\b)\S*))?)?(?P<pending>\s+pending)?\s*",
+    r"(?P<place>.*?)(?:\s+if(?:\s+(?P<condition>.*?))?)?"
+    r"(?:\s+ignore(?:\s+(?P<ignore>(?!(?:limit|pending)\b)\S*))?)?"
+    r"(?:\s+limit(?:\s+(?P<limit>(?!pending\b)\S*))?)?(?P<pending>\s+pending)?\s*",
     re.DOTALL,
 )
 _MOST: Final = (1 << 63) - 1
@@ -49,7 +51,8 @@ class WatchError(HwbpError):
 class Watch:
     """What to watch, as it was written. `length` in bytes and `type` are None where the text leaves them open.
 
-    `condition` says what a hit must be like, `limit` how many are wanted ("" and None: every one). `pending`: where it means nothing
+    `condition` says what a hit must be like, `ignore` how many of those are left out first, `limit` how many are wanted then ("", 0 and
+    None: every one). `pending`: where it means nothing
     yet, it waits for a library that says what it means.
     `Watch.parse(str(watch)) == watch` for every watch there is; WatchError for one that could not be written.
     """
@@ -60,6 +63,7 @@ class Watch:
     condition: str = ""
     limit: int | None = None
     pending: bool = False
+    ignore: int = 0
 
     def __post_init__(self) -> None:
         if not self.expr:
@@ -86,7 +90,7 @@ class Watch:
     def parse(cls, text: str) -> Watch:
         """Read a watch. Raises WatchError. gdb's `-l` says what is so anyway: the place is found once."""
         text = _ONCE.sub("", text, count=1) if _ONCE.match(text) else text
-        text, wanted, limit, pending = _tail(text)
+        text, wanted, ignore, limit, pending = _tail(text)
         expr, length, kind = _split(text)
         shown = escape(expr)
         if kind == "r":
@@ -102,36 +106,45 @@ class Watch:
             _check(expr)
         if wanted:
             parts(wanted, expr)
-        return cls(expr, length, cast("WatchType | None", kind), wanted, limit, pending)
+        return cls(expr, length, cast("WatchType | None", kind), wanted, limit, pending, ignore)
 
     def __str__(self) -> str:
         condition = f" if {self.condition}" if self.condition else ""
+        ignore = f" ignore {self.ignore}" if self.ignore else ""
         limit = "" if self.limit is None else f" limit {self.limit}"
-        return f"{self.place}{condition}{limit}{' pending' if self.pending else ''}"
+        return f"{self.place}{condition}{ignore}{limit}{' pending' if self.pending else ''}"
 
     @property
     def place(self) -> str:
-        """`EXPR[/LEN][:TYPE]`: without condition and limit."""
+        """`EXPR[/LEN][:TYPE]`: without what its hits must be like."""
         length = "" if self.length is None else f"/{self.length}"
         return f"{self.expr}{length}{'' if self.type is None else f':{self.type}'}"
 
 
-def _tail(text: str) -> tuple[str, str, int | None, bool]:
-    """What stands before `if`, `limit` and `pending`; the condition, the limit, whether it may wait."""
+def _tail(text: str) -> tuple[str, str, int, int | None, bool]:
+    """What stands before `if`, `ignore`, `limit` and `pending`; the condition, how many are ignored, the limit, whether it may wait."""
     match = _TAIL.fullmatch(text)
     assert match is not None
-    place, condition, limit = match["place"], match["condition"], match["limit"]
-    pending = match["pending"] is not None
-    rest = text[len(place) : match.start("pending") if pending else None].split()
-    if condition is None and rest[:1] == ["if"]:
+    place = match["place"]
+    words = text[len(place) :].split()
+    condition = " ".join((match["condition"] or "").split())
+    if not condition and words[:1] == ["if"]:
         raise WatchError(f"{escape(place)}: nothing stands after `if`", "write one like value > 100")
-    if limit is None:
-        if rest[-1:] == ["limit"]:
-            raise WatchError(f"{escape(place)}: how many hits? `limit N`, from 1")
-        return place, " ".join((condition or "").split()), None, pending
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 20 and 1 <= int(limit) <= _MOST):
-        raise WatchError(f"{escape(place)}: '{escape(limit)}' is no number of hits from 1")
-    return place, " ".join((condition or "").split()), int(limit), pending
+    bare = words[: -1 if match["pending"] else None]
+    ignore = _hits(place, "ignore", match["ignore"], bare)
+    limit = _hits(place, "limit", match["limit"], bare)
+    return place, condition, ignore or 0, limit, match["pending"] is not None
+
+
+def _hits(place: str, word: str, text: str | None, words: list[str]) -> int | None:
+    """The number of hits behind a word, None where the word is not there."""
+    if text is None:
+        if word in words[-1:] or (word == "ignore" and "ignore limit" in " ".join(words)):
+            raise WatchError(f"{escape(place)}: how many hits? `{word} N`, from 1")
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= _MOST):
+        raise WatchError(f"{escape(place)}: '{escape(text)}' is no number of hits from 1")
+    return int(text)
 
 
 def _split(text: str) -> tuple[str, int | None, str | None]:

@@ -118,7 +118,7 @@ class _Trace:
             "exit_status": view.exit_status,
             "clock": view.clock,
         }
-        if any(watch.watch.condition for watch in session.watches.all):
+        if any(watch.watch.condition or watch.watch.ignore for watch in session.watches.all):
             facts["filtered"] = view.filtered
         if view.blind_ns:
             facts["blind_s"] = round(view.blind_ns / 1e9, 3)

@@ -155,6 +155,8 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         text = owner_text(row.breakpoint.owner)
         if not row.breakpoint.enabled:
             text = f"off: {text}"
+        elif row.breakpoint.ignore:
+            text = f"ignores {row.breakpoint.ignore}: {text}"
         return text, self.ink.owner(row.breakpoint.owner.kind)
 
     def _last(self, line: Line, row: SlotRow) -> None:

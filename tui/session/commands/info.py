@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import HwbpError, Register
 from backends.dr import dr6_fields, dr7_fields
-from tui.session.arming import free_slots, numbered, owner_text, wanted_text
+from tui.session.arming import free_slots, ignoring, numbered, owner_text, wanted_text
 from tui.session.commands.debug_exceptions import debug_exceptions
 from tui.session.commands.table import Command, answer
 from tui.session.commands.tasks import cpus, journal, tasks
@@ -55,10 +55,12 @@ def _watchpoints(session: Session, _text: str) -> Answer:
         where = "+".join("-" if slot is None else f"DR{slot}" for slot in slots)
         filtered = sum(bp.filtered for bp in mine)
         state = ("" if on else "  disabled") + ("  stops" if watch.stop else "")
-        wanted = wanted_text(watch.watch.condition, watch.watch.limit)
+        ignored = ignoring(session.view, watch)
+        wanted = wanted_text(replace(watch.watch, ignore=ignored))
+        sifted = filtered or watch.watch.condition
         lines.append(
             f"{watch.index:3}  {where:<12} {watch.type:<2} {watch.length:<4} {watch.address:#x}  {watch.label}  "
-            f"{watch.owner}, {hits} hits{f', {filtered} filtered' if watch.watch.condition else ''}{wanted}{state}"
+            f"{watch.owner}, {hits} hits{f', {filtered} filtered' if sifted else ''}{wanted}{state}"
         )
         rows.append(
             {
@@ -74,6 +76,7 @@ def _watchpoints(session: Session, _text: str) -> Answer:
                 "hits": hits,
                 "filtered": filtered,
                 "condition": escape(watch.watch.condition) or None,
+                "ignore": ignored,
                 "limit": watch.watch.limit,
             }
         )

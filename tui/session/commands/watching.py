@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backends.base import HwbpError
 from backends.condition import Condition
 from backends.model import OwnerKind, WatchType
-from tui.session.arming import arm, event_number, held_against, plan, wanted_text
+from tui.session.arming import arm, event_number, held_against, ignoring, plan, wanted_text
 from tui.session.commands.table import Command, answer
 from tui.session.commands.words import count, symbols, watch_numbers, watch_of, watches_of
 from tui.session.escape import escape
@@ -31,7 +31,7 @@ def arm_text(
 ) -> Answer:
     """Arm the watch that a command's argument spells, with `stop` as its last word or without."""
     text, stop = _stop_word(text)
-    if owner == "ptrace" and (" if " in text or " limit " in text):
+    if owner == "ptrace" and any(f" {word} " in text for word in ("if", "ignore", "limit")):
         raise UsageError(
             "ptrace reports every hit: conditions and limits are for perf's", f"usage: {grammar}"
         )
@@ -89,6 +89,7 @@ def armed_answer(session: Session, armed: ArmedWatch, *more: str) -> Answer:
         owner=armed.owner,
         stop=armed.stop,
         condition=escape(armed.watch.condition) or None,
+        ignore=armed.watch.ignore,
         limit=armed.watch.limit,
         breakpoints=list(armed.breakpoints),
         windows=[
@@ -114,7 +115,7 @@ def armed_line(session: Session, armed: ArmedWatch) -> str:
         owner = f"ptrace ind{'ices' if many else 'ex'} {', '.join(str(bp.index) for bp in mine)}"
     else:
         owner = f"{armed.owner} fd{'s' * many} {', '.join(str(event_number(bp)) for bp in mine)}"
-    end = wanted_text(armed.watch.condition, armed.watch.limit) + (", stops" if armed.stop else "")
+    end = wanted_text(armed.watch) + (", stops" if armed.stop else "")
     return (
         f"watch {armed.index}: {armed.label}  {what}, {owner}, {len(armed.breakpoints)} slot{'s' * many}{end}"
     )
@@ -128,15 +129,19 @@ def _stop_word(text: str) -> tuple[str, bool]:
 
 
 def _watch(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [pending] [stop]")
+    return arm_text(
+        session, text, "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [ignore N] [limit N] [pending] [stop]"
+    )
 
 
 def _awatch(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "awatch EXPR[/LEN] [if CONDITION] [limit N] [pending] [stop]", "rw")
+    return arm_text(
+        session, text, "awatch EXPR[/LEN] [if CONDITION] [ignore N] [limit N] [pending] [stop]", "rw"
+    )
 
 
 def _hbreak(session: Session, text: str) -> Answer:
-    return arm_text(session, text, "hbreak EXPR [if CONDITION] [limit N] [pending] [stop]", "x")
+    return arm_text(session, text, "hbreak EXPR [if CONDITION] [ignore N] [limit N] [pending] [stop]", "x")
 
 
 def _rwatch(_session: Session, text: str) -> Answer:
@@ -176,18 +181,36 @@ def _condition(session: Session, text: str) -> Answer:
 
 
 def _restrict(session: Session, armed: ArmedWatch, watch: Watch, condition: Condition | None) -> Answer:
-    if armed.owner != "perf":
-        raise HwbpError(f"watch {armed.index} is {armed.owner}'s, who reports every hit", errno="EOPNOTSUPP")
+    _choosy(armed)
     session.backend.restrict(armed.breakpoints, condition, watch.limit)
     session.watches.change(replace(armed, watch=watch, condition=condition))
     session.look()
-    said = wanted_text(watch.condition, watch.limit) or ", every hit"
+    said = wanted_text(replace(watch, ignore=ignoring(session.view, armed))) or ", every hit"
     return answer(
         f"watch {armed.index}: {armed.label}{said}",
         watch=armed.index,
         condition=escape(watch.condition) or None,
         limit=watch.limit,
     )
+
+
+def _choosy(armed: ArmedWatch) -> None:
+    if armed.owner != "perf":
+        raise HwbpError(f"watch {armed.index} is {armed.owner}'s, who reports every hit", errno="EOPNOTSUPP")
+
+
+def _ignore(session: Session, text: str) -> Answer:
+    words = text.split()
+    if len(words) != 2:
+        raise UsageError("which watch, and how many of its next hits?", "usage: ignore N COUNT")
+    armed = watch_of(session, words[0], "ignore N COUNT")
+    _choosy(armed)
+    wanted = 0 if words[1] == "0" else count(words[1], "ignore N COUNT", most=(1 << 63) - 1)
+    session.backend.ignore(armed.breakpoints, wanted)
+    session.look()
+    many = "hit is" if wanted == 1 else f"{wanted} hits are"
+    said = f"its next {many} counted only: not recorded, no stop" if wanted else "none of its hits is ignored"
+    return answer(f"watch {armed.index}: {armed.label}, {said}", watch=armed.index, ignore=wanted)
 
 
 def _switch(session: Session, text: str, on: bool) -> Answer:
@@ -228,13 +251,14 @@ COMMANDS = (
     Command(
         "watch",
         "watches",
-        "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [limit N] [pending] [stop]",
+        "watch EXPR[/LEN][:w|rw|x] [if CONDITION] [ignore N] [limit N] [pending] [stop]",
         "record every write to a variable",
         "Arms perf events that cover EXPR, one slot for each aligned window of 1, 2, 4 or 8 bytes, all or none.\n"
         "EXPR is a symbol, symbol+bytes, cfg.limits[3], head->next, prog.c:42, file.c::v, func::v or an address.\n"
         "Without LEN the object's own size; without a type w for data and x for functions.\n"
         "Hits are recorded and the program runs on; with `stop` as the last word it stops at each hit.\n"
-        "Hits that do not meet CONDITION are counted only (see `condition`); after `limit N` hits it is disabled.\n"
+        "Hits that do not meet CONDITION are counted only (see `condition`), then the first N of `ignore N` (see `ignore`);\n"
+        "after `limit N` recorded hits it is disabled.\n"
         "With `pending` a name that means nothing yet waits for a library that the program loads later (dlopen).\n"
         "Example: watch cfg.limits[3]   watch counter if value > 100 limit 5 stop",
         _watch,
@@ -246,7 +270,7 @@ COMMANDS = (
     Command(
         "awatch",
         "watches",
-        "awatch EXPR[/LEN] [if CONDITION] [limit N] [pending] [stop]",
+        "awatch EXPR[/LEN] [if CONDITION] [ignore N] [limit N] [pending] [stop]",
         "record every read and write of a variable",
         "Like `watch EXPR:rw`.\nExample: awatch lock stop",
         _awatch,
@@ -268,7 +292,7 @@ COMMANDS = (
     Command(
         "hbreak",
         "watches",
-        "hbreak EXPR [if CONDITION] [limit N] [pending] [stop]",
+        "hbreak EXPR [if CONDITION] [ignore N] [limit N] [pending] [stop]",
         "record every execution of an instruction",
         "Arms one execute slot at a function, a source line or an address.\n"
         "Example: hbreak add_limit   hbreak counter.c:42 stop",
@@ -304,6 +328,17 @@ COMMANDS = (
         _condition,
         complete=watch_numbers,
         undoable=True,
+    ),
+    Command(
+        "ignore",
+        "watches",
+        "ignore N COUNT",
+        "leave out the next hits of a watch",
+        "The next COUNT hits that meet its condition are counted only: they are not recorded and stop nothing. What was left of\n"
+        "an earlier COUNT is forgotten; 0 leaves out none. `info watchpoints` shows how many are left. `continue N` runs on to\n"
+        "the Nth hit and records all of them.\nExample: ignore 0 99   ignore 0 0   watch counter ignore 99 stop",
+        _ignore,
+        complete=watch_numbers,
     ),
     Command(
         "enable",
