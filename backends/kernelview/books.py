@@ -52,6 +52,11 @@ class Holding:
     event: int = 0
     task: int = 0
 
+    @property
+    def without_descriptor(self) -> bool:
+        """Whether it was made by `perf_event_open()`, and no descriptor is known that leads to it."""
+        return self.owner.kind == "perf" and self.owner.fd is None
+
     def concerns(self, pid: int) -> bool:
         """Whether the owner or the target is that process, or the target that thread."""
         return self.owner.pid == pid or (

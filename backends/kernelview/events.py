@@ -85,6 +85,13 @@ class Events:
         except UnreadableError:
             return None
 
+    def there(self, address: int) -> Event | None:
+        """The same, None also where it is on no list (any more): it has been closed."""
+        lists = ("event_entry", "owner_entry") if self._layout.pmu_events is None else ("pmu_list",)
+        event = self.at(address)
+        nodes = [address + self._layout.event.offset(member) for member in lists]
+        return event if any(self._memory.linked(nodes)) else None
+
     def _through_tasks(self) -> Iterable[Event]:
         layout = self._layout
         contexts = set(self._tasks.contexts())

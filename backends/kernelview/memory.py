@@ -28,11 +28,11 @@ _WALKS: Final = 50
 _NODES: Final = 256
 """Nodes of a list, or words, that one run of a program visits: the verifier follows each of them."""
 
-# The area of the programs that visit many: two words, then pairs of words.
-_COUNT, _NEXT, _PAIRS = 0, 8, 16
+# The area of the programs that visit many: three words, then pairs of words.
+_COUNT, _NEXT, _BEFORE, _PAIRS = 0, 8, 16, 32
 _AT_HEAD, _TORN = 0, 1
 # What the walking program keeps on its stack.
-_NODE, _BESIDE, _WORD = -8, -16, -24
+_NODE, _BESIDE, _WORD, _CAME = -8, -16, -24, -32
 
 
 class UnreadableError(Exception):
@@ -58,8 +58,8 @@ class Memory(ABC):
         """Walk a circular list (`struct list_head`) from its head, which is not itself given.
 
         Each node comes with the word that lies `beside` bytes from it, unless that word is 0 or its own address (an
-        empty list). Lists change under the walk: one that breaks off is made again; if none comes to its end, what they
-        saw together is given. A walk ends after `limit` nodes.
+        empty list). Lists change under the walk: one that does not come back to the head within `limit` nodes is made
+        again; if none does, what they saw together is given.
         """
         seen: dict[int, int] = {}
         for _ in range(_WALKS):
@@ -70,18 +70,18 @@ class Memory(ABC):
         return list(seen.items())
 
     def _walk(self, head: int, beside: int, limit: int) -> tuple[list[tuple[int, int]], bool]:
-        """One walk, and whether it came back to the head: a node that is taken off meanwhile leads nowhere."""
+        """One walk, and whether it came back to the head: a node that is taken off meanwhile leads nowhere, to itself
+        (`list_del_init`), or around another list."""
         found: list[tuple[int, int]] = []
         with contextlib.suppress(UnreadableError):
-            node = self.word(head)
+            before, node = head, self.word(head)
             for _ in range(limit):
-                if node == head:
-                    break
+                if node in (head, before):
+                    return found, node == head
                 word = self.word(node + beside)
                 if word and word != node + beside:
                     found.append((node, word))
-                node = self.word(node)
-            return found, True
+                before, node = node, self.word(node)
         return found, False
 
     def words(self, addresses: Sequence[int]) -> list[int | None]:
@@ -129,7 +129,7 @@ class BpfMemory(Memory):
             self._current = ProgramRun(self._load(_current(area)), 0)
             self._gathering = ProgramRun(self._load(_gatherer(list_area)), 1)
             self._linking = ProgramRun(self._load(_linker(list_area)), 1)
-            self._walking = ProgramRun(self._load(_walker(list_area)), 3)
+            self._walking = ProgramRun(self._load(_walker(list_area)), 4)
         except BpfError as error:
             self.close()
             raise HwbpError(
@@ -155,16 +155,20 @@ class BpfMemory(Memory):
 
     def _walk(self, head: int, beside: int, limit: int) -> tuple[list[tuple[int, int]], bool]:
         found: list[tuple[int, int]] = []
-        node, seen = head, 0
-        while seen < limit:
-            visited = self._walking.run(head, node, beside & 0xFFFF_FFFF_FFFF_FFFF)
-            count, node = struct.unpack_from("<QQ", self._list)
+        before, node, seen = 0, head, 0
+        passed: set[int] = set()
+        while seen < limit and node not in passed:  # in no list is a node twice
+            passed.add(node)
+            visited = self._walking.run(head, node, beside & 0xFFFF_FFFF_FFFF_FFFF, before)
+            count, node, before = struct.unpack_from("<3Q", self._list)
             words = struct.unpack_from(f"<{2 * count}Q", self._list, _PAIRS)
             found += zip(words[::2], words[1::2], strict=True)
-            seen += max(visited, 1)
             if node in (_AT_HEAD, _TORN):
                 return found, node == _AT_HEAD
-        return found, True
+            passed.update(words[::2])
+            passed.discard(node)  # the last that was visited: the next run goes on from there
+            seen += max(visited, 1)
+        return found, False
 
     def words(self, addresses: Sequence[int]) -> list[int | None]:
         answers = self._each(self._gathering, addresses)
@@ -249,32 +253,41 @@ def _answer_each(program: Assembler) -> Assembler:
 
 
 def _walker(area: int) -> Assembler:
-    """(head, node, beside) -> walks on from `node` for at most _NODES nodes; returns how many it visited.
+    """(head, node, beside, before) -> walks on from `node` for at most _NODES nodes; returns how many it visited.
 
-    The area then holds the number of pairs, the node to go on from (_AT_HEAD or _TORN at the end), and the pairs.
+    A run is one RCU read section: what it comes to is not freed until it ends. Between two runs that may happen, so a walk
+    goes on only from a node that still has the one before it. The area then holds the number of pairs, the node to go on
+    from (_AT_HEAD or _TORN at the end), the one before it, and the pairs.
     """
     program = Assembler()
-    program.load(6, 1, 0).load(7, 1, 8).load(8, 1, 16).store(10, _BESIDE, 8)
+    program.load(6, 1, 0).load(7, 1, 8).load(8, 1, 16).store(10, _BESIDE, 8).load(9, 1, 24).store(
+        10, _CAME, 9
+    )
     program.map_value(8, area).store_value(8, _COUNT, 0)
     program.set(9, 0)
+    program.jump_if_register(6, "==", 7, "next")
+    program.move(3, 7).alu(3, "+=", 8)
+    _read_word(program, into=_WORD, address=3)
+    program.load(1, 10, _WORD).load(2, 10, _CAME).jump_if_register(1, "!=", 2, "torn")
     program.label("next")
     program.jump_if(9, ">=", _NODES, "pause")
     _read_word(program, into=_NODE, address=7)
-    program.load(7, 10, _NODE).jump_if_register(7, "==", 6, "end")
+    program.load(1, 10, _NODE).jump_if_register(1, "==", 6, "end").jump_if_register(1, "==", 7, "torn")
+    program.store(10, _CAME, 7).move(7, 1)
     program.alu(9, "+=", 1)
     program.load(3, 10, _BESIDE).alu_register(3, "+=", 7)
     _read_word(program, into=_WORD, address=3)
     program.load(4, 10, _WORD).jump_if(4, "==", 0, "next")
     program.load(3, 10, _BESIDE).alu_register(3, "+=", 7).jump_if_register(3, "==", 4, "next")
     # The count is loaded anew each time: to the verifier it is then any number, and one path is like the other.
-    program.load(2, 8, _COUNT).jump_if(2, ">=", _NODES, "end")
+    program.load(2, 8, _COUNT).jump_if(2, ">=", _NODES, "torn")
     program.move(1, 8).move(3, 2).alu(3, "<<=", 4).alu_register(1, "+=", 3)
     program.store(1, _PAIRS, 7).store(1, _PAIRS + 8, 4)
     program.alu(2, "+=", 1).store(8, _COUNT, 2)
     program.jump("next")
     program.label("torn").set(7, _TORN).jump("pause")
     program.label("end").set(7, _AT_HEAD)
-    program.label("pause").store(8, _NEXT, 7).move(0, 9).leave()
+    program.label("pause").load(1, 10, _CAME).store(8, _BEFORE, 1).store(8, _NEXT, 7).move(0, 9).leave()
     return program
 
 

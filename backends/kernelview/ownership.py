@@ -19,17 +19,18 @@ class Ownership:
         self._tasks = tasks
         self._handlers = handlers
 
-    def describe(self, event: Event, others: dict[int, Event]) -> Holding | None:
-        """The holding behind an event, None if it was taken away meanwhile. `others` are events by their address."""
+    def describe(self, event: Event, others: dict[int, Event], *, everybody: bool = True) -> Holding | None:
+        """The holding behind an event, None if it was taken away meanwhile. `others` are events by their address.
+
+        What is not among its maker's descriptors is looked for in those of `everybody`.
+        """
         target = self._tasks.at(event.target) if event.target else None
         if event.target and target is None:
             return None
         index = None
         if target is not None and event.owner == KERNEL and event.address in target.breakpoints:
             index = target.breakpoints.index(event.address)
-        owner, orphan = self._owner(event, target, index, others)
-        if orphan and self._events.at(event.address) is None:
-            return None  # it was being closed
+        owner, orphan = self._owner(event, target, index, others, everybody)
         return Holding(
             slot=None,
             address=event.watched,
@@ -47,7 +48,12 @@ class Ownership:
         )
 
     def _owner(
-        self, event: Event, target: Task | None, index: int | None, others: dict[int, Event]
+        self,
+        event: Event,
+        target: Task | None,
+        index: int | None,
+        others: dict[int, Event],
+        everybody: bool,
     ) -> tuple[Owner, bool]:
         """Who holds an event, and whether nobody does any more."""
         kind: OwnerKind
@@ -60,12 +66,12 @@ class Ownership:
                 return Owner("ptrace"), True
             return Owner("ptrace", tracer.pid, self._tasks.leader_of(tracer).comm), False
         top = others.get(event.parent) or (self._events.at(event.parent) if event.parent else None) or event
-        maker = self._tasks.at(top.owner) if top.owner else self._tasks.holder_of(top.address)
+        maker = self._tasks.at(top.owner) if top.owner else None
+        fd = self._tasks.descriptor(maker, top.address) if maker is not None else None
+        if fd is None and everybody and (holder := self._tasks.holder_of(top.address)) is not None:
+            maker, fd = holder  # it was handed on
         if maker is None:
             return Owner("perf"), True
-        fd = self._tasks.descriptor(maker, top.address)
-        if fd is None and (holder := self._tasks.holder_of(top.address)) is not None:  # it was handed on
-            maker, fd = holder, self._tasks.descriptor(holder, top.address)
         return Owner("perf", maker.pid, self._tasks.leader_of(maker).comm, fd), False
 
     def _made_by_kernel(self, handler: int) -> tuple[OwnerKind, str]:

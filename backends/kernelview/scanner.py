@@ -30,6 +30,8 @@ __all__ = ["Scanner"]
 
 _ATTEMPTS: Final = 3
 _ONE_READ: Final = 4096
+_SECOND_LOOK: Final = 0.002
+"""Seconds. Longer than perf_event_open() and close() need between an event's list and its descriptor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Scanner:
         self._events = Events(self._layout, memory, self.per_cpu, self._tasks)
         self._owners = Ownership(self._events, self._tasks, handlers or Handlers())
         self._counters = Counters(btf, memory, self.per_cpu)
+        self._searched: set[int] = set()  # events that are not among their maker's descriptors
 
     @classmethod
     def of_host(cls) -> Scanner:
@@ -174,9 +177,29 @@ class Scanner:
         """Every breakpoint event that takes a slot, by its address."""
         events = {event.address: event for event in self._events.all()}
         found: dict[int, Holding] = {}
-        for event in events.values():
-            if event.reserves and (holding := self._owners.describe(event, events)) is not None:
-                found[event.address] = holding
+        for address, event in events.items():
+            searched = address in self._searched
+            if event.reserves and (holding := self._owners.describe(event, events, everybody=searched)):
+                found[address] = holding
+        # Most that seem to have no descriptor are just being opened or closed.
+        unsure = {address for address, h in found.items() if h.without_descriptor} - self._searched
+        for _ in range(_ATTEMPTS):
+            if not unsure:
+                break
+            time.sleep(_SECOND_LOOK)
+            self._tasks.forget()
+            for address in unsure:
+                found.pop(address)
+                if (again := self._events.there(address)) is None:
+                    continue
+                holding = self._owners.describe(again, events, everybody=False)
+                if holding is not None and holding.without_descriptor:
+                    holding = self._owners.describe(again, events)
+                    self._searched.add(address)
+                if holding is not None:
+                    found[address] = holding
+            unsure = {address for address in unsure & found.keys() if found[address].without_descriptor}
+        self._searched &= found.keys()
         return found
 
     def _newcomer(self, address: int, cpu: int, slot: int) -> Holding | None:

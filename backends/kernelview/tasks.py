@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import struct
+from collections.abc import Collection
 
 from backends.kernelview.layout import Layout
 from backends.kernelview.memory import Memory, UnreadableError
@@ -42,12 +43,14 @@ class Tasks:
         self._memory = memory
         self._seen: dict[int, Task | None] = {}
         self._level, self._namespace = self._own_namespace()
-        self._handed_out: dict[tuple[int, int], int] = {}
-        self._holders: dict[int, int] = {}
+        self._descriptors: dict[int, dict[int, int]] = {}
+        self._holders: dict[int, tuple[int, int]] | None = None
 
     def forget(self) -> None:
         """What was read so far may have changed."""
         self._seen.clear()
+        self._descriptors.clear()
+        self._holders = None
 
     def at(self, address: int) -> Task | None:
         """The task at an address, None where there is no memory."""
@@ -97,35 +100,26 @@ class Tasks:
         return None
 
     def descriptor(self, owner: Task, event: int) -> int | None:
-        """The number of the owner's descriptor that leads to an event, None where it has none.
+        """The number of the owner's descriptor that leads to an event, None where it has none."""
+        if owner.files not in self._descriptors:
+            self._descriptors.update(self._open_files([owner.files]))
+        return self._descriptors.get(owner.files, {}).get(event)
 
-        What was found once is only checked from then on.
-        """
-        key = (owner.files, event)
-        known = self._handed_out.get(key)
-        table = self._table(owner.files)
-        if table is None:
-            return None
-        count, files = table
-        if known is not None and known < count and self._leads_to(files + 8 * known, event):
-            return known
-        for fd, data in self._open_files(count, files):
-            if data == event:
-                self._handed_out[key] = fd
-                return fd
-        return None
-
-    def holder_of(self, event: int) -> Task | None:
-        """The process in whose descriptors an event is, by looking at everybody's: for events whose maker has ended, or has
-        handed them on. Who was found once is asked first."""
-        first = [self._holders[event]] if event in self._holders else []
-        for address in (*first, *self.processes()):
-            task = self.at(address)
-            if task is not None and task.files and self.descriptor(task, event) is not None:
-                self._holders[event] = address
-                return task
-        self._holders.pop(event, None)
-        return None
+    def holder_of(self, event: int) -> tuple[Task, int] | None:
+        """The process in whose descriptors an event is, and which one, by looking at everybody's: for events whose maker has
+        ended, or has handed them on. Looked at once until `forget`."""
+        if self._holders is None:
+            self._holders = {}
+            processes = self.processes()
+            at = self._layout.task.offset("files")
+            files = self._memory.words([process + at for process in processes])
+            open_files = self._open_files({word for word in files if word})
+            for process, word in zip(processes, files, strict=True):
+                for leads_to, fd in open_files.get(word or 0, {}).items():
+                    self._holders.setdefault(leads_to, (process, fd))
+        process, fd = self._holders.get(event, (0, 0))
+        task = self.at(process) if process else None
+        return None if task is None else (task, fd)
 
     def _read(self, address: int) -> Task:
         record = self._layout.task.read(self._memory, address)
@@ -172,29 +166,23 @@ class Tasks:
         head = self._layout.signal.offset("thread_head")
         return [signal + head for signal in words if signal]
 
-    def _table(self, files: int) -> tuple[int, int] | None:
-        """(number of entries, address of the array) of a process's descriptors."""
-        if not files:
-            return None
-        with contextlib.suppress(UnreadableError):
-            table = self._memory.word(files + self._layout.files.offset("fdt"))
-            record = self._layout.fdtable.read(self._memory, table)
-            return min(record["max_fds"], _MOST_FILES), record["fd"]
-        return None
-
-    def _leads_to(self, entry: int, event: int) -> bool:
-        with contextlib.suppress(UnreadableError):
-            file = self._memory.word(entry)
-            return bool(file) and self._memory.word(file + self._layout.file.offset("private_data")) == event
-        return False
-
-    def _open_files(self, count: int, files: int) -> Iterator[tuple[int, int | None]]:
-        """(descriptor, `private_data`) of each open file."""
-        try:
-            raw = self._memory.read(files, 8 * count)
-        except UnreadableError:
-            return
-        entries = [int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8)]
-        fds = [fd for fd, file in enumerate(entries) if file]
-        member = self._layout.file.offset("private_data")
-        yield from zip(fds, self._memory.words([entries[fd] + member for fd in fds]), strict=True)
+    def _open_files(self, tables: Collection[int]) -> dict[int, dict[int, int]]:
+        """For each `files_struct`: what its open files' `private_data` is, and the lowest descriptor that leads there."""
+        memory, layout = self._memory, self._layout
+        entries: list[tuple[int, int, int]] = []
+        for files, table in zip(
+            tables, memory.words([files + layout.files.offset("fdt") for files in tables]), strict=True
+        ):
+            with contextlib.suppress(UnreadableError):
+                record = layout.fdtable.read(memory, table or 0)
+                raw = memory.read(record["fd"], 8 * min(record["max_fds"], _MOST_FILES)).rstrip(b"\0")
+                words = struct.iter_unpack("<Q", raw + bytes(-len(raw) % 8))  # most of a table is not in use
+                entries += [(files, fd, file) for fd, (file,) in enumerate(words) if file]
+        member = layout.file.offset("private_data")
+        found: dict[int, dict[int, int]] = {}
+        for (files, fd, _), leads_to in zip(
+            entries, memory.words([file + member for *_, file in entries]), strict=True
+        ):
+            if leads_to:
+                found.setdefault(files, {}).setdefault(leads_to, fd)
+        return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import multiprocessing
 import os
 import shutil
 import signal
@@ -224,31 +223,6 @@ def test_a_watch_that_a_tracer_leaves_behind_is_an_orphan(
     )
     assert holding.owner == Owner("ptrace")
     assert (holding.orphan, holding.enabled, holding.address, holding.index) == (True, True, counter, 0)
-
-
-def test_what_is_held_is_in_every_scan_while_others_come_and_go(
-    scanner: Scanner, victim: Puppet, counter: int
-) -> None:
-    def restless() -> None:
-        while True:
-            with contextlib.suppress(OSError):
-                os.close(perf_open(counter, pid=victim.pid, disabled=True))
-
-    others = [multiprocessing.get_context("fork").Process(target=restless, daemon=True) for _ in range(2)]
-    with opened(perf_open(counter, 4, 3, pid=victim.pid)) as (fd,):
-        for other in others:
-            other.start()
-        try:
-            for _ in range(1000):
-                assert fd in {
-                    holding.owner.fd
-                    for holding in of(scanner.scan(), victim.pid)
-                    if holding.owner.pid == os.getpid()
-                }
-        finally:
-            for other in others:
-                other.kill()
-                other.join()
 
 
 @pytest.mark.slow
