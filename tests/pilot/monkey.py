@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from typing import Any
 from textual import events
 from textual.geometry import Size
 
+from tests.live.real_side import slots_are_free
 from tests.pilot.scripted import Machine, app_on, busy_machine
 from tests.pilot.test_fast_keys import key
 from tui.app.app import HwbpApp
@@ -176,6 +179,7 @@ def on_a_real_machine(backend: str, seed: int, count: int) -> None:
     from tui.session.open import open_session
     from tui.session.watch import Watch
 
+    adopt_orphans()
     before = descendants()
     opening: Future[Session] = Future()
     path = str(PROGRAMS["counter"].path)
@@ -189,10 +193,41 @@ def on_a_real_machine(backend: str, seed: int, count: int) -> None:
     finally:
         (app.scene.session or session).close()
     end = time.monotonic() + _PATIENCE
-    while left := descendants() - before:
+    while left := {pid for pid in descendants() - before if not (ended(pid) or runs_on(pid, path))}:
         if time.monotonic() > end:
             raise Left(f"processes are left behind: {sorted(left)}")
         time.sleep(0.05)
+    for pid in descendants() - before:  # programs that we launched live: they run on when we leave
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def adopt_orphans() -> None:
+    """What loses its parent becomes our child: nothing can be left behind unseen. prctl(2) PR_SET_CHILD_SUBREAPER."""
+    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def ended(pid: int) -> bool:
+    """Whether this adopted process has ended; it is taken off the kernel's list then."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:  # it has a parent of its own
+        return False
+
+
+def runs_on(pid: int, program: str) -> bool:
+    """Whether this is a launched program that nobody traces any longer and in which nothing is armed."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        return (
+            os.readlink(f"/proc/{pid}/exe") == program
+            and "TracerPid:\t0\n" in status
+            and "State:\tT" not in status
+            and slots_are_free(pid, wide=False)
+        )
+    except OSError:  # it has ended
+        return False
 
 
 def descendants() -> set[int]:
