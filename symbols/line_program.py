@@ -6,8 +6,9 @@ of every row, so this one is our own: it reads what is there, and stops where th
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from symbols.arrays import np
 from symbols.line_rows import END, IS_STMT, Program, run
@@ -17,6 +18,11 @@ __all__ = ["END", "IS_STMT", "Header", "LineUnit", "Reader", "read_files", "read
 FILES_LIMIT = 65536
 NAME_LIMIT = 4096
 """Bytes of a name: what Linux takes as a path (PATH_MAX)."""
+NAMES_BYTES: Final = 1 << 24
+"""Of all names of one header: entries may all refer to one long string."""
+
+Strings = dict[tuple[int, int], str]
+"""Names out of .debug_str and .debug_line_str, by form and offset: units share most of theirs."""
 
 
 class Reader:
@@ -84,10 +90,10 @@ class Header:
     program: Program
 
 
-def read_header(sections: Any, offset: int) -> Header | None:
-    """The header at an offset of .debug_line; None where it is broken."""
+def read_header(sections: Any, offset: int, strings: Strings | None = None) -> Header | None:
+    """The header at an offset of .debug_line; None where it is broken. `strings` are those of other headers, and get its own."""
     try:
-        return _header(sections, offset)
+        return _header(sections, offset, {} if strings is None else strings)
     except ValueError:
         return None
 
@@ -114,7 +120,7 @@ def read_unit(sections: Any, offset: int) -> LineUnit:
     )
 
 
-def _header(sections: Any, offset: int) -> Header:
+def _header(sections: Any, offset: int, strings: Strings) -> Header:
     data: bytes = sections["line"]
     if not 0 <= offset < len(data):
         raise ValueError("beyond the end")
@@ -144,7 +150,9 @@ def _header(sections: Any, offset: int) -> Header:
         raise ValueError("a broken header")
     lengths = tuple(reader.number(1) for _ in range(opcode_base - 1))
     reader.end = start
-    files = _files5(sections, reader, word) if version >= 5 else _files4(reader)
+    files = _files5(sections, reader, word, strings) if version >= 5 else _files4(reader)
+    if sum(map(len, files)) > NAMES_BYTES:
+        raise ValueError("too many names")
     return Header(
         files,
         Program(start, end, minimum, default_is_stmt != 0, line_base, line_range, opcode_base, lengths),
@@ -172,40 +180,89 @@ def _files4(reader: Reader) -> tuple[str, ...]:
     return tuple(files)
 
 
-def _files5(sections: Any, reader: Reader, word: int) -> tuple[str, ...]:
-    directories = [name for name, _ in _entries5(sections, reader, word)]
-    files = _entries5(sections, reader, word)
+def _files5(sections: Any, reader: Reader, word: int, strings: Strings) -> tuple[str, ...]:
+    directories = [name for name, _ in _entries5(sections, reader, word, strings)]
+    files = _entries5(sections, reader, word, strings)
     # Directory 0 is where the compiler ran: a name without a directory of its own stays as it was given.
     return tuple(_join(directories[d] if 0 < d < len(directories) else "", name) for name, d in files)
 
 
-def _entries5(sections: Any, reader: Reader, word: int) -> list[tuple[str, int]]:
+def _entries5(sections: Any, reader: Reader, word: int, strings: Strings) -> list[tuple[str, int]]:
+    """(name, directory's number) of each entry."""
     forms = [(reader.uleb(), reader.uleb()) for _ in range(reader.number(1))]
     count = reader.uleb()
     if count > FILES_LIMIT or (count and not forms):
         raise ValueError("too many names")
+    if (found := _alike5(sections, reader, word, strings, forms, count)) is not None:
+        return found
     entries = []
+    size = 0
     for _ in range(count):
         name, directory = "", 0
         for content, form in forms:
             value = _form(sections, reader, form, word)
-            if content == 1 and isinstance(value, bytes):
+            if content == _PATH and isinstance(value, bytes):
                 name = _text(value)
-            elif content == 2 and isinstance(value, int):
+            elif content == _DIRECTORY and isinstance(value, int):
                 directory = value
+        size += len(name)
+        if size > NAMES_BYTES:
+            raise ValueError("too many names")
         entries.append((name, directory))
     return entries
 
 
+def _alike5(
+    sections: Any, reader: Reader, word: int, strings: Strings, forms: list[tuple[int, int]], count: int
+) -> list[tuple[str, int]] | None:
+    """Entries that all have one size, whose names are elsewhere: as compilers write them. None for others."""
+    contents = [content for content, _ in forms]
+    if (
+        contents not in ([_PATH], [_PATH, _DIRECTORY], [_PATH, _DIRECTORY, _MD5])
+        or forms[0][1] not in _STRINGS
+    ):
+        return None
+    letters = _LETTERS | dict.fromkeys(_STRINGS, "I" if word == 4 else "Q")
+    if not all(form in letters for _, form in forms):
+        return None
+    entry = struct.Struct("<" + "".join(letters[form] for _, form in forms))
+    end = reader.at + count * entry.size
+    if end > reader.end:
+        return None
+    rows = list(entry.iter_unpack(reader.data[reader.at : end]))
+    if len(forms) > 1 and forms[1][1] == _UDATA and any(row[1] >= 0x80 for row in rows):
+        return None  # numbers of more than one byte
+    reader.at = end
+    form = forms[0][1]
+    section = sections[_STRINGS[form]]
+    entries = []
+    size = 0
+    for row in rows:
+        name = strings.get((form, row[0]))
+        if name is None:
+            name = strings[form, row[0]] = _text(Reader(section, row[0]).string())
+        size += len(name)
+        if size > NAMES_BYTES:
+            raise ValueError("too many names")
+        entries.append((name, row[1] if len(row) > 1 else 0))
+    return entries
+
+
+_PATH, _DIRECTORY, _MD5 = 1, 2, 5
+"""What an entry's field is (DWARF 5 section 6.2.4.1)."""
+_UDATA: Final = 0x0F
+_STRINGS: Final = {0x0E: "str", 0x1F: "line_str"}
+"""Forms whose value is an offset into a section."""
+_LETTERS: Final = {0x0B: "B", 0x05: "H", 0x06: "I", 0x07: "Q", _UDATA: "B", 0x1E: "16s"}
+"""Other forms of one size, for `struct`; a LEB128 number of one byte among them."""
 _FIXED = {0x0B: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1E: 16, 0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4}
 
 
 def _form(sections: Any, reader: Reader, form: int, word: int) -> bytes | int | None:
     if form == 0x08:
         return reader.string()
-    if form in (0x0E, 0x1F):
-        offset = reader.number(word)
-        return Reader(sections["str" if form == 0x0E else "line_str"], offset).string()
+    if form in _STRINGS:
+        return Reader(sections[_STRINGS[form]], reader.number(word)).string()
     if form in _FIXED:
         return reader.number(_FIXED[form])
     if form in (0x0F, 0x1A):

@@ -146,16 +146,19 @@ class _Machine:
         """Where the opcodes of the programs begin, in order; none of a program that runs over its end."""
         code, count = self.code, len(self.code) - 2 * _BLOCK
         follows = self._follows()[:count]
-        leaves = follows.copy()
-        inner, outer = follows.reshape(-1, _BLOCK), leaves.reshape(-1, _BLOCK)
+        # Column by column of the blocks, the last one first, so that what a column leads to is known.
+        blocks = count // _BLOCK
+        leaves = follows.reshape(-1, _BLOCK).T.copy()  # laid out by columns
+        column = np.arange(_BLOCK, dtype=np.int32)[:, None]
         edge = np.arange(_BLOCK, count + 1, _BLOCK, dtype=np.int32)
-        for column in range(_BLOCK - 2, -1, -1):
-            target = inner[:, column]
-            within = np.flatnonzero(target < edge)
-            outer[within, column] = leaves[target[within]]
+        ahead = np.where(leaves < edge, leaves & _BLOCK - 1, column).astype(np.intp)
+        ahead *= blocks
+        ahead += np.arange(blocks)
+        for each in range(_BLOCK - 2, -1, -1):
+            leaves.take(ahead[each], out=leaves[each], mode="clip")
         entered: list[int] = []
         counts: list[int] = []
-        walk = memoryview(leaves)
+        walk = memoryview(leaves.T.tobytes()).cast("i")
         for at, end in zip(starts.tolist(), ends.tolist(), strict=True):
             before = len(entered)
             while at < end:
@@ -173,11 +176,12 @@ class _Machine:
         places = np.flatnonzero(begins)
         last = np.searchsorted(places, ends) - 1
         fine = follows[places[last]] == ends
-        opcode = code[places]
-        endless = places[
-            (self.length[places + 1] > _LONGEST) & ((self.arguments[opcode] > 0) | (opcode == 0))
-        ]
-        fine[np.searchsorted(starts, endless, "right") - 1] = False
+        if self.length.max() > _LONGEST:
+            opcode = code[places]
+            endless = places[
+                (self.length[places + 1] > _LONGEST) & ((self.arguments[opcode] > 0) | (opcode == 0))
+            ]
+            fine[np.searchsorted(starts, endless, "right") - 1] = False
         if not fine.all():
             places = places[np.repeat(fine, np.diff(np.append(np.searchsorted(places, starts), len(places))))]
         return places
@@ -185,12 +189,13 @@ class _Machine:
     def _follows(self) -> Any:
         """Of every byte, where the next opcode would begin if one began there."""
         code, base = self.code, self.header.opcode_base
-        ahead = np.empty_like(self.length)
-        ahead[:-1], ahead[-1] = self.length[1:], 1
-        size = np.where(self.arguments[code] > 0, ahead, 0).astype(np.int32) + 1
+        size = np.ones_like(self.length)
+        size[:-1] += self.length[1:] * (self.arguments > 0).take(code[:-1])
+        size[-1:] += self.arguments[code[-1:]] > 0
         if base > _FIXED_ADVANCE:
             size[code == _FIXED_ADVANCE] = 3
-        follows = np.arange(len(code), dtype=np.int32) + size
+        follows = np.arange(len(code), dtype=np.int32)
+        follows += size
         for opcode in np.flatnonzero(self.arguments > 1).tolist():
             at = np.flatnonzero(code == opcode)
             for _ in range(int(self.arguments[opcode]) - 1):

@@ -98,6 +98,11 @@ class AddressSpace:
         if self._files is not None and any("x" in perms and not path for _, _, perms, _, path in rows):
             self._follow_jit(self._files)
 
+    @property
+    def mappings(self) -> list[Row]:
+        """The mappings, by address; another list once they have changed."""
+        return self._rows
+
     def module_at(self, address: int) -> Module | None:
         """The module whose pages, .bss included, hold an address."""
         place = bisect_right(self._starts, address) - 1
@@ -141,9 +146,7 @@ class AddressSpace:
             places = table.at_many(vaddrs)
             known = places >= 0
             used, back = np.unique(places[known], return_inverse=True)
-            numbers = [
-                symbols.setdefault(demangle(table.symbol_of(int(place)).name), len(symbols)) for place in used
-            ]
+            numbers = [symbols.setdefault(demangle(name), len(symbols)) for name in table.names_of(used)]
             found.symbol[mine[known]] = np.asarray(numbers, np.int64)[back]
             found.offset[mine[known]] = vaddrs[known] - table.start_of(places[known])
             names, file, line = module.names.lines.at_many(vaddrs)

@@ -320,9 +320,16 @@ class SymbolTable:
             best = np.where(open_ & (wanted < ends[rows]), here, best)
         return best
 
-    def symbol_of(self, place: int) -> Symbol:
-        """The symbol at a place that `at_many` gave."""
-        return self._symbol(place)
+    def names_of(self, places: Any) -> list[str]:
+        """The names of the symbols at places that `at_many` gave."""
+        _, _, part, row = self._index
+        found = [""] * len(places)
+        for number, each in enumerate(self._parts):
+            mine = np.flatnonzero(part[places] == number)
+            offsets = each.rows["name"][row[places[mine]]].tolist()
+            for place, offset in zip(mine.tolist(), offsets, strict=True):
+                found[place] = each.names.at(offset)
+        return found
 
     def start_of(self, places: Any) -> Any:
         """The first addresses of the symbols at these places."""

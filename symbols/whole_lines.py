@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from symbols.arrays import np
 from symbols.cache import Cache
-from symbols.line_program import read_header
+from symbols.line_program import Strings, read_header
 from symbols.line_rows import END, Program, run
 
 if TYPE_CHECKING:
@@ -96,8 +96,9 @@ def _made(sections: DebugSections, offsets: Sequence[int]) -> WholeLines | None:
     numbers: list[int] = []  # by unit and file: the number of its name
     begins: list[int] = [0]
     programs: list[Program] = []
+    strings: Strings = {}
     for offset in offsets:
-        header = read_header(sections, offset)
+        header = read_header(sections, offset, strings)
         if header is None:
             continue
         numbers += [names.setdefault(name, len(names)) for name in header.files]

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from symbols.elf import ElfImage
-from symbols.line_program import read_files, read_unit
+from symbols.line_program import read_files, read_header, read_unit
 from symbols.lines import LineTable
 from symbols.table import SymbolTable
 from tests.unit.symbols_data.builds import build, need, run
@@ -182,6 +182,46 @@ def sections(line: bytes) -> dict[str, bytes]:
 
 def test_version_4_files_have_their_directories() -> None:
     assert read_files(sections(unit(4, FILES4, b"")), 0) == ("", "dir/a.c", "b.c")
+
+
+def entries(fields: bytes, *entry: bytes) -> bytes:
+    """A table of DWARF 5: pairs of content and form, the number of entries, and those."""
+    return bytes([len(fields) // 2]) + fields + bytes([len(entry)]) + b"".join(entry)
+
+
+FOLDERS = entries(b"\x01\x1f", struct.pack("<I", 0), struct.pack("<I", 4))  # by offset into .debug_line_str
+ALIKE = {
+    "udata": entries(b"\x01\x1f\x02\x0f", struct.pack("<IB", 8, 0), struct.pack("<IB", 12, 1)),
+    "data1": entries(b"\x01\x1f\x02\x0b", struct.pack("<IB", 8, 0), struct.pack("<IB", 12, 1)),
+    "data2": entries(b"\x01\x1f\x02\x05", struct.pack("<IH", 8, 0), struct.pack("<IH", 12, 1)),
+    "MD5": entries(
+        b"\x01\x1f\x02\x0f\x05\x1e", *(struct.pack("<IB16s", *row, b"m") for row in ((8, 0), (12, 1)))
+    ),
+    "two bytes": entries(b"\x01\x1f\x02\x0f", struct.pack("<IB", 8, 0), struct.pack("<IBB", 12, 0x81, 0)),
+    "in place": entries(b"\x01\x08\x02\x0f", b"a.c\0\0", b"b.c\0\x01"),
+    "directory first": entries(b"\x02\x0f\x01\x1f", struct.pack("<BI", 0, 8), struct.pack("<BI", 1, 12)),
+}
+
+
+@pytest.mark.parametrize("form", ALIKE)
+def test_names_of_version_5_are_the_same_in_whatever_form(form: str) -> None:
+    data = sections(unit(5, FOLDERS + ALIKE[form], b""))
+    data["line_str"] = b"top\0dir\0a.c\0b.c\0"
+    strings: dict[tuple[int, int], str] = {}
+    for _ in range(2):  # the second time out of what is known
+        header = read_header(data, 0, strings)
+        assert header is not None
+        assert header.files == ("a.c", "dir/b.c")
+
+
+def test_names_that_all_refer_to_one_long_string_are_not_kept_a_million_times() -> None:
+    count = 20_000
+    table = bytes([1]) + b"\x01\x1f" + b"\xa0\x9c\x01"  # 20,000 as ULEB128
+    rows = b"".join(struct.pack("<I", number) for number in range(count))
+    for before, behind in ((FOLDERS, b""), (b"", bytes([0, 0]))):
+        data = sections(unit(5, before + table + rows + behind, b""))
+        data["line_str"] = b"x" * (count + 5000) + b"\0"
+        assert read_header(data, 0) is None
 
 
 def test_rows_follow_the_state_machine() -> None:
