@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 import iced_x86 as ic
 import numpy as np
@@ -13,10 +14,21 @@ from symbols.accesses import OPERAND, compile_operands
 from symbols.boundaries import FUNCTION_LIMIT, LONGEST
 from symbols.sweep import Sweep, instruction_at, sweep, vote
 
-__all__ = ["SOME_RETURN", "Code", "FunctionAt", "Read", "Unsettled"]
+__all__ = ["SOME_RETURN", "Code", "Data", "FunctionAt", "Read", "Unsettled"]
 
 Read = Callable[[int, int], bytes]
 FunctionAt = Callable[[int], tuple[int, int] | None]
+
+
+class Data(Protocol):
+    """What is known of the memory that pointers to code lie in (`symbols.pointers`)."""
+
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """(start, end) of memory that is kept from batch to batch."""
+
+    def written_once(self, place: int) -> bool:
+        """Whether a pointer is filled before it is used, and then left alone."""
+
 
 _KEPT_STARTS: Final = 1 << 22
 _KEPT_INSTRUCTIONS: Final = 1 << 18
@@ -24,6 +36,8 @@ SOME_RETURN: Final = 0
 """The number of a `ret` of which nobody knows where it is: its address is 0."""
 _RETURN: Final = ic.Instruction.create(ic.Code.RETNQ)
 _KEPT_WORDS: Final = 256
+_KEPT_DATA: Final = 1 << 20
+"""Bytes of data that are kept from batch to batch."""
 _PAGE: Final = 4096
 
 
@@ -38,13 +52,16 @@ class Code:
     `full` says that everything should be forgotten.
     """
 
-    def __init__(self, read: Read, function_at: FunctionAt) -> None:
+    def __init__(self, read: Read, function_at: FunctionAt, data: Data | None = None) -> None:
         self._read = read
         self._function_at = function_at
+        self._data = data
+        self._kept: list[tuple[int, bytes]] = []  # data as it was at the batch before, by address
+        self._now: list[tuple[int, bytes]] = []
         self.forget()
 
     def forget(self) -> None:
-        """The mappings changed."""
+        """The mappings changed. What memory held at the batch before stays true."""
         self._sweeps: dict[int, Sweep | None] = {}
         self._numbers: dict[int, int] = {}
         self._words: dict[int, tuple[int, bool]] = {}  # pointers, and whether each was read before this batch
@@ -84,16 +101,44 @@ class Code:
     def word(self, address: int) -> tuple[int, bool] | None:
         """The pointer at an address, and whether it is settled; None where there is none.
 
-        Hits are older than the reading, so a pointer counts if it was the same at the batch before. One that is not settled leads
-        on to others, which are then read as early as it was.
+        Hits are older than the reading, so a pointer counts if it was the same at the batch before, or is one that is written
+        once. One that is not settled leads on to others, which are then read as early as it was.
         """
         known = self._words.get(address)
         if known is None:
             value = self._word(address)
             if value is None or len(self._words) == _KEPT_WORDS:
                 return None
-            known = self._words[address] = value, False
+            known = self._words[address] = value, value == self._was(address) or self._once(address)
         return known
+
+    def _once(self, address: int) -> bool:
+        try:
+            return self._data is not None and self._data.written_once(address)
+        except Exception:  # as for names
+            return False
+
+    def _was(self, address: int) -> int | None:
+        """What the word at an address was at the batch before, where data is kept."""
+        place = bisect_right(self._kept, address, key=_start) - 1
+        if place < 0:
+            return None
+        start, data = self._kept[place]
+        word = data[address - start : address - start + 8]
+        return int.from_bytes(word, "little") if len(word) == 8 else None
+
+    def keep(self) -> None:
+        """Begin a batch in which pointers may be asked for: data as it is now is what the next one finds to have been."""
+        self._kept, self._now = self._now, []
+        left = _KEPT_DATA
+        try:
+            spans = sorted(self._data.spans()) if self._data is not None else []
+        except Exception:  # as for names
+            spans = []
+        for start, end in spans:
+            if 0 < end - start <= left and (data := self.bytes(start, end - start)):
+                self._now.append((start, data))
+                left -= len(data)
 
     def _word(self, address: int) -> int | None:
         data = self.bytes(address, 8)
@@ -178,3 +223,7 @@ class Code:
         self._addresses[number] = address
         self._used += 1
         return number
+
+
+def _start(kept: tuple[int, bytes]) -> int:
+    return kept[0]

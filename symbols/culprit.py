@@ -29,7 +29,7 @@ from symbols.accesses import (
     VALUE_REGISTER,
 )
 from symbols.arrivals import Arrival, Arrivals
-from symbols.code import SOME_RETURN, Code, FunctionAt, Read, Unsettled
+from symbols.code import SOME_RETURN, Code, Data, FunctionAt, Read, Unsettled
 from symbols.sites import Sites
 from symbols.verdict import MAYBE, NO, YES, Hits, Verdict, judge
 
@@ -90,11 +90,14 @@ class Culprits:
 
     `read(address, size)` gives code as it is mapped; it may raise anything or give less. `function_at(address)` gives
     (start, size in bytes) of the function that holds an address, or None (`symbols.boundaries.function_at`); without it
-    boundaries are found by vote. Neither is trusted. Memory is bounded.
+    boundaries are found by vote. `data` says where pointers to code lie (`symbols.pointers.Pointers`); without it one that is read
+    for the first time tells nothing before the next batch. None of them is trusted. Memory is bounded.
     """
 
-    def __init__(self, read: Read, function_at: FunctionAt = lambda address: None) -> None:
-        self._code = Code(read, function_at)
+    def __init__(
+        self, read: Read, function_at: FunctionAt = lambda address: None, data: Data | None = None
+    ) -> None:
+        self._code = Code(read, function_at, data)
         self._sites = Sites(self._code)
         self._arrivals = Arrivals(self._code)
         self.forget()
@@ -137,6 +140,8 @@ class Culprits:
             self._arrivals.forget()
             self._led.clear()
         self._arrivals.begin()
+        if (hits.kind == READ_WRITE).any():
+            self._code.keep()
         chosen = np.full(hits.count, -1, np.intp)
         out = Verdict.none(hits.count)
         data = hidden = np.flatnonzero(hits.kind != EXECUTE)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from symbols.dataclass import dataclass
-from symbols.elf import PAGE, PF_X, PT_LOAD, ElfError, ElfImage
+from symbols.elf import PAGE, PF_W, PF_X, PT_LOAD, ElfError, ElfImage, Segment
 from symbols.names import Names
 
 if TYPE_CHECKING:
@@ -37,10 +37,17 @@ class Module:
 
     def is_code(self, vaddr: int) -> bool:
         """Whether a file address lies in an executable segment."""
-        for segment in self.names.image.segments if self.names is not None else ():
-            if segment.type == PT_LOAD and 0 <= vaddr - segment.vaddr < segment.memsz:
-                return bool(segment.flags & PF_X)
-        return False
+        return any(0 <= vaddr - segment.vaddr < segment.memsz for segment in self._segments(PF_X))
+
+    def is_data(self, vaddr: int) -> bool:
+        """Whether a file address lies in a page of a writable segment, of what is read-only after relocation, too."""
+        return any(
+            segment.vaddr & -PAGE <= vaddr < segment.vaddr + segment.memsz for segment in self._segments(PF_W)
+        )
+
+    def _segments(self, flag: int) -> list[Segment]:
+        segments = self.names.image.segments if self.names is not None else ()
+        return [segment for segment in segments if segment.type == PT_LOAD and segment.flags & flag]
 
 
 class Images:

@@ -141,25 +141,18 @@ class _Walk:
             place = self._place(jump, 0)
             if place is None:
                 return None
-            return self._word(place, at_once=jump.is_ip_rel_memory_operand and self._is_stub(jump))
+            return self._word(place)
         if jump.op0_kind == ic.OpKind.REGISTER:
             return self._register(jump, ic.RegisterExt.full_register(jump.op0_register), 0)
         return None
 
-    def _word(self, place: int, *, at_once: bool = False) -> int | None:
-        """The pointer at an address; `at_once`: it is one that is written before it is used."""
+    def _word(self, place: int) -> int | None:
+        """The pointer at an address."""
         found = self.code.word(place)
         if found is None:
             return None
-        self.settled &= found[1] or at_once
+        self.settled &= found[1]
         return found[0]
-
-    def _is_stub(self, jump: Any) -> bool:
-        """Whether the jump is all there is of a function: a PLT stub's word is written once, before it is used."""
-        ways = self.came.get(jump.ip, set())
-        if not ways or any(jumped for _, jumped in ways):
-            return True
-        return all(self.found[at].mnemonic == _M.ENDBR64 for at, _ in ways)
 
     def _place(self, instruction: Any, depth: int) -> int | None:
         """The address of a memory operand, from constants and pointers in memory."""

@@ -67,8 +67,9 @@ class Culprits:
         if self._decoder is None:  # iced-x86 is imported when the first hit is looked at
             from symbols.boundaries import function_at
             from symbols.culprit import Culprits as Decoder
+            from symbols.pointers import Pointers
 
-            self._decoder = Decoder(self._read, partial(function_at, self.space))
+            self._decoder = Decoder(self._read, partial(function_at, self.space), Pointers(self.space))
         return self._decoder
 
     def alone(self, ip: int, kind: WatchType) -> Alone | None:

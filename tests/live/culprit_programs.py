@@ -30,6 +30,7 @@ import numpy as np
 from symbols.boundaries import LONGEST, function_at
 from symbols.culprit import READ_WRITE, WRITE, Culprits, Found
 from symbols.disasm import one
+from symbols.pointers import Pointers
 from symbols.space import AddressSpace
 from tests.live.silicon import Unavailable
 from tests.live.tracee import USER_REGS, Tracee, WatchHit, watch
@@ -167,7 +168,7 @@ class Finder:
             "bare": lambda address: None,
         }
         self._tracee, self._space, self._slots = tracee, space, slots
-        self._culprits = Culprits(tracee.read, functions[way])
+        self._culprits = Culprits(tracee.read, functions[way], Pointers(space))
         self._code: set[tuple[int, int, str, int, str]] = set()
         self.hits: list[WatchHit] = []
         self.found: list[Found] = []

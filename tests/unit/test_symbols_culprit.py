@@ -329,6 +329,66 @@ def test_the_hit_before_says_what_a_call_through_a_register_called() -> None:
     assert found.insn_ip.tolist() == [CODE, CODE, CODE + 0x21, CODE + 0x30, 0]
 
 
+class Kept:
+    """`symbols.pointers.Pointers` of a program that keeps variables in one place, and has nothing that is written once."""
+
+    def __init__(self, *spans: tuple[int, int], once: tuple[int, ...] = ()) -> None:
+        self._spans, self._written_once = spans, once
+
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        return self._spans
+
+    def written_once(self, place: int) -> bool:
+        return place in self._written_once
+
+
+POINTER = 0x403010
+# 0: call 0x40; nop ... 0x40: jmp [rip+...] through POINTER; 0x50: ret; 0x60: nop; ret
+POINTED = (
+    bytes.fromhex("e83b000000") + b"\x90" * 59 + b"\xff\x25" + (POINTER - CODE - 0x46).to_bytes(4, "little")
+).ljust(0x50, b"\xcc").ljust(0x60, b"\xc3") + b"\x90\xc3".ljust(16, b"\xcc")
+
+
+def through(pointers: list[int], data: Any, earlier: int = 0) -> list[int]:
+    """Where the `ret` of each batch was, the pointer being `pointers[n]` behind the n-th; batches before `earlier` had no
+    return."""
+    now = [0]
+    place = POINTER & -4096
+
+    def read(address: int, size: int) -> bytes:
+        page = bytes(POINTER - place) + now[0].to_bytes(8, "little")
+        return read_at((CODE, POINTED), (place, page.ljust(4096, b"\0")))(address, size)
+
+    bounds = functions(CODE, CODE + 0x40, CODE + 0x50, CODE + 0x60, size=16)
+    culprits = Culprits(read, bounds, data)
+    sampled = {name: np.zeros(1, np.uint64) for name in REGISTERS if name != "fs_base"}
+    found = []
+    for number, now[0] in enumerate(pointers):
+        ip, rsp = (CODE + 5, WINDOW + 8) if number >= earlier else (CODE + 6, WINDOW + 64)
+        each = culprits.find(ip, WINDOW, 8, READ_WRITE, sampled | {"rsp": np.array([rsp], np.uint64)})
+        found.append(int(each.insn_ip[0]) - CODE if each.insn_ip[0] else -1)
+    return found
+
+
+def test_a_pointer_that_was_read_for_the_first_time_says_nothing_of_hits_that_are_over() -> None:
+    """A function that only jumps through a variable looks like a PLT stub."""
+    assert through([CODE + 0x50] * 3, None) == [-1, 0x50, 0x50]
+    assert through([CODE + 0x50, CODE + 0x60, CODE + 0x60], None) == [-1, -1, 0x61]
+
+
+def test_a_pointer_in_data_that_was_kept_at_the_batch_before_counts_at_once() -> None:
+    kept = Kept((POINTER & -4096, (POINTER & -4096) + 4096))
+    assert through([CODE + 0x50] * 2, kept) == [-1, 0x50]
+    assert through([CODE + 0x50] * 3, kept, earlier=1)[1:] == [0x50, 0x50]
+    assert through([CODE + 0x50, CODE + 0x60, CODE + 0x60], kept, earlier=1)[1:] == [-1, 0x61]
+    # What else is said of data costs nothing but what it would have told.
+    assert through([CODE + 0x50] * 3, Kept((5, 1 << 63), (9, 3)), earlier=1)[1:] == [-1, 0x50]
+
+
+def test_a_pointer_that_is_written_once_counts_at_once() -> None:
+    assert through([CODE + 0x50], Kept(once=(POINTER,))) == [0x50]
+
+
 def test_an_instruction_that_may_begin_in_two_places_keeps_its_value_only() -> None:
     # je +1; lock; cmpxchg [rbx], rcx: single-threaded programs jump over the prefix.
     code = "90" + "7401" + "f0480fb10b"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from symbols.elf import PF_X, ElfImage
+from symbols.elf import PF_W, PF_X, ElfImage
 from symbols.modules import VDSO_LIMIT, Images, Module
 from symbols.process import ProcessFiles
 from tests.unit.symbols_data.builds import PIE_BASE, build, need, rows, run
@@ -151,3 +151,12 @@ def test_only_addresses_in_executable_segments_are_code(program: ElfImage) -> No
     assert any(module.is_code(segment.vaddr) for segment in program.segments if segment.type == 1)
     assert not module.is_code(program.load_range[1])
     assert not Module("x", 0, 1, 0, None).is_code(0)
+
+
+def test_pages_of_writable_segments_are_data_though_they_were_made_read_only(program: ElfImage) -> None:
+    (module,) = Images().modules(rows(program))
+    for segment in program.segments:
+        if segment.type == 1:
+            assert module.is_data(segment.vaddr & -4096) == bool(segment.flags & PF_W)
+            assert module.is_data(segment.vaddr + segment.memsz - 1) == bool(segment.flags & PF_W)
+    assert not Module("x", 0, 1, 0, None).is_data(0)
