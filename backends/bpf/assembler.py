@@ -19,7 +19,6 @@ class Helper(IntEnum):
     """Numbers of helper functions (include/uapi/linux/bpf.h, ___BPF_FUNC_MAPPER)."""
 
     MAP_LOOKUP_ELEM = 1
-    MAP_UPDATE_ELEM = 2
     KTIME_GET_NS = 5
     GET_SMP_PROCESSOR_ID = 8
     GET_CURRENT_PID_TGID = 14

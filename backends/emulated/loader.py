@@ -46,7 +46,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A loaded program. Addresses are absolute; `interpreter_base` is 0 for a program without a dynamic loader.
+    """A loaded program. Addresses are absolute.
 
     `entry` is where the CPU starts (in the dynamic loader, where there is one), `program_entry` the program's own,
     `bias` what was added to its link-time addresses, `end` the first page after it.
@@ -59,7 +59,6 @@ class Image:
     bias: int
     end: int
     interpreter: str | None
-    interpreter_base: int
     stack_pointer: int
 
 
@@ -123,7 +122,7 @@ def load_program(
     except OSError as error:
         code = errno.errorcode.get(error.errno or 0, "ENOEXEC")
         raise HwbpError(f"{name}: cannot be loaded: {os.strerror(error.errno or 0)}", errno=code) from error
-    return Image(path, argv, entry, program_entry, bias, end, interpreter, base, stack_pointer)
+    return Image(path, argv, entry, program_entry, bias, end, interpreter, stack_pointer)
 
 
 def enter(engine: Engine, image: Image) -> None:

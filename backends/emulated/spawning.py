@@ -39,7 +39,7 @@ def spawn(system: System, wish: Spawn, beside: Mm) -> Task:
         enter(mm.engine, image)
     else:
         name = wish.name or ("pattern" if wish.pattern else "idle")
-        image = Image(name, (name,), 0, 0, 0, 0, None, 0, _STACK)
+        image = Image(name, (name,), 0, 0, 0, 0, None, _STACK)
         if wish.pattern:
             _lay_out(mm, wish.pattern)
     pid = system.new_tid()

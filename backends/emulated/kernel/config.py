@@ -54,8 +54,3 @@ class KernelConfig:
     def has_ksym_tracer(self) -> bool:
         """kernel/trace/trace_ksym.c was in 2.6.33 to 2.6.35."""
         return (2, 6, 33) <= self.version < (2, 6, 36)
-
-    @property
-    def has_sigtrap(self) -> bool:
-        """attr.sigtrap, remove_on_exec and inherit_thread came with 5.13."""
-        return self.version >= (5, 13, 0)

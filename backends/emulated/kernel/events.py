@@ -104,7 +104,6 @@ class PerfEvent:
     parent: PerfEvent | None = None
     children: list[PerfEvent] = field(default_factory=list)
     handler: Callable[[PerfEvent, Regs, int], None] | None = None
-    kernel_counter: bool = False
     reserved: bool = False
     count: int = 0
     child_count: int = 0

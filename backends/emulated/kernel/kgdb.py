@@ -107,7 +107,6 @@ class Kgdb:
             State.OFF,
             index=index,
             handler=self._hit,
-            kernel_counter=True,
             period=1,
             last_period=1,
             period_left=1,

@@ -58,7 +58,6 @@ class Vcpu:
         self.dr6 = dr.DR6_BASE
         self.dr7 = dr.DR7_BASE
         self.guest_debug = 0
-        self.host_db = [0, 0, 0, 0]
         self.host_dr7 = 0
         self.cr4_de = False
         self.lazy = False

@@ -9,7 +9,7 @@ from backends.base import HwbpError
 from backends.emulated.kernel.attr import FLAGS, Attr
 from backends.emulated.kernel.events import Hardware, PerfEvent, Regs, State
 from backends.emulated.kernel.slots import SLOTS, bp_len, bp_type
-from backends.emulated.kernel.tasks import Siginfo, Task
+from backends.emulated.kernel.tasks import Task
 from backends.model import Owner, WatchType
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ _IGNORED: Final = 0xFFFF_FFFF_0000_FC00
 """Bits 10-15 (GD among them) and the upper half: ignored without an error (ptrace_write_dr7)."""
 _FLAGS: Final = 1 << FLAGS["pinned"] | 1 << FLAGS["exclude_kernel"]
 _MASK64: Final = (1 << 64) - 1
-_SIGTRAP, _TRAP_TRACE = 5, 2
 
 
 class Ptrace:
@@ -48,7 +47,7 @@ class Ptrace:
             raise HwbpError(f"task {target.tid} may not be traced by {tracer.tid}", errno="EPERM")
         if target.tracer is not None:
             raise HwbpError(f"task {target.tid} is traced by {target.tracer.tid} already", errno="EPERM")
-        target.tracer, target.seized = tracer, seize
+        target.tracer = tracer
         target.stopped = not seize
 
     def check(self, tracer: Task, target: Task) -> None:
@@ -139,7 +138,6 @@ class Ptrace:
             State.INACTIVE if enabled else State.OFF,
             index=index,
             handler=self._triggered,
-            kernel_counter=True,
             period=1,
             last_period=1,
             period_left=1,
@@ -262,7 +260,3 @@ class Ptrace:
             task.ptrace_bps[index] = None
             task.ptrace_dr7 &= ~(0xF << 16 + 4 * index | 3 << 2 * index)
             self._kernel.destroy(event)
-
-    def step_signal(self, task: Task, ip: int) -> Siginfo:
-        """The SIGTRAP of a single step without a hit."""
-        return Siginfo(_SIGTRAP, _TRAP_TRACE, ip)

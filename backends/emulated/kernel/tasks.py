@@ -120,7 +120,6 @@ class Task:
     dumpable: bool = True
     pinned: frozenset[int] = frozenset()
     tracer: Task | None = None
-    seized: bool = False
     stopped: bool = False
     exiting: bool = False
     dead: bool = False

@@ -38,7 +38,6 @@ def register_wide(
                 registers.cpu,
                 State.OFF if attr.disabled else State.INACTIVE,
                 handler=handler,
-                kernel_counter=True,
                 period=attr.sample_period,
                 last_period=attr.sample_period,
                 period_left=attr.sample_period,
