@@ -32,12 +32,11 @@ from symbols.culprit import READ_WRITE, WRITE, Culprits, Found
 from symbols.disasm import one
 from symbols.pointers import Pointers
 from symbols.space import AddressSpace
-from tests.live.silicon import Unavailable
+from tests.live.ptrace import Slots, Unavailable
 from tests.live.tracee import USER_REGS, Tracee, WatchHit, watch
 
 __all__ = ["CPLUSPLUS", "PROGRAMS", "RUST", "Finder", "Tally", "measure", "programs"]
 
-Slots = list[tuple[int, int, str]]
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}
 WAYS = ("symbols", "stripped", "bare")
 _STACK = 0x1800  # bytes below the first rsp

@@ -15,13 +15,23 @@ from backends.emulated.x87.image import fxsave
 from backends.model import BreakpointRequest
 from backends.ring import FLAG_SAME_DB, create_memfd
 from backends.ring_reader import RingReader
-from tests.live.silicon import Unavailable
+from tests.live.ptrace import (
+    CONT,
+    DR6,
+    GETFPREGS,
+    GETSIGINFO,
+    PEEKUSER,
+    POKEUSER,
+    SINGLESTEP,
+    Slots,
+    Unavailable,
+    arm,
+    ptrace,
+)
 from tests.live.tracee import USER_REGS, Tracee
 
 __all__ = ["End", "Halt", "emulated", "silicon"]
 
-_CONT, _STEP, _GETFPREGS, _PEEKUSER, _POKEUSER, _GETSIGINFO = 7, 9, 14, 3, 6, 0x4202
-_DR6 = 848 + 48
 _DB_BITS = 0x400F
 """BS and B0 to B3."""
 _GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)), "rip")
@@ -76,13 +86,13 @@ def _how(number: int, code: int, address: int) -> str:
 class _Silicon(Tracee):
     def image(self) -> bytes:
         buffer = ctypes.create_string_buffer(512)
-        self._ptrace(_GETFPREGS, 0, ctypes.addressof(buffer))
+        ptrace(GETFPREGS, self.pid, 0, ctypes.addressof(buffer))
         return buffer.raw
 
     def how(self, stop: int) -> str:
         """The signal that it stopped with (siginfo_t: si_code at 8, si_addr at 16)."""
         buffer = ctypes.create_string_buffer(128)
-        self._ptrace(_GETSIGINFO, 0, ctypes.addressof(buffer))
+        ptrace(GETSIGINFO, self.pid, 0, ctypes.addressof(buffer))
         code, address = struct.unpack_from("<i4xQ", buffer.raw, 8)
         return _how(stop, code, address)
 
@@ -99,22 +109,20 @@ class _Silicon(Tracee):
 
     def db(self) -> int:
         """BS and B0 to B3 of the last #DB, once."""
-        dr6 = self._ptrace(_PEEKUSER, _DR6) & _DB_BITS
-        self._ptrace(_POKEUSER, _DR6, DR6_BASE)
+        dr6 = ptrace(PEEKUSER, self.pid, DR6) & _DB_BITS
+        ptrace(POKEUSER, self.pid, DR6, DR6_BASE)
         return dr6
 
 
-def silicon(
-    path: str, slots: list[tuple[int, int, str]], steps: int, memory: tuple[int, int]
-) -> tuple[list[Halt], End]:
+def silicon(path: str, slots: Slots, steps: int, memory: tuple[int, int]) -> tuple[list[Halt], End]:
     """Run a program with `slots` armed, its first `steps` instructions by PTRACE_SINGLESTEP. Raises Unavailable."""
     halts: list[Halt] = []
     tracee = _Silicon([path], {})
     stepped = pending = 0
     with tracee:
-        tracee.arm(slots)
+        arm(tracee.pid, slots)
         while len(halts) < _MOST:
-            stop = tracee.go(_STEP if stepped < steps else _CONT, pending)
+            stop = tracee.go(SINGLESTEP if stepped < steps else CONT, pending)
             pending = 0
             dr6 = tracee.db() if stop == signal.SIGTRAP else 0
             own = dr6 >> 14 and stepped >= steps  # the program has TF set, and the signal is its own
@@ -146,9 +154,7 @@ def silicon(
     raise AssertionError(f"more than {_MOST} halts")
 
 
-def emulated(
-    path: str, slots: list[tuple[int, int, str]], steps: int, memory: tuple[int, int]
-) -> tuple[list[Halt], End]:
+def emulated(path: str, slots: Slots, steps: int, memory: tuple[int, int]) -> tuple[list[Halt], End]:
     """The same on the emulated machine."""
     fd = create_memfd(1 << 15)
     ring = RingReader(fd)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 import struct
 
+from tests.live.ptrace import Slots
 from tests.live.random_ends import end
 from tests.live.random_forms import Forms
 from tests.live.random_transfers import TRANSFERS, interrupt_return
 from tests.machine.code import DATA
 
-__all__ = ["LAST", "MIDDLE", "TO_MIDDLE", "Maker", "Slots"]
+__all__ = ["LAST", "MIDDLE", "TO_MIDDLE", "Maker"]
 
-Slots = list[tuple[int, int, str]]
 MIDDLE = DATA + 0x1000
 """Where rbx points: writable pages meet there."""
 LAST = DATA + 0x3000

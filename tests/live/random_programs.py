@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from symbols.disasm import disassemble
 from tests.live.program_state import emulated, silicon
-from tests.live.random_pieces import LAST, MIDDLE, TO_MIDDLE, Maker, Slots
+from tests.live.ptrace import Slots, Unavailable
+from tests.live.random_pieces import LAST, MIDDLE, TO_MIDDLE, Maker
 from tests.live.random_transfers import linked, own_steps
-from tests.live.silicon import Unavailable
 from tests.machine.code import DATA, START, program
 
 __all__ = ["Case", "difference", "listing", "make", "shrunk"]

@@ -16,21 +16,29 @@ from typing import Any, Final
 
 from backends import dr
 from backends.emulated.kernel.attr import Attr
+from tests.live.ptrace import (
+    CONT,
+    DEBUG_REGISTERS,
+    DETACH,
+    GETSIGINFO,
+    INTERRUPT,
+    PEEKUSER,
+    POKEUSER,
+    SEIZE,
+    WALL,
+    Unavailable,
+    ptrace,
+)
 from tests.live.steps import MAPPED_SAMPLES, TASKS, rings
 
-__all__ = ["CPU", "Real", "Unavailable", "attr_of", "open_event", "slots_are_free"]
+__all__ = ["CPU", "Real", "attr_of", "open_event", "slots_are_free"]
 
 CPU: Final = 1 if (os.cpu_count() or 1) > 1 else 0
 """Where every task of a sequence runs."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.ptrace.restype = _LIBC.syscall.restype = ctypes.c_long
-_LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+_LIBC.syscall.restype = ctypes.c_long
 _PERF_EVENT_OPEN = 298
-_PEEKUSER, _POKEUSER, _CONT, _DETACH = 3, 6, 7, 17
-_GETSIGINFO, _SEIZE, _INTERRUPT = 0x4202, 0x4206, 0x4207
-_U_DEBUGREG = 848
 _ENABLE, _DISABLE, _REFRESH, _RESET, _PERIOD, _MODIFY = 0x2400, 0x2401, 0x2402, 0x2403, 0x40082404, 0x4008240B
-_WALL = 0x40000000
 _PR_SET_PDEATHSIG = 1
 _COMMAND, _REPLY = struct.Struct("<BBHIQ"), struct.Struct("<iIIIQ")
 _MASK64 = (1 << 64) - 1
@@ -40,22 +48,10 @@ _DATA_HEAD = 1024
 Result = tuple[Any, ...]
 
 
-class Unavailable(Exception):
-    """This machine cannot do it."""
-
-
 def _errno(number: int | None = None) -> Result:
     """An errno by the name that the model uses: EOPNOTSUPP and ENOTSUP are one number."""
     name = errno.errorcode[ctypes.get_errno() if number is None else number]
     return ("errno", "EOPNOTSUPP" if name == "ENOTSUP" else name)
-
-
-def _ptrace(request: int, pid: int, address: int = 0, data: Any = 0) -> int:
-    ctypes.set_errno(0)
-    result: int = _LIBC.ptrace(request, pid, address, data)
-    if result == -1 and ctypes.get_errno():
-        raise OSError(ctypes.get_errno(), "ptrace")
-    return result & _MASK64
 
 
 def attr_of(wish: dict[str, int]) -> bytes:
@@ -148,7 +144,7 @@ class Real:
     def _stopped(self, tid: int) -> bool:
         """A ptrace stop is waiting; the wait status is consumed, no exit status is."""
         try:
-            return os.waitid(os.P_PID, tid, os.WSTOPPED | os.WNOHANG | _WALL) is not None
+            return os.waitid(os.P_PID, tid, os.WSTOPPED | os.WNOHANG | WALL) is not None
         except ChildProcessError:
             return False
 
@@ -167,7 +163,7 @@ class Real:
             if task.attached and self._stopped(task.tid):
                 number = self._stop(task, stops)
                 with contextlib.suppress(ProcessLookupError):
-                    _ptrace(_CONT, task.tid, 0, number)
+                    ptrace(CONT, task.tid, 0, number)
                 continue
             if self._ended(task.tid):
                 return ("died",)
@@ -178,7 +174,7 @@ class Real:
         """One stop of a tracee: noted if it is a SIGTRAP of a breakpoint. The signal to go on with."""
         info = ctypes.create_string_buffer(128)
         try:
-            _ptrace(_GETSIGINFO, task.tid, 0, ctypes.addressof(info))
+            ptrace(GETSIGINFO, task.tid, 0, ctypes.addressof(info))
         except OSError:
             return 0
         number, _, code = struct.unpack_from("<iii", info)
@@ -192,7 +188,7 @@ class Real:
         stops: list[Result] = []
         task.socket.send(_COMMAND.pack(ord(op), size, other, 0, address))
         if task.attached:
-            _ptrace(_CONT, task.tid)
+            ptrace(CONT, task.tid)
         answer = self._reply(task, stops)
         if answer[0] == "died":
             self._after_death(task)
@@ -202,7 +198,7 @@ class Real:
 
     def _interrupt(self, task: _Task) -> None:
         with contextlib.suppress(ProcessLookupError):
-            _ptrace(_INTERRUPT, task.tid)
+            ptrace(INTERRUPT, task.tid)
         deadline = time.monotonic() + _PATIENCE
         while not self._stopped(task.tid):
             if self._ended(task.tid) or time.monotonic() > deadline:
@@ -218,7 +214,7 @@ class Real:
                 time.sleep(0.0002)
             if each.tid != each.leader:
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(each.tid, _WALL)
+                    os.waitpid(each.tid, WALL)
             each.gone = True
 
     # -- the steps
@@ -290,7 +286,7 @@ class Real:
         if chosen is None:
             return ("skip",)
         try:
-            _ptrace(_SEIZE, chosen.tid)
+            ptrace(SEIZE, chosen.tid)
         except OSError as error:
             return _errno(error.errno)
         chosen.attached = True
@@ -302,21 +298,21 @@ class Real:
         if chosen is None:
             return ("skip",)
         try:
-            _ptrace(_DETACH, chosen.tid)
+            ptrace(DETACH, chosen.tid)
         except OSError as error:
             return _errno(error.errno)
         chosen.attached = False
         return ("ok",)
 
     def _peek(self, task: _Task, register: int) -> int:
-        return _ptrace(_PEEKUSER, task.tid, _U_DEBUGREG + 8 * register)
+        return ptrace(PEEKUSER, task.tid, DEBUG_REGISTERS + 8 * register)
 
     def poke(self, task: int, register: int, value: int) -> Result:
         chosen = self.tasks[task]
         if chosen is None:
             return ("skip",)
         try:
-            _ptrace(_POKEUSER, chosen.tid, _U_DEBUGREG + 8 * register, value)
+            ptrace(POKEUSER, chosen.tid, DEBUG_REGISTERS + 8 * register, value)
         except OSError as error:
             return _errno(error.errno)
         return ("ok",)
@@ -395,7 +391,7 @@ class Real:
                     os.kill(task.leader, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while True:
-                os.waitpid(-1, _WALL)
+                os.waitpid(-1, WALL)
         for each in self._ours:
             each.close()
 

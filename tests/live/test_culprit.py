@@ -14,12 +14,11 @@ from symbols.elf import ElfImage
 from symbols.space import AddressSpace
 from symbols.table import SymbolTable
 from tests.live.culprit_programs import Finder, measure, programs
-from tests.live.silicon import Unavailable
+from tests.live.ptrace import Slots, Unavailable
 from tests.live.tracee import Tracee, WatchHit, watch
 
 pytestmark = pytest.mark.live
 SHAPES = Path(__file__).parent.parent / "machine" / "data" / "shapes.S"
-Slots = list[tuple[int, int, str]]
 
 
 def accuse(argv: list[str], slots: Slots, limit: int = 20_000) -> tuple[list[WatchHit], Found]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from tests.live.random_pieces import MIDDLE, Slots
+from tests.live.ptrace import Slots, Unavailable
+from tests.live.random_pieces import MIDDLE
 from tests.live.random_programs import Case, difference
-from tests.live.silicon import Unavailable
 from tests.machine.code import EXIT
 
 pytestmark = [

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.live import random_programs
-from tests.live.random_pieces import Slots
+from tests.live.ptrace import Slots, Unavailable
 from tests.live.random_programs import Case, difference, listing, make, shrunk
-from tests.live.silicon import Unavailable
 
 SLOTS: Slots = [(0x403000, 8, "w"), (0x403010, 4, "rw")]
 

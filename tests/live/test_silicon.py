@@ -11,6 +11,7 @@ import pytest
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
 from tests.live import silicon
+from tests.live.ptrace import Slots, Unavailable
 from tests.machine.emulated import EmulatedHit, run
 
 pytestmark = [pytest.mark.live, pytest.mark.undisturbed]
@@ -61,10 +62,10 @@ def merged(hits: list[EmulatedHit]) -> list[tuple[int, int]]:
     return out
 
 
-def native(argv: list[str], slots: list[tuple[int, int, str]]) -> tuple[list[silicon.SiliconHit], int]:
+def native(argv: list[str], slots: Slots) -> tuple[list[silicon.SiliconHit], int]:
     try:
         return silicon.trace(argv, slots)
-    except silicon.Unavailable as error:
+    except Unavailable as error:
         pytest.skip(f"no hardware breakpoints through ptrace here: {error}")
 
 

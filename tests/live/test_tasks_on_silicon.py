@@ -14,7 +14,8 @@ from backends.emulated.backend import EmulatedBackend
 from backends.model import BreakpointRequest
 from backends.ring import create_memfd
 from backends.ring_reader import RingReader
-from tests.live.silicon import Unavailable, trace_tasks
+from tests.live.ptrace import Unavailable
+from tests.live.silicon import trace_tasks
 from tests.machine.tasks_programs import THREADS, built
 from tests.machine.test_tasks import symbol
 

@@ -16,19 +16,26 @@ from dataclasses import dataclass
 
 from backends import dr
 from backends.perf.program import BELOW_WORDS
-from tests.live.silicon import Unavailable
+from tests.live.ptrace import (
+    CONT,
+    DR6,
+    GETREGS,
+    O_EXIT,
+    O_SYSGOOD,
+    PEEKUSER,
+    POKEUSER,
+    RIP,
+    SINGLESTEP,
+    SYSCALL,
+    Slots,
+    arm,
+    ptrace,
+    start,
+)
 
 __all__ = ["BATCH", "USER_REGS", "Tracee", "WatchHit", "watch"]
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.ptrace.restype = ctypes.c_long
-_LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-_TRACEME, _PEEKUSER, _POKEUSER, _CONT, _STEP, _GETREGS, _SYSCALL, _SETOPTIONS = 0, 3, 6, 7, 9, 12, 24, 0x4200
-_EXITKILL, _SYSGOOD, _TRACEEXIT = 0x100000, 1, 0x40
 _EVENT_EXIT = 6
-_U_DEBUGREG = 848
-_RIP = 16 * 8
-_ADDR_NO_RANDOMIZE = 0x0040000
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
 BATCH = 32
 """Hits that are looked at together, as a recorder does while the program runs."""
@@ -36,9 +43,34 @@ _STEPS = 60_000  # a suspect may be a hot instruction that rarely hits
 _PLANTING = 400  # system calls at the beginning, in which libraries are mapped, piece over piece
 
 USER_REGS = (
-    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax",
-    "rip", "cs", "rflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs",
-)  # fmt: skip
+    "r15",
+    "r14",
+    "r13",
+    "r12",
+    "rbp",
+    "rbx",
+    "r11",
+    "r10",
+    "r9",
+    "r8",
+    "rax",
+    "rcx",
+    "rdx",
+    "rsi",
+    "rdi",
+    "orig_rax",
+    "rip",
+    "cs",
+    "rflags",
+    "rsp",
+    "ss",
+    "fs_base",
+    "gs_base",
+    "ds",
+    "es",
+    "fs",
+    "gs",
+)
 """struct user_regs_struct (arch/x86/include/asm/user_64.h)."""
 _REGS = struct.Struct("27Q")
 
@@ -61,32 +93,9 @@ class Tracee:
 
     def __init__(self, argv: list[str], environment: dict[str, str], stdin: str = os.devnull) -> None:
         self.status: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                _LIBC.personality(_ADDR_NO_RANDOMIZE)
-                os.dup2(os.open(stdin, os.O_RDONLY), 0)
-                null = os.open(os.devnull, os.O_RDWR)
-                os.dup2(null, 1)
-                os.dup2(null, 2)
-                _LIBC.ptrace(_TRACEME, 0, None, None)
-                os.execve(argv[0], argv, environment)
-            finally:
-                os._exit(127)
-        _, status = os.waitpid(self.pid, 0)
-        if not os.WIFSTOPPED(status):
-            self.status = status
-            raise Unavailable(f"{argv[0]} did not start")
-        self._ptrace(_SETOPTIONS, 0, _EXITKILL | _SYSGOOD | _TRACEEXIT)
+        self.pid = start(argv, environment, O_SYSGOOD | O_EXIT, stdin)
         self._memory = os.open(f"/proc/{self.pid}/mem", os.O_RDWR)
         self.planted: dict[int, int] = {}
-
-    def _ptrace(self, request: int, address: int = 0, data: int = 0) -> int:
-        ctypes.set_errno(0)
-        result: int = _LIBC.ptrace(request, self.pid, address, data)
-        if result == -1 and (code := ctypes.get_errno()):
-            raise OSError(code, os.strerror(code))
-        return result
 
     def __enter__(self) -> Tracee:
         return self
@@ -96,26 +105,15 @@ class Tracee:
             os.kill(self.pid, signal.SIGKILL)
             while True:  # a stop at its exit is not ended by a signal
                 with suppress(OSError):
-                    self._ptrace(_CONT)
+                    ptrace(CONT, self.pid)
                 _, status = os.waitpid(self.pid, 0)
                 if not os.WIFSTOPPED(status):
                     break
         os.close(self._memory)
 
-    def arm(self, slots: list[tuple[int, int, str]]) -> None:
-        """Set DR0 and up to (address, length, "w" | "rw")."""
-        control = 0
-        try:
-            for index, (address, length, kind) in enumerate(slots):
-                self._ptrace(_POKEUSER, _U_DEBUGREG + 8 * index, address)
-                control |= dr.dr7_encode(index, length, kind)  # type: ignore[arg-type]
-            self._ptrace(_POKEUSER, _U_DEBUGREG + 56, control)
-        except OSError as error:
-            raise Unavailable(f"no hardware breakpoints through ptrace here: {error}") from error
-
-    def go(self, request: int = _CONT, pending: int = 0) -> int | None:
+    def go(self, request: int = CONT, pending: int = 0) -> int | None:
         """Let it go on; the signal that stopped it, None when it is over (about to exit: its memory is still there)."""
-        self._ptrace(request, 0, pending)
+        ptrace(request, self.pid, 0, pending)
         _, status = os.waitpid(self.pid, 0)
         if os.WIFSTOPPED(status):
             return None if status >> 16 == _EVENT_EXIT else os.WSTOPSIG(status)
@@ -125,17 +123,17 @@ class Tracee:
     def registers(self) -> tuple[int, ...]:
         """In the order of USER_REGS."""
         buffer = ctypes.create_string_buffer(_REGS.size)
-        self._ptrace(_GETREGS, 0, ctypes.addressof(buffer))
+        ptrace(GETREGS, self.pid, 0, ctypes.addressof(buffer))
         return _REGS.unpack(buffer.raw)
 
     def set_rip(self, rip: int) -> None:
-        self._ptrace(_POKEUSER, _RIP, rip)
+        ptrace(POKEUSER, self.pid, RIP, rip)
 
     def hits(self) -> int:
         """B0-B3 of the last #DB."""
-        dr6 = self._ptrace(_PEEKUSER, _U_DEBUGREG + 48)
+        dr6 = ptrace(PEEKUSER, self.pid, DR6)
         if dr6 & 0xF:
-            self._ptrace(_POKEUSER, _U_DEBUGREG + 48, dr.DR6_BASE)
+            ptrace(POKEUSER, self.pid, DR6, dr.DR6_BASE)
         return dr6 & 0xF
 
     def read(self, address: int, size: int) -> bytes:
@@ -186,7 +184,7 @@ class Tracee:
 
 def watch(
     tracee: Tracee,
-    slots: list[tuple[int, int, str]],
+    slots: Slots,
     limit: int,
     suspects: Iterable[int] = (),
     each: Callable[[list[WatchHit]], None] = lambda hits: None,
@@ -195,7 +193,7 @@ def watch(
 
     `each` is called with every BATCH hits, and with the rest, while the program stands still.
     """
-    tracee.arm(slots)
+    arm(tracee.pid, slots)
     hits: list[WatchHit] = []
     told = 0
     suspects = set(suspects)
@@ -207,9 +205,9 @@ def watch(
         if suspects and calls < _PLANTING:
             for address in suspects:
                 tracee.plant(address)
-            stop = tracee.go(_SYSCALL, pending)
+            stop = tracee.go(SYSCALL, pending)
         else:
-            stop = tracee.go(_CONT, pending)
+            stop = tracee.go(CONT, pending)
         pending = 0
         if stop is None:
             break
@@ -228,7 +226,7 @@ def watch(
             steps += 1
             tracee.set_rip(at)
             tracee.lift(at)
-            stop = tracee.go(_STEP)
+            stop = tracee.go(SINGLESTEP)
             if stop is None:
                 each(hits[told:])
                 return hits
@@ -242,9 +240,7 @@ def watch(
     return hits
 
 
-def _note(
-    tracee: Tracee, slots: list[tuple[int, int, str]], found: int, insn_ip: int | None, hits: list[WatchHit]
-) -> None:
+def _note(tracee: Tracee, slots: Slots, found: int, insn_ip: int | None, hits: list[WatchHit]) -> None:
     registers = tracee.registers()
     try:  # as a live record has them
         *under, top = struct.unpack(

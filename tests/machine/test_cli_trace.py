@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.live import silicon
+from tests.live.ptrace import Unavailable
 from tests.machine.compiled import compiled
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
@@ -326,7 +327,7 @@ def test_the_same_hits_as_on_the_hardware_of_this_machine(built: dict[str, str],
         slots.append((hit["address"], hit["length"], kind))
     try:
         there, status = silicon.trace([path], slots)
-    except silicon.Unavailable as error:
+    except Unavailable as error:
         pytest.skip(f"no hardware breakpoints through ptrace here: {error}")
     here = [(hit["ip"], 1 << hit["slot"], hit["value"]) for hit in traced.hits]
     assert [(hit.ip, hit.slots, hit.values[hit.slots.bit_length() - 1]) for hit in there] == here
