@@ -38,12 +38,6 @@ class Actions(Copying, inherit_bindings=False):
         """Start the demo again on a fresh machine."""
         raise NotImplementedError
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Behind a page of text, the main screen's keys do nothing."""
-        from textual.screen import ModalScreen
-
-        return not (isinstance(self.screen, ModalScreen) and action in _MAIN_ONLY)
-
     # Moving
 
     def action_move(self, right: int, down: int) -> None:
@@ -310,35 +304,3 @@ class Actions(Copying, inherit_bindings=False):
             self.player.leave()
             self.main_panel.focus()
             self.arrange()
-
-
-_MAIN_ONLY = frozenset(
-    {
-        "move",
-        "page",
-        "oldest",
-        "newest",
-        "follow",
-        "open",
-        "run_or_stop",
-        "delete_slot",
-        "switch_slot",
-        "toggle_bit",
-        "command",
-        "help",
-        "zoom",
-        "jump",
-        "line",
-        "on_list",
-        "columns",
-        "other_order",
-        "view",
-        "from_here",
-        "go_to",
-        "ask",
-        "watch_here",
-        "alone",
-        "set_here",
-        "tour",
-    }
-)
