@@ -6,6 +6,7 @@ import pytest
 from rich.color import Color, ColorType
 from textual.command import CommandPalette
 
+from backends.model import Stop
 from tests.pilot.scripted import app_on, busy_machine, screen_text, settle
 from tui.app import themes
 from tui.app.app import HwbpApp
@@ -177,7 +178,8 @@ async def test_reduced_motion_has_no_flash(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_the_footer_says_what_works_where_the_focus_is() -> None:
-    app = app_on(busy_machine())
+    machine = busy_machine()
+    app = app_on(machine)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert "Space run" in screen_text(app).split("\n")[-1]
@@ -187,5 +189,13 @@ async def test_the_footer_says_what_works_where_the_focus_is() -> None:
         await pilot.press("colon")
         await settle(pilot)
         assert "Tab complete" in screen_text(app).split("\n")[-1]
+        await pilot.press("escape")
+        machine.run_state("exited", Stop("exit", "exit status 0"))
+        app.hits.focus()
+        app.tick()
+        app.sample()
+        await settle(pilot)
+        last = screen_text(app).split("\n")[-1]
+        assert not {"Space", "step", "watch"} & set(last.split()), "nothing can run any more"
     labels = {entry.label for entry in entries() if entry.rank is not None}
     assert "" not in labels

@@ -322,3 +322,24 @@ async def test_the_mouse_selects_a_byte_and_a_second_click_opens_the_menu() -> N
         assert spot.data == LIMITS + 4
         await pilot.click(panel, offset=(15 + 3 * 4, y), times=2)
         assert "FROM HERE" in await go()
+
+
+@pytest.mark.slow
+async def test_from_a_byte_one_comes_to_its_last_writer_and_on_to_the_one_before() -> None:
+    machine = busy_machine()
+    async with app_on(machine).run_test(size=(120, 40)) as pilot:
+        go = await walk(pilot, machine)
+        address = next(b.address for b in machine.state.breakpoints if b.type != "x")
+        await go.line(f"view memory {address:#x}")
+        text = await go("full_stop", "o")
+        assert go.app.open_view.name == "hits"
+        last = go.app.selected_hit()
+        assert last is not None
+        assert last.access_text != "x"
+        assert last.address <= address < last.address + last.length
+        assert f"hit {last.seq + 1}" in text
+        await go("full_stop", "o")
+        earlier = go.app.selected_hit()
+        assert earlier is not None
+        assert earlier.seq < last.seq
+        assert earlier.address == last.address

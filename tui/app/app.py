@@ -362,6 +362,8 @@ class HwbpApp(Actions, inherit_bindings=False):
                 self.call_later(self.show_view_at, key, result.data.get("address"))
             elif result.ok and result.command == "dr7 ask":
                 self.open_command_line(result.data["line"])
+            elif result.ok and result.command == "who":
+                self.call_later(self.show_writer, line, result)
             elif not (quiet and result.ok):
                 self._answer(line, result)
 

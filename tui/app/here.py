@@ -8,13 +8,16 @@ from tui.app.panel import Panel
 from tui.app.places import Choice, Spot, choices, spot_of_hit
 from tui.app.viewing import Viewing
 from tui.app.views import VIEWS
-from tui.app.widgets.message import Note
+from tui.app.widgets.hits import HitsPanel
+from tui.app.widgets.message import Note, note_of
 
 if TYPE_CHECKING:
     from tui.app.machine import Machine
     from tui.app.widgets.code import CodePanel
+    from tui.app.widgets.history import HistoryPanel
     from tui.app.widgets.memory import MemoryPanel
     from tui.app.widgets.slots import SlotsPanel
+    from tui.session.result import Result
 
 __all__ = ["Here"]
 
@@ -92,6 +95,18 @@ class Here(Viewing, inherit_bindings=False):
         problem = (await self._view("hits")).line_done("filter", wanted)
         if problem:
             self.tell(Note("refusal", problem))
+
+    async def show_writer(self, line: str, result: Result) -> None:
+        """What `who` has found: the answer, and the hit in the list of hits, all of which are shown then."""
+        self.tell(note_of(line, result))
+        found = result.data.get("changed") or result.data.get("hit")
+        if found is None:
+            return
+        panel = self.main_panel
+        if not isinstance(panel, HitsPanel):
+            panel = await self._view("hits")
+            await self.go_hits("")
+        cast("HitsPanel | HistoryPanel", panel).select(found["hit"] - 1)
 
     def action_watch_here(self) -> None:
         """A watch of what the cursor is on, typed and not yet run."""

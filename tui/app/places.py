@@ -99,7 +99,7 @@ def choices(scene: Scene, spot: Spot, chosen: int | None = None) -> list[Choice]
     selected in the slots."""
     out: list[Choice] = []
     view = scene.view
-    alive = view is not None and view.state not in ("exited", "failed", "detached") and not scene.problem
+    alive = view is not None and not scene.over and not scene.problem
     armed: list[Breakpoint] = []
     if spot.data is not None:
         armed = covering(view, spot.data, spot.length or 1)
@@ -123,6 +123,10 @@ def choices(scene: Scene, spot: Spot, chosen: int | None = None) -> list[Choice]
         out.append(Choice("c", f"go to its code ({spot.code:#x})", "go_code", spot.code))
     if spot.data is not None:
         out.append(Choice("m", f"go to its memory ({spot.data:#x})", "go_memory", spot.data))
+    if spot.data is not None:
+        before = f" before {spot.hit.seq + 1}" if spot.hit is not None else ""
+        text = "who wrote it before this hit" if before else "who wrote it last"
+        out.append(Choice("o", text, "run", f"who {spot.watch()}{before}"))
     if spot.hit is not None:
         out.append(Choice("h", "go to the hits of this instruction", "go_hits", f"at={spot.code:#x}"))
         out.append(Choice("b", "go to the hits of this watch", "go_hits", f"bp={spot.hit.breakpoint}"))

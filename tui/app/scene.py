@@ -115,6 +115,11 @@ class Scene:
         return "starting"
 
     @property
+    def over(self) -> bool:
+        """The program can run no further: it has ended, or runs on by itself."""
+        return self.view is not None and self.view.state in ("exited", "failed", "detached")
+
+    @property
     def running(self) -> bool:
         """The program runs now."""
         return self.state == "running"

@@ -363,8 +363,10 @@ def _typed(session: Session, planned: Planned) -> tuple[str, str]:
         return "", ""
     try:
         found = look(session, planned.watch.expr)
-        declared = escape(str(found.type)) if found.type is not None else ""
-        if found.type is None or found.data is None or planned.length != len(found.data):
+        # A bare address has a type as well: that of the number.
+        place = found.type is not None and found.address == planned.address
+        declared = escape(str(found.type)) if place else ""
+        if not place or found.type is None or found.data is None or planned.length != len(found.data):
             data = session.backend.read(planned.address, min(planned.length, 8))
             return declared, str(int.from_bytes(data, "little")) if planned.length <= 8 else ""
         spelled = one_line(spell_value(found.data, found.type, style(session), found.bits))

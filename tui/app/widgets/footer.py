@@ -24,6 +24,11 @@ _FOR_A_PANEL = (
     ("Up Down", "earlier ones", "earlier_command_line"),
     ("Esc", "as it was", "close_command_line"),
 )
+_FOR_THE_LIVING = (
+    *("run_or_stop", "watch_here", "set_here"),
+    *(f"command('{word}')" for word in ("watch", "continue", "step", "next", "stepi", "nexti", "finish")),
+)
+"""What a program that can run no further refuses."""
 
 
 class KeyFooter(Panel):
@@ -67,6 +72,8 @@ class KeyFooter(Panel):
             app.keys.entries, key=lambda each: each.where == "app"
         ):  # what has the focus first
             if entry.action == "follow" and not hasattr(app.main_panel, "following"):
+                continue
+            if entry.action in _FOR_THE_LIVING and self.scene.over:
                 continue
             usable = entry.where in ("app", where) and entry.rank is not None and bool(entry.keys)
             if usable and entry.keys[0] not in taken:

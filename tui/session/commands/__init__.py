@@ -21,6 +21,7 @@ from tui.session.commands import (
     stepping,
     tasks,
     watching,
+    writers,
 )
 from tui.session.commands.table import Command, Group, answer
 from tui.session.commands.words import symbols
@@ -97,6 +98,7 @@ COMMANDS: Final = (
     *looking.COMMANDS,
     *assigning.COMMANDS,
     *info.COMMANDS,
+    *writers.COMMANDS,
     *places.COMMANDS,
     *frames.COMMANDS,
     *owners.COMMANDS,

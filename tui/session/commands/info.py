@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tui.session.hits import HitView
     from tui.session.session import Session
 
-__all__ = ["COMMANDS", "hit_line"]
+__all__ = ["COMMANDS", "hit_data", "hit_line", "hit_typed"]
 
 _OUTPUT_A_CALL: Final = 65536
 _MODELLED: Final = ("kgdb", "ftrace", "kvm")
@@ -216,13 +216,14 @@ def _owners(session: Session, _text: str) -> Answer:
     return answer(*lines, owners=kinds, free=free_slots(session.view))
 
 
-def _hit_data(hit: HitView) -> dict[str, Any]:
+def hit_data(hit: HitView) -> dict[str, Any]:
+    """A hit as JSON has it."""
     data = asdict(hit)
     del data["seq"]
     return {"hit": hit.seq + 1, **data}
 
 
-def _typed(session: Session, hit: HitView) -> str | None:
+def hit_typed(session: Session, hit: HitView) -> str | None:
     """What a hit changed, as the watched variable's type writes it; None where plain numbers say it."""
     from tui.session.typed import changed
 
@@ -239,9 +240,9 @@ def _hits(session: Session, text: str) -> Answer:
     rows = session.ring.read(head - wanted, wanted)
     hits = [session.hit_of(row) for row in rows]
     return answer(
-        *([hit_line(hit, _typed(session, hit)) for hit in hits] or ["no hits yet"]),
+        *([hit_line(hit, hit_typed(session, hit)) for hit in hits] or ["no hits yet"]),
         total=head,
-        hits=[_hit_data(h) for h in hits],
+        hits=[hit_data(h) for h in hits],
     )
 
 
