@@ -16,7 +16,7 @@ from backends.bpf.syscall import BpfError, MapType, ProgramType, create_map, loa
 from backends.kernelview.btf import Btf, Kind
 from backends.perf import events
 from backends.perf.lines import Lines
-from backends.perf.program import HitMaps, HitProgram, SlotSource
+from backends.perf.program import HitMaps, HitProgram, SlotSource, TaskSource
 
 if TYPE_CHECKING:
     from backends.kernelview.books import Books
@@ -131,7 +131,10 @@ class OwnOpener(Opener):
         except BaseException:
             os.close(ring)
             raise
-        self._maps = HitMaps(os.dup(ring), os.dup(control), _slot_source(), _namespace())
+        btf = _btf()
+        slot = _slot_source(btf) if btf is not None else None
+        task = _task_source(btf) if btf is not None else None
+        self._maps = HitMaps(os.dup(ring), os.dup(control), slot, task, _namespace())
         return Buffers(ring, size, control)
 
     def load(self, number: int, program: HitProgram, attr: events.Attributes) -> None:
@@ -225,13 +228,19 @@ def _namespace() -> tuple[int, int] | None:
     ), state.st_ino  # MKDEV, include/linux/kdev_t.h
 
 
-def _slot_source() -> SlotSource | None:
+def _btf() -> Btf | None:
+    """The kernel's own types, None where it does not tell them."""
+    with contextlib.suppress(HwbpError):
+        return Btf.load()
+    return None
+
+
+def _slot_source(btf: Btf) -> SlotSource | None:
     """Where the kernel notes which event sits in which register; None where its books cannot be read."""
     from backends.kernelview.memory import BpfMemory
     from backends.kernelview.percpu import PerCpu
 
     try:
-        btf = Btf.load()
         memory = BpfMemory()
         try:
             bases = PerCpu.of(btf, memory)
@@ -257,3 +266,15 @@ def _casts(btf: Btf) -> tuple[int, int, int] | None:
         functions = [btf.find(Kind.FUNC, name) for name in ("bpf_cast_to_kern_ctx", "bpf_rdonly_cast")]
         return functions[0], functions[1], btf.find(Kind.STRUCT, "pt_regs")
     return None
+
+
+def _task_source(btf: Btf) -> TaskSource | None:
+    """Where a task's numbers and name lie; None where BPF programs cannot load from there."""
+    try:
+        casts = _casts(btf)
+        numbers, group, comm = (btf.field("task_struct", name).offset for name in ("pid", "tgid", "comm"))
+    except HwbpError:
+        return None
+    if casts is None or group != numbers + 4:
+        return None
+    return TaskSource(numbers, comm, *casts[1:])

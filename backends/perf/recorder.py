@@ -368,10 +368,10 @@ class Recorder:
     def _comms_of(self, comms: Array) -> Array | int:
         first = comms[0]
         if bool((comms[:, 0] == first[0]).all()) and bool((comms[:, 1] == first[1]).all()):
-            return self.comm_number(first.tobytes().rstrip(b"\0"))
+            return self.comm_number(_text(first.tobytes()))
         names = np.ascontiguousarray(comms).view("S16").ravel()
         unique, inverse = np.unique(names, return_inverse=True)
-        numbers = [self.comm_number(bytes(name)) for name in unique]
+        numbers = [self.comm_number(_text(bytes(name))) for name in unique]
         return np.array(numbers, np.uint32)[inverse]
 
     def comm_number(self, comm: bytes) -> int:
@@ -429,3 +429,8 @@ def _leave_out(group: list[Armed], ids: Array, wanted: Bools) -> None:
     if first.limit is not None:
         wanted[rest[max(0, first.limit - first.passed[0]) :]] = False
         first.passed[0] += len(rest)
+
+
+def _text(comm: bytes) -> bytes:
+    """A name up to its end: before Linux 6.3 what an older one left may lie behind it."""
+    return comm.split(b"\0", 1)[0]
