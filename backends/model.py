@@ -358,6 +358,7 @@ class MachineView:
     `debug_exceptions` are the last few #DB of a bare machine, None where a kernel takes them.
     `disagreements` say where the books of a live kernel do not have what was asked for, a sentence each.
     `notice` is what a person should know of how it watches, empty where all is as wanted.
+    `bits` are those of the program's code: 64, or 32 for a live program of i386.
     `task` is the task whose registers, memory and mappings are looked at, `quantum` what a task runs, in instructions, before
     another that waits has its turn; None where there is no such thing.
     """
@@ -396,3 +397,4 @@ class MachineView:
     disagreements: tuple[str, ...] = ()
     blind_ns: int = 0
     filtered: int = 0
+    bits: Literal[32, 64] = 64

@@ -155,11 +155,11 @@ def _address(instruction: Any, used: Any, written: set[Any], row: Any) -> None:
         row["base"], row["known"] = RBP, not instruction.immediate8_2nd  # rbp points at what was pushed
         return
     if instruction.mnemonic == _M.LEAVE:
-        row["base"], row["known"], row["displacement"] = RSP, True, -8 & _MASK
+        row["base"], row["known"], row["displacement"] = RSP, True, -size & _MASK
         return
     if instruction.mnemonic in _STACK:
         # rsp before is rsp now less what the instruction added to it; its other registers are as they were.
-        displacement -= instruction.stack_pointer_increment if used.base == _R.RSP else 0
+        displacement -= instruction.stack_pointer_increment if used.base in (_R.RSP, _R.ESP) else 0
         popped = instruction.op0_register if instruction.mnemonic == _M.POP else _R.NONE
         written = {_FULL[popped]} if popped != _R.NONE else set()
     for field, register in (("base", used.base), ("index", used.index)):
@@ -220,8 +220,8 @@ def _value(instruction: Any, used: Any, row: Any) -> None:
         _source(row, VALUE_REGISTER, instruction.op0_register)
     elif mnemonic == _M.PUSH and writes:
         if first == register:
-            own = instruction.op0_register == _R.RSP
-            _source(row, VALUE_REGISTER, instruction.op0_register, 8 if own else 0)
+            own = instruction.op0_register in (_R.RSP, _R.ESP)
+            _source(row, VALUE_REGISTER, instruction.op0_register, int(row["size"]) if own else 0)
         elif first != memory:
             _source(row, VALUE_IMMEDIATE, immediate=instruction.immediate(0))
     elif mnemonic == _M.POP and reads and first == register:

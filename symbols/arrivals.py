@@ -100,7 +100,10 @@ class Arrivals:
         return int(call.near_branch_target)
 
     def returns_of(self, entry: int) -> tuple[Arrival, ...]:
-        """Every `ret` of the function at `entry`, and of those that it jumps to; none where not all are known."""
+        """Every `ret` of the function at `entry`, and of those that it jumps to; none where not all are known, as in code of
+        32 bits."""
+        if self._code.bits == 32:
+            return ()
         found = self._returns.get(entry)
         if found is None:
             self._bound()
@@ -114,6 +117,8 @@ class Arrivals:
 
     def surer(self, entry: int, ip: int) -> tuple[Arrival, ...]:
         """The same for the call that ends at `ip`, with what all its code says (`symbols.analysis`): dearer."""
+        if self._code.bits == 32:
+            return ()
         found = self._facts.get((entry, ip))
         if found is None:
             self._bound()

@@ -13,11 +13,11 @@ LONGEST = 15  # bytes of one instruction (SDM 2A 2.3.11)
 
 
 @lru_cache(maxsize=4096)
-def boundaries(code: bytes, address: int = 0) -> tuple[int, ...]:
+def boundaries(code: bytes, address: int = 0, bits: int = 64) -> tuple[int, ...]:
     """Where the instructions of a function begin, and where the last whole one ends; up to what cannot be decoded."""
     from iced_x86 import Decoder
 
-    decoder = Decoder(64, code, ip=address)
+    decoder = Decoder(bits, code, ip=address)
     starts = [address]
     for insn in decoder:
         if insn.is_invalid:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import iced_x86 as ic
 import numpy as np
@@ -34,7 +34,7 @@ _KEPT_STARTS: Final = 1 << 22
 _KEPT_INSTRUCTIONS: Final = 1 << 18
 SOME_RETURN: Final = 0
 """The number of a `ret` of which nobody knows where it is: its address is 0."""
-_RETURN: Final = ic.Instruction.create(ic.Code.RETNQ)
+_RETURNS: Final = {64: ic.Instruction.create(ic.Code.RETNQ), 32: ic.Instruction.create(ic.Code.RETND)}
 _KEPT_WORDS: Final = 256
 _KEPT_DATA: Final = 1 << 20
 """Bytes of data that are kept from batch to batch."""
@@ -49,10 +49,13 @@ class Code:
     """Instructions by number: `operands[number]` are the two rows of OPERAND, `addresses[number]` where it lies.
 
     `read` may raise anything or give less, `function_at` gives (start, size in bytes) or None. What is kept is bounded:
-    `full` says that everything should be forgotten.
+    `full` says that everything should be forgotten. `bits` is 64 or 32, as the code is decoded.
     """
 
-    def __init__(self, read: Read, function_at: FunctionAt, data: Data | None = None) -> None:
+    def __init__(
+        self, read: Read, function_at: FunctionAt, data: Data | None = None, bits: Literal[32, 64] = 64
+    ) -> None:
+        self.bits = bits
         self._read = read
         self._function_at = function_at
         self._data = data
@@ -69,7 +72,7 @@ class Code:
         self._used = 1
         self._rows = np.zeros((256, 2), OPERAND)
         self._addresses = np.zeros(256, np.uint64)
-        compile_operands(_RETURN, self._rows[SOME_RETURN])
+        compile_operands(_RETURNS[self.bits], self._rows[SOME_RETURN])
 
     @property
     def full(self) -> bool:
@@ -174,7 +177,7 @@ class Code:
         start, size = found
         if start not in self._sweeps:
             code = self.bytes(start, min(size, FUNCTION_LIMIT))
-            done = sweep(code, start) if code else None
+            done = sweep(code, start, self.bits) if code else None
             self._sweeps[start] = done
             self._starts += len(done.starts) if done else 1
         known = self._sweeps[start]
@@ -184,14 +187,14 @@ class Code:
 
     def decode(self, address: int) -> ic.Instruction | None:
         """The instruction at an address, None where it is none."""
-        return instruction_at(self.bytes(address, LONGEST), address)
+        return instruction_at(self.bytes(address, LONGEST), address, self.bits)
 
     def guess(self, end: int) -> int | None:
         """The instruction before `end` where no function is known: by vote."""
         for size in (128, end & _PAGE - 1):
             code = self.bytes(end - size, size)
             if size and len(code) == size:
-                return vote(code, end)
+                return vote(code, end, self.bits)
         return None
 
     def number(self, address: int) -> int:

@@ -15,7 +15,7 @@ batch is array arithmetic only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,13 +91,18 @@ class Culprits:
     `read(address, size)` gives code as it is mapped; it may raise anything or give less. `function_at(address)` gives
     (start, size in bytes) of the function that holds an address, or None (`symbols.boundaries.function_at`); without it
     boundaries are found by vote. `data` says where pointers to code lie (`symbols.pointers.Pointers`); without it one that is read
-    for the first time tells nothing before the next batch. None of them is trusted. Memory is bounded.
+    for the first time tells nothing before the next batch. None of them is trusted. Memory is bounded. `bits` is 64, or 32 for a
+    program of 32 bits: of its returns none is told from the others, and what its stack has left says nothing.
     """
 
     def __init__(
-        self, read: Read, function_at: FunctionAt = lambda address: None, data: Data | None = None
+        self,
+        read: Read,
+        function_at: FunctionAt = lambda address: None,
+        data: Data | None = None,
+        bits: Literal[32, 64] = 64,
     ) -> None:
-        self._code = Code(read, function_at, data)
+        self._code = Code(read, function_at, data, bits)
         self._sites = Sites(self._code)
         self._arrivals = Arrivals(self._code)
         self.forget()
@@ -131,7 +136,7 @@ class Culprits:
         what a function pushed and called is still there, and tells its returns apart. They count where `top_known`.
         """
         hits = Hits(ip, address, length, kind, registers)
-        if below is not None:
+        if below is not None and self._code.bits == 64:
             hits.below = np.asarray(below, np.uint64).reshape(hits.count, -1)
             hits.have_below = np.broadcast_to(np.asarray(top_known, bool), hits.count)
         if self._code.full or len(self._led) > _KEPT_ARRIVALS:
@@ -149,6 +154,7 @@ class Culprits:
             tops = np.zeros(hits.count, np.uint64)
             if top is not None:
                 tops[:] = np.where(np.asarray(top_known, bool), np.asarray(top, np.uint64), 0)
+                tops &= np.uint64((1 << self._code.bits) - 1)
             self._choose(hits, data, tops, chosen, out)
             site = self._sites.of(hits.ip[data])
             lost = data[site["returned"] & (chosen[data] <= SOME_RETURN) & (hits.kind[data] == READ_WRITE)]

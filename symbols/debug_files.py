@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import zlib
 
-from symbols.elf import ElfError, ElfImage
+from symbols.elf import NAMED, ElfError, ElfImage
 
 __all__ = ["alternate_file", "debug_file"]
 
@@ -60,7 +60,7 @@ def alternate_file(image: ElfImage, folders: tuple[str, ...] = FOLDERS) -> ElfIm
 
 def _open(path: str) -> ElfImage | None:
     try:
-        return ElfImage.open(path, loadable=False)
+        return ElfImage.open(path, NAMED, loadable=False)
     except ElfError:
         return None
 

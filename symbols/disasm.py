@@ -33,18 +33,19 @@ class Instruction:
 
 
 @cache
-def _capstone() -> Any:
-    from capstone import CS_ARCH_X86, CS_MODE_64, Cs
+def _capstone(bits: int) -> Any:
+    from capstone import CS_ARCH_X86, CS_MODE_32, CS_MODE_64, Cs
 
-    return Cs(CS_ARCH_X86, CS_MODE_64)  # Intel syntax is its default
+    return Cs(CS_ARCH_X86, CS_MODE_64 if bits == 64 else CS_MODE_32)  # Intel syntax is its default
 
 
-def disassemble(data: bytes, address: int, count: int) -> list[Instruction]:
-    """At most `count` instructions from the beginning of `data`, which lies at `address`; stops at a cut-off one."""
+def disassemble(data: bytes, address: int, count: int, bits: int = 64) -> list[Instruction]:
+    """At most `count` instructions, of 64 or 32 bits, from the beginning of `data`, which lies at `address`; stops at a
+    cut-off one."""
     found: list[Instruction] = []
     at = 0
     while at < len(data) and len(found) < count:
-        for start, size, mnemonic, operands in _capstone().disasm_lite(
+        for start, size, mnemonic, operands in _capstone(bits).disasm_lite(
             data[at:], address + at, count - len(found)
         ):
             found.append(
@@ -60,9 +61,9 @@ def disassemble(data: bytes, address: int, count: int) -> list[Instruction]:
 
 
 @lru_cache(maxsize=65536)
-def one(data: bytes, address: int) -> str:
+def one(data: bytes, address: int, bits: int = 64) -> str:
     """The text of the instruction that `data` begins with, "" where it is none. Kept, so give 15 bytes at most."""
-    found = disassemble(data, address, 1)
+    found = disassemble(data, address, 1, bits)
     return found[0].text if found and found[0].mnemonic != "(bad)" else ""
 
 
@@ -74,12 +75,12 @@ def around(space: AddressSpace, read: Read, address: int, before: int, after: in
     start = address
     function = function_at(space, address) if before else None
     if function is not None:
-        starts = boundaries(_read(read, function[0], address - function[0]), function[0])
+        starts = boundaries(_read(read, function[0], address - function[0]), function[0], space.bits)
         place = bisect_right(starts, address) - 1
         if starts[place] == address:
             start = starts[max(0, place - before)]
     code = _read(read, start, address - start + (after + 1) * LONGEST)
-    found = disassemble(code, start, before + 1 + after)
+    found = disassemble(code, start, before + 1 + after, space.bits)
     ahead = sum(insn.address < address for insn in found)
     return found[: ahead + 1 + after]
 

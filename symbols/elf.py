@@ -1,5 +1,7 @@
 """Program files as the ELF specification lays them out: headers, segments, sections, notes.
 
+Files of 64 bits, and where that is asked for (`NAMED`) of 32-bit x86, which differ in the widths of their fields.
+
 `ElfImage` refuses what no loader could run, with one line that says why; what only costs names (section headers,
 notes) is read lazily and is empty where it is broken. Layout: System V ABI chapter 4 and 5, `elf.h`.
 """
@@ -24,7 +26,8 @@ PT_LOAD, PT_INTERP, PT_NOTE, PT_GNU_EH_FRAME = 1, 3, 4, 0x6474E550
 PF_X, PF_W, PF_R = 1, 2, 4
 SHT_NOTE, SHT_NOBITS = 7, 8
 SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 2, 4, 0x800
-EM_X86_64, EM_AARCH64 = 62, 183
+EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
+NAMED = (EM_X86_64, EM_386)  # machines whose programs have their names read, and may run here
 NT_GNU_BUILD_ID = 3
 ZSTD = 2  # ELFCOMPRESS_ZSTD
 ZSTD_MODULES = ("compression.zstd", "zstandard")  # Python 3.14's own, else a package that is optional
@@ -51,13 +54,19 @@ _MACHINES |= {2: "SPARC", 43: "SPARC V9", 243: "RISC-V", 247: "BPF", 258: "Loong
 _TYPES = {1: "a relocatable object, not a program (link it first)", 4: "a core file, not a program"}
 
 
+# By class: a program header, (place of e_shoff, place of e_shentsize, a section header), the kind and size of a compressed section.
+_PHDR = {64: struct.Struct("<IIQQQQQQ"), 32: struct.Struct("<8I")}
+_SECTIONS = {64: (40, 58, struct.Struct("<IIQQQQIIQQ")), 32: (32, 46, struct.Struct("<10I"))}
+_CHDR = {64: struct.Struct("<I4xQ8x"), 32: struct.Struct("<II4x")}
+
+
 class ElfError(ValueError):
     """A file that cannot be used as a program; the message is one line and starts with the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A program header (Elf64_Phdr). Addresses and sizes in bytes, before any load bias."""
+    """A program header (Elf64_Phdr, Elf32_Phdr). Addresses and sizes in bytes, before any load bias."""
 
     type: int
     flags: int
@@ -70,7 +79,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section header (Elf64_Shdr). `link` is the index of the section it refers to."""
+    """A section header (Elf64_Shdr, Elf32_Shdr). `link` is the index of the section it refers to."""
 
     name: str
     type: int
@@ -91,7 +100,7 @@ class ElfImage:
     path: str
     kind: Literal["EXEC", "DYN"]
     machine: int
-    bits: int = 64
+    bits: Literal[32, 64]
     entry: int
     phoff: int
     phentsize: int
@@ -148,7 +157,7 @@ class ElfImage:
         except OSError as error:
             os.close(fd)
             raise ElfError(f"{name}: {(error.strerror or 'cannot be kept').lower()}") from None
-        return cls(name, fd, len(data), (EM_X86_64,), False)
+        return cls(name, fd, len(data), NAMED, False)
 
     @property
     def inode(self) -> int:
@@ -193,10 +202,11 @@ class ElfImage:
             )  # before gABI's compression: GNU's
         if not section.flags & SHF_COMPRESSED:
             return data
-        if len(data) < 24:
+        header = _CHDR[self.bits]
+        if len(data) < header.size:
             return b""
-        algorithm, _, size = struct.unpack_from("<IIQ", data)
-        return _inflate(algorithm, data[24:], size)
+        algorithm, size = header.unpack_from(data)
+        return _inflate(algorithm, data[header.size :], size)
 
     @cached_property
     def needs_zstd(self) -> bool:
@@ -255,17 +265,20 @@ class ElfImage:
     def section_table(self) -> tuple[Section, ...]:
         """All sections by index, as `link` counts them; empty where the table is missing or broken."""
         header = self.read_at(0, 64)
-        (shoff,) = struct.unpack_from("<Q", header, 40)
-        entsize, count, names_index = struct.unpack_from("<HHH", header, 58)
-        if not shoff or entsize != 64:
+        place, counts, row = _SECTIONS[self.bits]
+        if len(header) < counts + 6:
             return ()
-        first = self.read_at(shoff, 64)
-        if len(first) == 64:  # more than 0xff00 sections: the real numbers are in section 0
-            count = count or struct.unpack_from("<Q", first, 32)[0]
-            if names_index == 0xFFFF:
-                (names_index,) = struct.unpack_from("<I", first, 40)
-        data = self.read_at(shoff, min(count, SECTIONS_LIMIT) * 64)
-        raw = list(struct.iter_unpack("<IIQQQQIIQQ", data[: len(data) // 64 * 64]))
+        (shoff,) = struct.unpack_from("<Q" if self.bits == 64 else "<I", header, place)
+        entsize, count, names_index = struct.unpack_from("<HHH", header, counts)
+        if not shoff or entsize != row.size:
+            return ()
+        first = self.read_at(shoff, row.size)
+        if len(first) == row.size:  # more than 0xff00 sections: the real numbers are in section 0
+            _, _, _, _, _, size, link, *_ = row.unpack(first)
+            count = count or size
+            names_index = link if names_index == 0xFFFF else names_index
+        data = self.read_at(shoff, min(count, SECTIONS_LIMIT) * row.size)
+        raw = list(row.iter_unpack(data[: len(data) // row.size * row.size]))
         names = (
             self.read_at(raw[names_index][4], min(raw[names_index][5], 1 << 24))
             if names_index < len(raw)
@@ -299,34 +312,45 @@ class ElfImage:
         if header[5] == 2:
             raise self._refuse("a big-endian ELF; only little-endian x86-64 programs can be used")
         kind, machine = struct.unpack_from("<HH", header, 16)
-        if header[4] == 1:
+        if header[4] == 1 and (machine != EM_386 or EM_386 not in machines):
             raise self._refuse(
                 f"a 32-bit ELF ({_MACHINES.get(machine, f'machine {machine}')}); only 64-bit can be used"
             )
-        if header[4] != 2 or header[5] != 1 or header[6] != 1:
+        if header[4] not in (1, 2) or header[5] != 1 or header[6] != 1:
             raise self._refuse("not an ELF program (unknown class, byte order or version)")
-        if machine not in machines:
+        if machine not in machines or (machine == EM_386) != (header[4] == 1):
             found = _MACHINES.get(machine, f"machine {machine}")
             raise self._refuse(f"a program for {found}; only x86-64 can be used")
         if kind not in kinds:
             raise self._refuse(_TYPES.get(kind, f"not a program (ELF type {kind})"))
         self.kind = "EXEC" if kind == 2 else "DYN"
         self.machine = machine
-        self.entry, self.phoff = struct.unpack_from("<QQ", header, 24)
-        self.phentsize, self.phnum = struct.unpack_from("<HH", header, 54)
+        self.bits = 64 if header[4] == 2 else 32
+        layout, at = ("<QQ", 54) if self.bits == 64 else ("<II", 42)
+        if len(header) < at + 4:
+            raise self._refuse("truncated: no whole ELF header")
+        self.entry, self.phoff = struct.unpack_from(layout, header, 24)
+        self.phentsize, self.phnum = struct.unpack_from("<HH", header, at)
 
     def _read_segments(self, loadable: bool) -> None:
         if not self.phnum:
             raise self._refuse("nothing to load (no program headers)")
-        if self.phentsize != 56:
-            raise self._refuse(f"program headers of {self.phentsize} bytes, 56 expected")
-        if self.phnum * 56 > HEADERS_LIMIT:
+        row = _PHDR[self.bits]
+        if self.phentsize != row.size:
+            raise self._refuse(f"program headers of {self.phentsize} bytes, {row.size} expected")
+        if self.phnum * row.size > HEADERS_LIMIT:
             raise self._refuse(f"{self.phnum} program headers, more than Linux reads")
-        data = self.read_at(self.phoff, self.phnum * 56)
-        if len(data) < self.phnum * 56:
+        data = self.read_at(self.phoff, self.phnum * row.size)
+        if len(data) < self.phnum * row.size:
             raise self._refuse("truncated: its program headers lie beyond the end of the file")
-        rows = struct.iter_unpack("<IIQQQQQQ", data)
-        self.segments = tuple(Segment(t, f, o, v, fs, ms, a) for t, f, o, v, _, fs, ms, a in rows)
+        if self.bits == 64:
+            self.segments = tuple(
+                Segment(t, f, o, v, fs, ms, a) for t, f, o, v, _, fs, ms, a in row.iter_unpack(data)
+            )
+        else:
+            self.segments = tuple(
+                Segment(t, f, o, v, fs, ms, a) for t, o, v, _, fs, ms, f, a in row.iter_unpack(data)
+            )
         if not loadable:
             return
         total = end = 0

@@ -1,5 +1,7 @@
 """Call stacks: by the unwind rules of each module, and by guesses, marked as such, where it has none.
 
+Stacks of programs of 32 bits are walked by their frame pointers, and every caller is marked as a guess.
+
 The rule of each pc is found once and kept. A walk can say which words it read, so that whoever sees the same pc, rsp,
 rbp and words again knows that the stack is the same without walking it.
 """
@@ -65,7 +67,7 @@ class Unwinder:
     def _begin(self, pc: int, sp: int, bp: int, regs: Registers | None) -> _Walk:
         if self._modules is not self._space.modules:
             self._forget()
-        return _Walk(self._read, pc, sp, bp, regs)
+        return _Walk(self._read, pc, sp, bp, regs, self._space.bits // 8)
 
     def _callers(self, walk: _Walk, limit: int) -> Iterator[tuple[int, bool]]:
         """(ip, guessed) of each caller, the walk standing in it; with the innermost frame at most `limit`."""
@@ -94,6 +96,9 @@ class Unwinder:
     def _step(self, walk: _Walk, exact: bool) -> tuple[int, bool, bool] | None:
         """Go to the caller: (its address, guessed, whether the address is exact and not a return address)."""
         pc = walk.pc
+        if walk.width == 4:
+            address = self._by_frame_pointer(walk, exact)
+            return None if address is None else (address, True, False)
         row = self._rule(pc if exact else pc - 1)
         if row is None:
             address = self._guess(walk, exact)
@@ -113,6 +118,13 @@ class Unwinder:
             address = walk.value(walk.located(place, cfa))
         walk.go(address, cfa, row)
         return address, False, row.signal
+
+    def _by_frame_pointer(self, walk: _Walk, exact: bool) -> int | None:
+        """The caller where rbp points at its saved self and the return address; at a function's start rsp points at that."""
+        if exact and self._function(walk.pc) == walk.pc:
+            return self._try(walk, walk.sp, None)
+        bp = walk.register(BP)
+        return self._try(walk, bp + walk.width, bp)
 
     def _guess(self, walk: _Walk, exact: bool) -> int | None:
         pc = walk.pc
@@ -135,12 +147,12 @@ class Unwinder:
         if place < walk.sp:
             return None
         try:
-            address = walk.word(place, 8)
+            address = walk.word(place, walk.width)
         except ValueError:
             return None
         if not self._guesser.returns_to(address):
             return None
-        walk.climb(address, place + 8, saved_bp)
+        walk.climb(address, place + walk.width, saved_bp)
         return address
 
     def _function(self, pc: int) -> int | None:
@@ -183,9 +195,10 @@ _LOST = _Saved(-1)
 
 
 class _Walk:
-    """The registers of the frame a walk is at, and what it has read."""
+    """The registers of the frame a walk is at, and what it has read. `width` is that of a register on the stack, in bytes."""
 
-    def __init__(self, read: Read, pc: int, sp: int, bp: int, regs: Registers | None) -> None:
+    def __init__(self, read: Read, pc: int, sp: int, bp: int, regs: Registers | None, width: int = 8) -> None:
+        self.width = width
         self.pc = pc
         self.sp = sp
         self.reads: dict[tuple[int, int], None] = {}
@@ -219,7 +232,7 @@ class _Walk:
         elif known is _LOST:
             raise _Unreadable
         else:
-            value = self.word(known.address, 8)
+            value = self.word(known.address, self.width)
         self._known[number] = value
         return value
 

@@ -15,12 +15,12 @@ def refers(space: AddressSpace, data: bytes, address: int) -> str:
     """
     import iced_x86 as ic
 
-    instruction = next(iter(ic.Decoder(64, data[:15], ip=address)), None)
+    instruction = next(iter(ic.Decoder(space.bits, data[:15], ip=address)), None)
     if instruction is None or instruction.is_invalid:
         return ""
     for operand in range(instruction.op_count):
         kind = instruction.op_kind(operand)
-        if kind == ic.OpKind.NEAR_BRANCH64:
+        if kind in (ic.OpKind.NEAR_BRANCH64, ic.OpKind.NEAR_BRANCH32):
             return _name(space, instruction.near_branch_target)
         if kind == ic.OpKind.MEMORY:
             if instruction.is_ip_rel_memory_operand:

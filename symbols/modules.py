@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from symbols.dataclass import dataclass
-from symbols.elf import PAGE, PF_W, PF_X, PT_LOAD, ElfError, ElfImage, Segment
+from symbols.elf import NAMED, PAGE, PF_W, PF_X, PT_LOAD, ElfError, ElfImage, Segment
 from symbols.names import Names
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Images:
         """The names of the file at a path."""
         if path not in self._opened:
             try:
-                image = self._files.open(path) if self._files is not None else ElfImage.open(path)
+                image = self._files.open(path) if self._files is not None else ElfImage.open(path, NAMED)
                 self._opened[path] = Names(image) if image is not None else None
             except ElfError:  # its own names are lost, and nothing else
                 self._opened[path] = None

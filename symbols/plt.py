@@ -26,6 +26,8 @@ def stubs(
 
     `dynamic` gives the name of a row of .dynsym, `named` that of the function at exactly an address; "" for none.
     """
+    if image.bits == 32:  # its stubs go through ebx or absolute addresses, by relocations without addends
+        return []
     sections = [image.sections[name] for name in _SECTIONS if name in image.sections]
     slots = _slots(image, dynamic, named) if sections else {}
     found: dict[int, tuple[int, int, str]] = {}

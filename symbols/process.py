@@ -11,7 +11,7 @@ import stat
 from bisect import bisect_right
 from typing import Final
 
-from symbols.elf import ElfError, ElfImage
+from symbols.elf import NAMED, ElfError, ElfImage
 
 __all__ = ["JitNames", "ProcessFiles"]
 
@@ -79,7 +79,7 @@ class ProcessFiles:
             pass
         for each in tries:
             try:
-                image = ElfImage.open(each)
+                image = ElfImage.open(each, NAMED)
             except ElfError:
                 continue
             if (
@@ -95,7 +95,7 @@ class ProcessFiles:
         if os.path.exists(f"/proc/{self.pid}/maps") and self._places:
             return None
         try:
-            return None if path.endswith(DELETED) else ElfImage.open(path)
+            return None if path.endswith(DELETED) else ElfImage.open(path, NAMED)
         except ElfError:
             return None
 

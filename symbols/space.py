@@ -6,7 +6,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from symbols.arrays import np
 from symbols.dataclass import dataclass
@@ -58,6 +58,7 @@ class Located:
 class AddressSpace:
     """The modules of a program by its mappings: rows (start, end, perms, offset, path), tuples or objects.
 
+    `bits` is 64, or 32 where the program is one of 32 bits: what stands in its code and on its stack is read so.
     A file that cannot be opened costs its own names only. Only `resolve` and `evaluate` raise. `files` opens the files
     of a live process as it has them; `read` gives the vdso, which is no file; `kernel` names the kernel's addresses.
     """
@@ -71,6 +72,7 @@ class AddressSpace:
         read: Read | None = None,
         kernel: KernelNames | None = None,
     ) -> None:
+        self.bits: Literal[32, 64] = 64
         self._main_path = main_path
         self._files = files
         self._images = Images(files, read)

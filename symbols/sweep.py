@@ -23,6 +23,7 @@ _ENDS: Final = frozenset({
     _FLOW.INDIRECT_CALL,
 })  # fmt: skip
 """What a function may end with: a call there does not come back."""
+_NEAR: Final = frozenset({ic.OpKind.NEAR_BRANCH64, ic.OpKind.NEAR_BRANCH32})
 _PADDING: Final = frozenset({ic.Mnemonic.NOP, ic.Mnemonic.INT3, ic.Mnemonic.HLT})
 _BEFORE: Final = 96
 """Bytes before an address that are swept when nothing says where its function begins."""
@@ -65,20 +66,20 @@ class Sweep:
         return self.starts[place - 1] if 0 < place < len(self.starts) and self.starts[place] == ip else None
 
 
-def sweep(code: bytes, start: int) -> Sweep:
-    """Decode `code`, which lies at `start`, up to what is no instruction."""
+def sweep(code: bytes, start: int, bits: int = 64) -> Sweep:
+    """Decode `code` of 64 or 32 bits, which lies at `start`, up to what is no instruction."""
     starts = [start]
     branches: list[tuple[int, int]] = []
     returns, jumps = [], []
     astray = whole = False
     end = start + len(code)
-    for instruction in ic.Decoder(64, code, ip=start):
+    for instruction in ic.Decoder(bits, code, ip=start):
         if instruction.is_invalid:
             break
         flow = instruction.flow_control
         whole = flow in _ENDS or (whole and instruction.mnemonic in _PADDING)
         if flow != _FLOW.NEXT:
-            if flow in _JUMPS and instruction.op0_kind == ic.OpKind.NEAR_BRANCH64:
+            if flow in _JUMPS and instruction.op0_kind in _NEAR:
                 branches.append((starts[-1], instruction.near_branch_target))
             elif flow == _FLOW.RETURN:
                 returns.append(starts[-1])
@@ -92,7 +93,7 @@ def sweep(code: bytes, start: int) -> Sweep:
     inside = frozenset(
         target for _, target in branches if start <= target < starts[-1] and target not in known
     )
-    within = {target: instruction_at(code[target - start :], target) for target in inside}
+    within = {target: instruction_at(code[target - start :], target, bits) for target in inside}
     merges = tuple(
         (target, each.next_ip)
         for target, each in within.items()
@@ -112,7 +113,7 @@ def sweep(code: bytes, start: int) -> Sweep:
     )
 
 
-def vote(code: bytes, end: int) -> int | None:
+def vote(code: bytes, end: int, bits: int = 64) -> int | None:
     """The instruction that ends at `end`, where `code` ends too, if sweeps from most of its bytes come to agree.
 
     x86 code falls into step after a few instructions, so starts further away say more than near ones.
@@ -122,7 +123,7 @@ def vote(code: bytes, end: int) -> int | None:
     ends_in: dict[int, int | None] = {end: None}
     votes: Counter[int] = Counter()
     for at in range(end - 1, start - 1, -1):
-        instruction = next(iter(ic.Decoder(64, code[at - start : at - start + LONGEST], ip=at)))
+        instruction = next(iter(ic.Decoder(bits, code[at - start : at - start + LONGEST], ip=at)))
         after = at + instruction.len
         if instruction.is_invalid or after not in ends_in:
             continue
@@ -137,7 +138,7 @@ def vote(code: bytes, end: int) -> int | None:
     return best if count >= _AGREED * votes.total() and votes.total() >= LONGEST else None
 
 
-def instruction_at(code: bytes, address: int) -> ic.Instruction | None:
+def instruction_at(code: bytes, address: int, bits: int = 64) -> ic.Instruction | None:
     """The instruction that `code` begins with, None where it is none."""
-    instruction = next(iter(ic.Decoder(64, code[:LONGEST], ip=address)), None)
+    instruction = next(iter(ic.Decoder(bits, code[:LONGEST], ip=address)), None)
     return None if instruction is None or instruction.is_invalid else instruction

@@ -1,7 +1,7 @@
 """Symbol tables as arrays: .symtab and .dynsym of one image, and names for its PLT stubs.
 
 The tables are read as numpy arrays and sorted by address; a name is decoded when it is asked for. Layout: `elf.h`
-(Elf64_Sym). A stripped program has its .symtab in its debug file, or compressed in .gnu_debugdata.
+(Elf64_Sym, Elf32_Sym). A stripped program has its .symtab in its debug file, or compressed in .gnu_debugdata.
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ _FIELDS = [
     ("value", "<u8"),
     ("size", "<u8"),
 ]
-_ROW = struct.Struct("<IBBHQQ")
+_NARROW_FIELDS = [
+    ("name", "<u4"),
+    ("value", "<u4"),
+    ("size", "<u4"),
+    ("info", "u1"),
+    ("other", "u1"),
+    ("shndx", "<u2"),
+]
+_ROW, _NARROW_ROW = struct.Struct("<IBBHQQ"), struct.Struct("<IIIBBH")
 _KINDS: dict[int, Literal["func", "object", "tls", "other"]] = {
     1: "object",
     2: "func",
@@ -103,8 +111,13 @@ def _look_through(image: ElfImage, section: Section, name: str) -> Iterator[Symb
     file = None
     data = image.section_bytes(section) if offsets else b""
     versions: Versions | None = None
-    for row, fields in enumerate(_ROW.iter_unpack(data[: len(data) // 24 * 24])):
-        at, info, _, shndx, value, size = fields
+    wide = image.bits == 64
+    form = _ROW if wide else _NARROW_ROW
+    for row, fields in enumerate(form.iter_unpack(data[: len(data) // form.size * form.size])):
+        if wide:
+            at, info, _, shndx, value, size = fields
+        else:
+            at, value, size, info, _, shndx = fields
         if info & 15 == STT_FILE:
             file = names.at(at) or None
         elif at in offsets and at and shndx and info & 15 != 3:
@@ -118,6 +131,19 @@ def _look_through(image: ElfImage, section: Section, name: str) -> Iterator[Symb
             yield Symbol(names.at(at), value, size, _KINDS.get(info & 15, "other"), bind, local, version)
 
 
+def _rows_of(image: ElfImage, data: bytes) -> Any:
+    """A whole table, in the fields of Elf64_Sym."""
+    wide = np.dtype(_FIELDS)
+    if image.bits == 64:
+        return np.frombuffer(data[: len(data) // wide.itemsize * wide.itemsize], dtype=wide)
+    narrow = np.dtype(_NARROW_FIELDS)
+    found = np.frombuffer(data[: len(data) // narrow.itemsize * narrow.itemsize], dtype=narrow)
+    rows = np.zeros(len(found), wide)
+    for name in wide.names or ():
+        rows[name] = found[name]
+    return rows
+
+
 class _Part:
     """One of the two tables: its rows without undefined ones, its strings, its STT_FILE marks."""
 
@@ -127,7 +153,7 @@ class _Part:
         table = image.section_table
         self.versions = Versions(image) if section.name == ".dynsym" else None
         data = image.section_bytes(section) if section.size <= TABLE_LIMIT else b""
-        rows = np.frombuffer(data[: len(data) // 24 * 24], dtype=np.dtype(_FIELDS))
+        rows = _rows_of(image, data)
         strings = table[section.link] if section.link < len(table) else None
         self.names = _Names(image.section_bytes(strings))
         kinds = rows["info"] & 15

@@ -26,6 +26,8 @@ def block(
     for it: an offset from the thread pointer (R_X86_64_TPOFF64), or the module's number in the thread's vector
     (R_X86_64_DTPMOD64).
     """
+    if image.bits == 32:
+        return "is thread-local, and in programs of 32 bits these are not looked for"
     segment = next((s for s in image.segments if s.type == PT_TLS), None)
     if segment is None:
         return "is thread-local, and its file says nothing of where"

@@ -26,6 +26,8 @@ __all__ = ["Arming"]
 _KEPT_FREE: Final = 64
 """Descriptors left for everything else."""
 _USER_END: Final = (1 << 47) - 4096
+_NARROW_END: Final = 1 << 32
+"""Where the addresses of a program of 32 bits end."""
 _KERNEL_START: Final = 1 << 63
 
 
@@ -53,6 +55,8 @@ class Arming:
         self._kernel = kernel
         self._ids = 0
         self._lost = 0
+        self._signalled = 0
+        """Threads that breakpoints which are gone have told to stop."""
         self._gone: list[Carrier] = []
         self.carriers: list[Carrier] = []
         self.wide = False
@@ -70,8 +74,10 @@ class Arming:
         return [carrier.id for carrier in self.carriers if carrier.request.stop]
 
     def signals(self) -> int:
-        """How many times a hit has told its thread to stop."""
-        return sum(self._capture.signals(carrier) for carrier in self.carriers if carrier.request.stop)
+        """How many times a hit has told its thread to stop, since the beginning."""
+        return self._signalled + sum(
+            self._capture.signals(carrier) for carrier in self.carriers if carrier.request.stop
+        )
 
     def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Carrier, ...]:
         """Open the events of all requests on all threads, disabled, or none of them. Raises HwbpError."""
@@ -126,7 +132,8 @@ class Arming:
                 errno="EPERM",
                 remedy="--kernel watches those too",
             )
-        if _USER_END <= request.address < _KERNEL_START:
+        end = _NARROW_END if self._target.bits == 32 else _USER_END
+        if end <= request.address < _KERNEL_START:
             raise HwbpError(f"{request.address:#x} is no address of a program", errno="EINVAL")
 
     def _carrier(self, request: BreakpointRequest) -> Carrier:
@@ -263,6 +270,9 @@ class Arming:
 
     def drop(self, carrier: Carrier) -> None:
         """Close one: its slots are free."""
+        if carrier.request.stop:
+            carrier.enable(False)
+            self._signalled += self._capture.signals(carrier)
         self._capture.forget(carrier)
         self._lost += self._capture.counted(carrier)[1]
         if carrier.sifted:

@@ -407,5 +407,6 @@ class PerfBackend(Backend):
                 why_not="nobody in user space can write a live machine's debug registers by hand",
             ),
             filtered=self._watches.filtered(),
+            bits=target.bits,
             blind_ns=self._guard.blind_ns(time.monotonic_ns()) if self._guard is not None else 0,
         )

@@ -12,7 +12,7 @@ import os
 import signal
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from backends.bpf.ringbuf import RingBuffer
 from backends.bpf.syscall import map_array
@@ -65,6 +65,7 @@ class Capture(ABC):
 
     `sampled`: events write perf records; `can_stop`: a hit can stop its thread; `holds`: conditions and limits are held at
     the hit, so that what comes here meets them;
+    `bits`: of the program that is watched from now on;
     `room`: how many hits the smallest buffer holds; `events_per_thread`: descriptors that a breakpoint takes on a thread.
     """
 
@@ -74,6 +75,7 @@ class Capture(ABC):
     sampled = False
     can_stop = False
     holds = False
+    bits: Literal[32, 64] = 64
     room = 1 << 16
     events_per_thread = 1
 
@@ -198,6 +200,7 @@ class BpfCapture(Capture):
             kernel_address=request.address >= _KERNEL_HALF,
             tgid=tgid,
             signal=signal.SIGURG if request.stop else None,
+            bits=self.bits,
         )
         self._opener.load(carrier.id, program, carrier.attr)
 

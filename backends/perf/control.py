@@ -171,7 +171,7 @@ class Control:
     def _one_step(self, tid: int) -> None:
         assert self._read is not None
         registers = ptrace.registers(tid).values
-        address, above = following(registers, self._read, over_calls=self._over_calls)
+        address, above = following(registers, self._read, over_calls=self._over_calls, bits=self._target.bits)
         self._until(tid, address, above)
 
     def finish(self, read: Read, space: AddressSpace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from backends.model import Mapping, WatchType
 from backends.perf.program import REGISTERS
@@ -24,11 +24,16 @@ _KINDS: Final[dict[WatchType, int]] = {"x": 0, "w": 1, "rw": 3}
 
 class Culprits:
     """The watched process's code. `read(address, size)` may raise anything, or give less; `registers` are those that come
-    with a hit."""
+    with a hit, `bits` what the program is one of."""
 
     def __init__(
-        self, read: Callable[[int, int], bytes], program: str, registers: tuple[str, ...] = REGISTERS
+        self,
+        read: Callable[[int, int], bytes],
+        program: str,
+        registers: tuple[str, ...] = REGISTERS,
+        bits: Literal[32, 64] = 64,
     ) -> None:
+        self._bits: Literal[32, 64] = bits
         self._registers = registers
         self._read = read
         self._program = program
@@ -53,6 +58,14 @@ class Culprits:
             if self._decoder is not None:
                 self._decoder.forget()
 
+    def executed(self, bits: Literal[32, 64]) -> None:
+        """The process has begun another program, one of so many bits: nothing that was said of the old one holds."""
+        self._bits = bits
+        self._decoder = None
+        self.changes += 1
+        if self._space is not None:
+            self._space.bits = bits
+
     @property
     def space(self) -> AddressSpace:
         """The names of what is mapped."""
@@ -60,6 +73,7 @@ class Culprits:
             from symbols.space import AddressSpace
 
             self._space = AddressSpace(self._mappings, self._program)
+            self._space.bits = self._bits
         return self._space
 
     @property
@@ -69,7 +83,8 @@ class Culprits:
             from symbols.culprit import Culprits as Decoder
             from symbols.pointers import Pointers
 
-            self._decoder = Decoder(self._read, partial(function_at, self.space), Pointers(self.space))
+            pointers = Pointers(self.space) if self._bits == 64 else None
+            self._decoder = Decoder(self._read, partial(function_at, self.space), pointers, self._bits)
         return self._decoder
 
     def alone(self, ip: int, kind: WatchType) -> Alone | None:

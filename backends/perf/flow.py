@@ -68,8 +68,9 @@ class Flow:
         self._sideband.follow(threads if len(threads) <= _MOST_FOLLOWED else (target.pid,))
         for tid in threads:
             capture.named(tid, target.comm(tid))
-        self.culprits = Culprits(self.image.code, target.program, capture.layout.registers)
-        self.stacks = StackTable(stacks)
+        capture.bits = target.bits
+        self.culprits = Culprits(self.image.code, target.program, capture.layout.registers, target.bits)
+        self.stacks = StackTable(stacks, target.bits)
         self.recorder = Recorder(
             writer,
             self.culprits,
@@ -110,6 +111,14 @@ class Flow:
             self.culprits.update(self.image.mappings)
             self.stacks.forget()
             self.images += 1
+
+    def begin_anew(self) -> None:
+        """The target has begun another program, which may be one of another width."""
+        bits = self._target.bits
+        if bits != self._capture.bits:
+            self._capture.bits = self.stacks.bits = bits
+            self.culprits.executed(bits)
+            self.stacks.forget()
 
     # The hits
 

@@ -79,7 +79,8 @@ class Life:
         if self.state == "loaded":
             return
         self._flow.drain_all(self._arming.stops)
-        self._target.reopen_memory()
+        self._target.follow_exec()
+        self._flow.begin_anew()
         self._control.watch_loader(None)
         if self._arming.drop_all():
             self.stop = Stop(

@@ -14,7 +14,8 @@ from backends.perf.target import Target
 
 __all__ = ["Loading"]
 
-_MMAP: Final = 9
+_MMAPS: Final = {64: (9,), 32: (90, 192)}
+"""mmap by the program's bits (arch/x86/entry/syscalls); of 32 bits the old one, and mmap2."""
 
 
 class Loading:
@@ -45,7 +46,7 @@ class Loading:
             registers = ptrace.registers(pid)
             if not any(start <= registers.ip < end for start, end in loader):
                 return False
-            if registers.values["orig_rax"] == _MMAP and _code(pid) != before:
+            if registers.values["orig_rax"] in _MMAPS[target.bits] and _code(pid) != before:
                 return True
 
 

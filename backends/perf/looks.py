@@ -21,6 +21,8 @@ _SHOWN: Final = (
     *("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
     *("rip", "eflags", "fs_base", "gs_base"),
 )
+_WIDE_ONLY: Final = frozenset(f"r{number}" for number in range(8, 16))
+"""What a program of 32 bits does not have; the others are its own, widened."""
 
 
 def task_views(target: Target, current: int) -> tuple[TaskView, ...]:
@@ -50,7 +52,8 @@ def register_views(target: Target, tid: int) -> tuple[Register, ...]:
     if tid not in target.tracer.stopped:
         raise HwbpError(f"no task {tid}", errno="ESRCH")
     values = ptrace.registers(tid).values
-    return tuple(Register(name, values[name]) for name in _SHOWN)
+    shown = _SHOWN if target.bits == 64 else tuple(name for name in _SHOWN if name not in _WIDE_ONLY)
+    return tuple(Register(name, values[name]) for name in shown)
 
 
 def set_register(target: Target, tid: int, name: str, value: int) -> None:

@@ -15,7 +15,7 @@ then the sample period and the breakpoint's address.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from backends.bpf.assembler import Assembler, Helper
 from backends.condition import MOST_TERMS, SUBJECTS
@@ -191,8 +191,9 @@ class HitProgram:
     """What the program of one breakpoint must know, beside its maps.
 
     `line` is the byte in the array where this breakpoint's words begin, `limit_line` where those begin that count hits
-    of its watch that are ignored, and towards its limit. `length` and `type` are what its events are opened with; a watch that moves may have others
-    later. `tgid` restricts it to one process (an event of a whole CPU sees every process's address).
+    of its watch that are ignored, and towards its limit. `length` and `type` are what its events are opened with; a watch that
+    moves may have others later. `tgid` restricts it to one process (an event of a whole CPU sees every process's address).
+    `bits` are those of the program that is watched, 64 or 32: its frame pointers and return addresses have so many.
     """
 
     line: int
@@ -204,6 +205,7 @@ class HitProgram:
     kernel_address: bool = False
     tgid: int | None = None
     signal: int | None = None
+    bits: Literal[32, 64] = 64
 
     def assemble(self, maps: HitMaps) -> Assembler:
         """The program: r6 context, r7 the breakpoint's words, r8 its table, r9 the record."""
@@ -366,13 +368,14 @@ class HitProgram:
         for number in range(FRAMES):
             a.store_value(9, frames + 8 * number, 0)
         a.load(8, 6, _BP).load(7, 6, _IP)
+        width = self.bits // 8
         for number in range(FRAMES):
-            a.move(1, 10).alu(1, "+=", _FRAME).set(2, 16).move(3, 8).call(Helper.PROBE_READ_USER)
+            a.move(1, 10).alu(1, "+=", _FRAME).set(2, 2 * width).move(3, 8).call(Helper.PROBE_READ_USER)
             a.jump_if(0, "!=", 0, "walked")
-            a.load(1, 10, _FRAME + 8).store(9, frames + 8 * number, 1)
+            a.load(1, 10, _FRAME + width, width).store(9, frames + 8 * number, 1)
             a.alu_register(7, "^=", 1)
             a.set(2, _MIX).alu_register(7, "*=", 2)
-            a.load(1, 10, _FRAME).jump_if_register(1, "<=", 8, "walked").move(8, 1)
+            a.load(1, 10, _FRAME, width).jump_if_register(1, "<=", 8, "walked").move(8, 1)
         a.label("walked").store(9, chain, 7)
         a.map_value(7, maps.control, self.line)
 

@@ -2,12 +2,13 @@
 
 A function that has not set up its frame yet, or never does, is not in the chain of frame pointers: its caller is missing.
 Where the unwind rules say that the return address lies among the words at rsp that came with the hit, it is put in.
+A word of a program of 32 bits has four bytes.
 """
 
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -29,7 +30,7 @@ __all__ = ["OTHER_STACKS", "StackTable"]
 _MOST_STACKS: Final = 65_536
 OTHER_STACKS: Final = _MOST_STACKS
 """The number of all stacks beyond the table's end."""
-_RSP: Final = 7  # DWARF's number (psABI figure 3.36)
+_STACK_POINTERS: Final = {64: 7, 32: 4}  # DWARF's numbers (x86-64 psABI figure 3.36, i386 psABI table 2.14)
 _FRAMED, _NO_RULE = -1, -2
 _INSN_MIX, _TOP_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # any odd numbers do
 
@@ -41,8 +42,9 @@ class StackTable:
     with the hit (`chain`).
     """
 
-    def __init__(self, wanted: bool) -> None:
+    def __init__(self, wanted: bool, bits: Literal[32, 64] = 64) -> None:
         self.wanted = wanted
+        self.bits: Literal[32, 64] = bits
         self.stacks: list[tuple[Frame, ...]] = [()]
         self._numbers: dict[int, int] = {}
         self._keys = np.zeros(0, np.uint64)
@@ -68,21 +70,21 @@ class StackTable:
             keys = raw["chain"] ^ np.where(insn_ips != 0, insn_ips, raw["ip"]) * _INSN_MIX
             if len(tops) == 1:
                 if tops[0] >= 0:
-                    keys ^= raw["top"][:, tops[0]] * _TOP_MIX
+                    keys ^= self._words(raw)[:, tops[0]] * _TOP_MIX
                 elif tops[0] == _NO_RULE:
                     keys ^= _INSN_MIX
             else:
                 bare = np.flatnonzero(tops >= 0)
-                keys[bare] ^= raw["top"][bare, tops[bare]] * _TOP_MIX
+                keys[bare] ^= self._words(raw)[bare, tops[bare]] * _TOP_MIX
                 keys[tops == _NO_RULE] ^= _INSN_MIX
         if bool((keys == keys[0]).all()):
-            return self._of(int(keys[0]), raw[0], int(insn_ips[0]), int(tops[0]), space)
+            return self._of(int(keys[0]), raw[:1], int(insn_ips[0]), int(tops[0]), space)
         if (found := self._known(keys)) is not None:
             return found
         unique, first = np.unique(keys, return_index=True)
         new = len(self.stacks)
         for key, at in zip(unique.tolist(), first.tolist(), strict=True):
-            self._of(key, raw[at], int(insn_ips[at]), int(tops[at if len(tops) > 1 else 0]), space)
+            self._of(key, raw[at : at + 1], int(insn_ips[at]), int(tops[at if len(tops) > 1 else 0]), space)
         if len(self.stacks) != new:
             known = np.array(list(self._numbers), np.uint64)
             order = np.argsort(known)
@@ -102,14 +104,19 @@ class StackTable:
             return None
         return np.where(same, self._sorted[at], np.uint32(OTHER_STACKS))
 
-    def _of(self, key: int, raw: Any, insn_ip: int, top: int, space: AddressSpace) -> int:
-        """The number of one stack, made when it is new."""
+    def _words(self, raw: Array) -> Array:
+        """The words from rsp on."""
+        top = raw["top"]
+        return top if self.bits == 64 else top.view(np.uint32).astype(np.uint64)
+
+    def _of(self, key: int, raw: Array, insn_ip: int, top: int, space: AddressSpace) -> int:
+        """The number of the stack of one hit, made when it is new."""
         number = self._numbers.get(key)
         if number is None:
-            addresses = [insn_ip or int(raw["ip"])]
+            addresses = [insn_ip or int(raw["ip"][0])]
             if top >= 0:
-                addresses.append(int(raw["top"][top]))
-            number = self._number(key, [*addresses, *raw["frames"].tolist()], top == _NO_RULE, space)
+                addresses.append(int(self._words(raw)[0, top]))
+            number = self._number(key, [*addresses, *raw["frames"][0].tolist()], top == _NO_RULE, space)
         return number
 
     def _number(self, key: int, addresses: list[int], unsure: bool, space: AddressSpace) -> int:
@@ -134,17 +141,16 @@ class StackTable:
             top = self._tops[ip] = self._rule(ip, space)
         return top
 
-    @staticmethod
-    def _rule(ip: int, space: AddressSpace) -> int:
+    def _rule(self, ip: int, space: AddressSpace) -> int:
         module = space.module_at(ip)
         row = module.names.frames.row(ip - module.bias) if module and module.names else None
         if row is None or isinstance(row.cfa, bytes):
             return _NO_RULE
         register, offset = row.cfa
-        if register != _RSP:
+        if register != _STACK_POINTERS[self.bits]:
             return _FRAMED
-        index = offset // 8 - 1
-        return index if 0 <= index < TOP_WORDS else _NO_RULE
+        index = offset // (self.bits // 8) - 1
+        return index if 0 <= index < TOP_WORDS * 64 // self.bits else _NO_RULE
 
     def frames(self, first: int, limit: int) -> tuple[tuple[Frame, ...], ...]:
         """Stacks from a number on."""

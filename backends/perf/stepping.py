@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from backends.base import HwbpError
 from backends.perf import events
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["StopAt", "following"]
 
 _LONGEST: Final = 15
-_MASK: Final = (1 << 64) - 1
+_NARROW: Final = (1 << 32) - 1
+_INT80: Final = 2
+"""Bytes of the `int 0x80` behind a fast system call of 32 bits: the kernel comes back behind that
+(arch/x86/entry/common.c, do_fast_syscall_32; arch/x86/entry/vdso/vdso32/system_call.S)."""
 _FLAG: Final = {"c": 0, "p": 2, "z": 6, "s": 7, "o": 11}
 
 
@@ -48,12 +51,17 @@ class StopAt:
 
 
 def following(
-    registers: Mapping[str, int], read: Callable[[int, int], bytes], *, over_calls: bool
+    registers: Mapping[str, int],
+    read: Callable[[int, int], bytes],
+    *,
+    over_calls: bool,
+    bits: Literal[32, 64] = 64,
 ) -> tuple[int, int]:
-    """(address, stack pointer that it must be above) where the next instruction leads. Raises HwbpError."""
+    """(address, stack pointer that it must be above) where the next instruction, of so many bits, leads. Raises HwbpError."""
     import iced_x86 as ic
 
     ip, sp = registers["rip"], registers["rsp"]
+    mask = (1 << bits) - 1
     code = b""
     for size in (_LONGEST, -ip & 0xFFF):
         try:
@@ -61,14 +69,14 @@ def following(
             break
         except HwbpError:
             continue
-    insn = next(iter(ic.Decoder(64, code, ip=ip)), None) if code else None
+    insn = next(iter(ic.Decoder(bits, code, ip=ip)), None) if code else None
     if insn is None or insn.is_invalid:
         raise HwbpError(f"what stands at {ip:#x} is no instruction", errno="EFAULT")
-    after = ip + insn.len & _MASK
+    after = ip + insn.len & mask
     flow = insn.flow_control
     kinds = ic.FlowControl
     if flow == kinds.CONDITIONAL_BRANCH:
-        return (insn.near_branch_target if _taken(insn, registers) else after), 0
+        return (insn.near_branch_target if _taken(insn, registers, mask) else after), 0
     if flow == kinds.UNCONDITIONAL_BRANCH:
         return insn.near_branch_target, 0
     if (insn.is_call_near or insn.is_call_near_indirect) and over_calls:
@@ -76,21 +84,23 @@ def following(
     if insn.is_call_near:
         return insn.near_branch_target, 0
     if flow == kinds.RETURN:
-        return int.from_bytes(read(sp, 8), "little"), 0
+        return int.from_bytes(read(sp, bits // 8), "little"), 0
     if insn.is_jmp_near_indirect or insn.is_call_near_indirect:
-        return _indirect(insn, registers, read), 0
+        return _indirect(insn, registers, read, bits), 0
+    if bits == 32 and insn.mnemonic in (ic.Mnemonic.SYSENTER, ic.Mnemonic.SYSCALL):
+        return after + _INT80, 0
     return after, 0
 
 
-def _taken(insn: Any, registers: Mapping[str, int]) -> bool:
+def _taken(insn: Any, registers: Mapping[str, int], mask: int) -> bool:
     import iced_x86 as ic
 
     if insn.is_jcx_short:
-        return registers["rcx"] & ((1 << 32) - 1 if insn.mnemonic == ic.Mnemonic.JECXZ else _MASK) == 0
+        return registers["rcx"] & (_NARROW if insn.mnemonic == ic.Mnemonic.JECXZ else mask) == 0
     flags = registers["eflags"]
     c, p, z, s, o = (bool(flags >> _FLAG[name] & 1) for name in "cpzso")
     if insn.is_loop or insn.is_loopcc:
-        left = registers["rcx"] - 1 & _MASK
+        left = registers["rcx"] - 1 & mask
         wanted = {ic.Mnemonic.LOOPE: z, ic.Mnemonic.LOOPNE: not z}.get(insn.mnemonic, True)
         return bool(left) and wanted
     code = ic.ConditionCode
@@ -101,14 +111,17 @@ def _taken(insn: Any, registers: Mapping[str, int]) -> bool:
     }[insn.condition_code]  # fmt: skip
 
 
-def _indirect(insn: Any, registers: Mapping[str, int], read: Callable[[int, int], bytes]) -> int:
+def _indirect(insn: Any, registers: Mapping[str, int], read: Callable[[int, int], bytes], bits: int) -> int:
     import iced_x86 as ic
 
-    names = {
+    wide = {
         getattr(ic.Register, name.upper()): name for name in registers if hasattr(ic.Register, name.upper())
     }
+    names = wide
+    if bits == 32:
+        names = {ic.RegisterExt.full_register32(full): name for full, name in wide.items()}
     if insn.op0_kind == ic.OpKind.REGISTER:
-        return registers[names[insn.op0_register]]
+        return registers[names[insn.op0_register]] & (1 << bits) - 1
     address = insn.memory_displacement
     if not insn.is_ip_rel_memory_operand:
         if insn.memory_base in names:
@@ -118,4 +131,4 @@ def _indirect(insn: Any, registers: Mapping[str, int], read: Callable[[int, int]
     segment = {ic.Register.FS: "fs_base", ic.Register.GS: "gs_base"}.get(insn.memory_segment)
     if segment is not None:
         address += registers[segment]
-    return int.from_bytes(read(address & _MASK, 8), "little")
+    return int.from_bytes(read(address & (1 << bits) - 1, bits // 8), "little")

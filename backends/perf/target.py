@@ -15,7 +15,7 @@ import signal
 import stat
 import struct
 import time
-from typing import Final
+from typing import Final, Literal
 
 from backends.base import HwbpError, Launch
 from backends.model import Mapping
@@ -23,6 +23,7 @@ from backends.perf import ptrace
 from backends.perf.opener import Opener
 from backends.perf.process import comm_of, is_over, mappings_in, status_of, threads_of
 from backends.perf.tracer import Tracer
+from symbols.elf import EM_386
 
 __all__ = ["Target", "attach", "launch"]
 
@@ -35,13 +36,23 @@ _GET_INFO: Final = 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11
 
 
 class Target:
-    """One process. `child` says that we launched it, and so will know how it ends.
+    """One process. `child` says that we launched it, and so will know how it ends; `bits` are those of its code.
 
     `tracer` holds its threads where that is asked for.
     """
 
-    def __init__(self, opener: Opener, pid: int, program: str, argv: tuple[str, ...], *, child: bool) -> None:
+    def __init__(
+        self,
+        opener: Opener,
+        pid: int,
+        program: str,
+        argv: tuple[str, ...],
+        *,
+        child: bool,
+        bits: Literal[32, 64] = 64,
+    ) -> None:
         self._opener = opener
+        self.bits: Literal[32, 64] = bits
         self.pid = pid
         self.program = program
         self.argv = argv
@@ -94,8 +105,11 @@ class Target:
         finally:
             os.close(fd)
 
-    def reopen_memory(self) -> None:
-        """After an exec: the old descriptor shows the old image's memory (fs/proc/base.c, mem_open)."""
+    def follow_exec(self) -> None:
+        """After an exec: the old descriptor shows the old image's memory (fs/proc/base.c, mem_open), and the new one may have
+        another width."""
+        with contextlib.suppress(OSError, HwbpError):
+            self.bits = _image(self._opener, self.pid)[1]
         with contextlib.suppress(OSError):
             fresh = self._opener.memory(self.pid)
             if self._memory is not None:
@@ -228,13 +242,15 @@ def launch(opener: Opener, asked: Launch, output: tuple[int, int]) -> Target:
         os.close(said_read)
     opener.target(pid)
     # What runs is the interpreter where the program is a script.
-    image, narrow = _image(opener, pid)
-    target = Target(opener, pid, image or os.path.realpath(program), asked.argv, child=True)
+    try:
+        image, bits = _image(opener, pid)
+        target = Target(opener, pid, image or os.path.realpath(program), asked.argv, child=True, bits=bits)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            ptrace.wait(pid, block=True)
+        raise
     target.tracer.adopt()
-    if narrow:
-        target.kill()
-        target.close()
-        raise _narrow(program)
     return target
 
 
@@ -298,23 +314,27 @@ def _to_exec(pid: int, program: str, go: int, said: int) -> None:
         ptrace.cont(pid, news.signal if not news.event else 0)
 
 
-def _image(opener: Opener, pid: int) -> tuple[str, bool]:
-    """The file that a process runs (empty where it has none), and whether it is one of 32 bits. PermissionError."""
+def _image(opener: Opener, pid: int) -> tuple[str, Literal[32, 64]]:
+    """The file that a process runs (empty where it has none), and the bits of its code (64 where that is not known).
+
+    Raises PermissionError, and HwbpError for code of x86-64 with 32-bit addresses (x32).
+    """
     try:
         with open(opener.executable(pid), "rb") as file:
             path = os.readlink(f"/proc/self/fd/{file.fileno()}")
-            head = file.read(5)
+            head = file.read(20)
     except PermissionError:
         raise
     except OSError:
-        return "", False
-    return path, head == b"\x7fELF\1"
-
-
-def _narrow(what: str) -> HwbpError:
-    return HwbpError(
-        f"{what} is a 32-bit program: only instructions and stacks of 64 bits are understood", errno="ENOEXEC"
-    )
+        return "", 64
+    if head[:5] != b"\x7fELF\1" or len(head) < 20:
+        return path, 64
+    if int.from_bytes(head[18:20], "little") != EM_386:
+        raise HwbpError(
+            f"{path} has instructions of 64 bits and addresses of 32 (x32): such programs are not understood",
+            errno="ENOEXEC",
+        )
+    return path, 32
 
 
 # Attaching
@@ -349,16 +369,14 @@ def attach(opener: Opener, pid: int) -> Target:
         raise HwbpError("that is the process that would have to watch itself", errno="EINVAL")
     try:
         opener.target(pid)
-        program, narrow = _image(opener, pid)
+        program, bits = _image(opener, pid)
     except PermissionError as error:
         raise HwbpError(
             f"process {pid} belongs to somebody else", errno="EPERM", remedy="as root, or with CAP_SYS_PTRACE"
         ) from error
-    if narrow:
-        raise _narrow(f"process {pid}")
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             argv = tuple(os.fsdecode(part) for part in file.read(1 << 16).split(b"\0")[1:-1])
-        return Target(opener, pid, program, argv, child=False)
+        return Target(opener, pid, program, argv, child=False, bits=bits)
     except ProcessLookupError as error:
         raise HwbpError(f"process {pid} has just ended", errno="ESRCH") from error

@@ -141,6 +141,24 @@ def test_an_execute_watch_stops_before_its_instruction(
         assert word(view.tasks[0].pid, symbols["counter"]) == expected
 
 
+def test_stops_of_a_watch_that_is_gone_are_not_taken_for_anothers(
+    backend: ClientBackend, program: str, symbols: dict[str, int]
+) -> None:
+    backend.launch(Launch(program, ("quiet",)))
+    (first,) = backend.arm((watch(symbols["counter"], stop=True),))
+    for _ in range(3):
+        backend.resume()
+        until_still(backend)
+    backend.arm((watch(symbols["other"], stop=True),))
+    backend.disarm((first.id,))
+    before = backend.view().hits
+    for _ in range(2):
+        backend.resume()
+        view = until_still(backend)
+        assert view.stop.reason == "hit"
+    assert view.hits == before + 2
+
+
 def test_steps_lead_through_a_function_and_out_of_it(
     backend: ClientBackend, program: str, symbols: dict[str, int]
 ) -> None:

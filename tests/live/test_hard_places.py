@@ -9,7 +9,6 @@ import os
 import random
 import re
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -334,38 +333,6 @@ def test_an_address_without_memory_is_armed_and_said_to_have_none(program: str, 
         assert done.errors == (
             "hwbp-tui: note: nothing is mapped at 0x10 now; the watch is armed all the same\n"
         )
-
-
-def narrow(folder: Path) -> Path:
-    """A program of 32 bits that waits for a signal: an ELF header, one segment, `mov eax, 29; int 0x80` (pause)."""
-    code = bytes.fromhex("b81d000000cd80")
-    size = 52 + 32 + len(code)
-    header = struct.pack(
-        "<4s5B7xHHIIIIIHHHHHH", b"\x7fELF", 1, 1, 1, 0, 0, 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0
-    )
-    segment = struct.pack("<8I", 1, 0, 0x8048000, 0x8048000, size, size, 5, 0x1000)
-    program = folder / "narrow"
-    program.write_bytes(header + segment + code)
-    program.chmod(0o755)
-    return program
-
-
-def test_a_program_of_32_bits_is_refused_in_one_line_and_left_alone(tmp_path: Path) -> None:
-    program = narrow(tmp_path)
-    try:
-        process = subprocess.Popen([program])
-    except OSError as error:
-        pytest.skip(f"this kernel runs no programs of 32 bits: {error.strerror}")
-    with process:
-        try:
-            for words in (["-p", str(process.pid)], ["--", str(program)]):
-                done = trace("bpf", ["0x8048000"], *words)
-                assert done.status == 1
-                assert done.errors.count("\n") == 1
-                assert "32-bit" in done.errors
-            assert process.poll() is None
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from backends import dr
 from backends.base import Backend, HwbpError, Launch, Register
@@ -82,6 +82,8 @@ class Target:
 
 class FakeSpace:
     """Names from a table. `rename` lets a test give a function a hostile name."""
+
+    bits: Literal[32, 64] = 64
 
     def __init__(self, rename: dict[str, str] | None = None) -> None:
         self.rename = rename or {}

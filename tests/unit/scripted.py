@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Literal
 
 from backends.base import Backend, HwbpError, Launch, Register
 from backends.dr import DR6_BASE, DR7_BASE, dr7_encode, dr7_written, slot_length, slot_type
@@ -95,6 +96,8 @@ class FakeObject:
 
 class FakeSpace:
     """Names from a table: what `symbols.space.AddressSpace` answers for a small program."""
+
+    bits: Literal[32, 64] = 64
 
     def __init__(self, mappings: Sequence[Mapping] = MAPPINGS, program: str = PROGRAM) -> None:
         self.mappings = tuple(mappings)

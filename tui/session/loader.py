@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Literal
 
 from backends.model import Mapping
 from tui.session.entry import program_headers
@@ -19,31 +19,41 @@ __all__ = ["loader_call"]
 _PT_DYNAMIC: Final = 2
 _DT_NULL: Final = 0
 _DT_DEBUG: Final = 21
-_R_BRK: Final = 16  # of struct r_debug: int r_version, pointer r_map, pointer r_brk
+_R_BRK: Final = 2  # in pointers, of struct r_debug: int r_version, pointer r_map, pointer r_brk
 _MOST_ENTRIES: Final = 4096
 
 
-def loader_call(read: Callable[[int, int], bytes], mappings: tuple[Mapping, ...], program: str) -> int | None:
-    """The address that the loader calls; None where no loader has begun to work for this program.
+def loader_call(
+    read: Callable[[int, int], bytes],
+    mappings: tuple[Mapping, ...],
+    program: str,
+    bits: Literal[32, 64] = 64,
+) -> int | None:
+    """The address that the loader calls; None where no loader has begun to work for this program, one of so many bits.
 
     Raises HwbpError where that memory cannot be read.
     """
-    place = next((value for tag, value in _dynamic(read, mappings, program) if tag == _DT_DEBUG), 0)
+    place = next((value for tag, value in _dynamic(read, mappings, program, bits) if tag == _DT_DEBUG), 0)
     if not place:
         return None
-    (address,) = struct.unpack("<Q", read(place + _R_BRK, 8))
+    width = bits // 8
+    address = int.from_bytes(read(place + _R_BRK * width, width), "little")
     code = any("x" in row.perms and row.start <= address < row.end for row in mappings)
-    return int(address) if code else None
+    return address if code else None
 
 
 def _dynamic(
-    read: Callable[[int, int], bytes], mappings: tuple[Mapping, ...], program: str
+    read: Callable[[int, int], bytes],
+    mappings: tuple[Mapping, ...],
+    program: str,
+    bits: Literal[32, 64],
 ) -> Iterator[tuple[int, int]]:
     """(tag, value) of the program's dynamic section."""
     for header in program_headers(read, mappings, program):
         if header.type == _PT_DYNAMIC:
-            for number in range(min(header.size // 16, _MOST_ENTRIES)):
-                tag, value = struct.unpack("<QQ", read(header.address + 16 * number, 16))
+            row = struct.Struct("<QQ" if bits == 64 else "<II")
+            for number in range(min(header.size // row.size, _MOST_ENTRIES)):
+                tag, value = row.unpack(read(header.address + row.size * number, row.size))
                 if tag == _DT_NULL:
                     return
                 yield tag, value

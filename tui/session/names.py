@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, cast
 
 from backends.base import HwbpError
 from backends.model import Mapping
@@ -81,6 +81,8 @@ class Object(Protocol):
 class Space(Protocol):
     """An address space with names in it (`symbols.space.AddressSpace`)."""
 
+    bits: Literal[32, 64]
+
     def lookup(self, address: int) -> Place: ...
     def name(self, address: int) -> str: ...
     def data_name(self, address: int) -> str | None: ...
@@ -130,6 +132,7 @@ class Names:
         self.thread: Callable[[], Context] | None = None
         """What is known of the stopped thread, for registers, locals and thread-local variables."""
         self._kernel = False
+        self._bits: Literal[32, 64] = 64
         self.process: int | None = None
         """The live process that the names are of: its files are opened as it has them mapped."""
         self._types: dict[str, Type | None] = {}
@@ -149,15 +152,20 @@ class Names:
 
             files = ProcessFiles(self.process)
             self._space = AddressSpace(self._mappings, self._program, files=files, read=self._read)
+            self._space.bits = self._bits
         elif self._space is None:
             self._space = self._open(self._mappings, self._program)
         return self._space
 
-    def update(self, mappings: tuple[Mapping, ...]) -> None:
-        """Follow the machine's mappings."""
-        if mappings == self._mappings:
+    def update(self, mappings: tuple[Mapping, ...], bits: Literal[32, 64] = 64) -> None:
+        """Follow the machine's mappings, and the width of its program's code."""
+        if mappings == self._mappings and bits == self._bits:
             return
         self._mappings = mappings
+        if bits != self._bits:
+            self._bits = bits
+            if self._space is not None:
+                self._space.bits = bits
         self._places.clear()
         self._names.clear()
         self._data_names.clear()
@@ -235,7 +243,7 @@ class Names:
             from symbols.disasm import one
 
             code = self.code(address, _LONGEST_INSTRUCTION)
-            self._insns[address] = (one(code, address) or None) if code else None
+            self._insns[address] = (one(code, address, self._bits) or None) if code else None
         return self._insns[address]
 
     def code(self, address: int, size: int) -> bytes:
@@ -251,7 +259,7 @@ class Names:
         """Up to `count` instructions from an address on; fewer where memory ends."""
         from symbols.disasm import disassemble
 
-        return disassemble(self.code(address, count * _LONGEST_INSTRUCTION), address, count)
+        return disassemble(self.code(address, count * _LONGEST_INSTRUCTION), address, count, self._bits)
 
     def refers(self, insn: Instruction) -> str:
         """What an instruction's operands refer to by name, escaped; "" where nothing."""
@@ -268,7 +276,7 @@ class Names:
         if found is None:
             return []
         start, size = found
-        return disassemble(self.code(start, size), start, size)
+        return disassemble(self.code(start, size), start, size, self._bits)
 
     def starting_with(self, prefix: str, limit: int = 100) -> list[str]:
         """Names of symbols that begin with `prefix`: the program's own first, then the libraries'."""

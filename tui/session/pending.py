@@ -73,7 +73,8 @@ class Pending:
     def _call(self) -> int | None:
         session = self._session
         try:
-            return loader_call(session.backend.read, session.view.mappings, session.view.program)
+            view = session.view
+            return loader_call(session.backend.read, view.mappings, view.program, view.bits)
         except HwbpError:
             return None
 

@@ -152,7 +152,7 @@ class Session:
             self._nowhere.clear()
         self.view = view
         self.watches.follow(view.breakpoints)
-        self.names.update(view.mappings)
+        self.names.update(view.mappings, view.bits)
         self._leave_frames(view)
         self.pending.follow()
         return True

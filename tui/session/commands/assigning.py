@@ -52,7 +52,10 @@ def _set(session: Session, text: str) -> Answer:
     session.changes.stored(f"set {text}", place.address, before, data)
     session.look()
     now = look(session, left)
-    return answer(f"{now.expr} = {now.number}", expr=now.expr, address=place.address, value=now.number)
+    number = now.number
+    if number is None:  # a symbol without a type
+        number = int.from_bytes(session.backend.read(place.address, len(data)), "little")
+    return answer(f"{now.expr} = {number}", expr=now.expr, address=place.address, value=number)
 
 
 def _set_register(session: Session, line: str, name: str, value: float) -> Answer:
