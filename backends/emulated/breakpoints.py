@@ -36,6 +36,7 @@ class Breakpoints:
 
     `origin` maps an inherited event's number to that of the event that somebody asked for.
     `execute_ids` are the numbers of those that were ever execute breakpoints in a register.
+    `executed` are processes that have executed another program since somebody last looked, and its name.
     A slot whose event only counts (`Kernel.attentive` says which do more) is not told hit by hit: `settle` tells its hits
     since the last time.
     """
@@ -48,6 +49,7 @@ class Breakpoints:
         self.kernel.settle = self._settle_all
         self.origin: dict[int, int] = {}
         self.execute_ids: set[int] = set()
+        self.executed: dict[int, str] = {}
         self._holders: list[list[PerfEvent | None]] = [[None] * 4 for _ in machine.cpus]
         self.kernel.set_on_change(self.installed)
         machine.on_switch = self._switched
@@ -85,6 +87,7 @@ class Breakpoints:
 
     def _executed(self, task: Task) -> None:
         self.kernel.exec(self.tracked(task.tid), task.comm)
+        self.executed[task.process.pid] = task.comm
 
     def _renamed(self, old: int, new: int) -> None:
         leader, task = self.kernel.tasks.get(new), self.tracked(old)

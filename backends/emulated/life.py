@@ -72,6 +72,7 @@ class Life:
         stop = machine.run(self.budget)
         if self._requests.look_for_limits():
             self._changed()
+        self._look_for_new_image()
         spent = self._clock() - start
         if capture.at_limit:
             stop = stop or Stop("limit", "the limit of hits is reached")
@@ -85,6 +86,13 @@ class Life:
         elif spent > _SLICE_SECONDS * 2:
             self.budget = max(self.budget // 2, _LEAST_BUDGET)
         return 0.0005 if machine.blocked else 0.0
+
+    def _look_for_new_image(self) -> None:
+        if (name := self._requests.end_with_image()) is not None:
+            self.stop = Stop(
+                "none", f"the program executed another ({name}): its watches ended with the old image"
+            )
+            self._changed()
 
     def _stands(self, stop: Stop) -> None:
         """No program runs any more: `stop` says why."""
@@ -143,6 +151,7 @@ class Life:
                 break
         if stop is None and not machine.linux.alive:
             stop = Stop("exit")
+        self._look_for_new_image()
         self._stands(stop or Stop("step", f"stepped {count}"))
 
     def finish(self) -> None:

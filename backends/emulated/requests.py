@@ -12,7 +12,7 @@ from backends.condition import Condition
 from backends.emulated.breakpoints import Breakpoints
 from backends.emulated.capture import Capture
 from backends.emulated.kernel.attr import FLAGS, Attr
-from backends.emulated.kernel.events import PerfEvent
+from backends.emulated.kernel.events import PerfEvent, State
 from backends.emulated.kernel.inherit import follow_too
 from backends.emulated.kernel.slots import bp_len, bp_type
 from backends.emulated.kernel.tasks import Task as Tracked
@@ -133,7 +133,9 @@ class Requests:
         """Whom a watch follows that names no task: all threads, those to come too; and children where that was asked for."""
         if request.tid is not None or request.cpu is not None:
             return 0
-        flags = ("inherit",) if self._follow_children else ("inherit", "inherit_thread")
+        flags = ["inherit"] if self._follow_children else ["inherit", "inherit_thread"]
+        if self._kernel.config.has_sigtrap:
+            flags.append("remove_on_exec")
         return sum(1 << FLAGS[name] for name in flags)
 
     def _remove(self, event: PerfEvent) -> None:
@@ -181,6 +183,23 @@ class Requests:
                 self.enable(id_, False)
                 found = True
         return found
+
+    def end_with_image(self) -> str | None:
+        """Close the watches of a program that has executed another, as on live Linux: their addresses mean nothing in it. The
+        new program's name if there were any."""
+        executed, self._breakpoints.executed = self._breakpoints.executed, {}
+        ended: str | None = None
+        for event in tuple(self._kernel.layer.events) if executed else ():
+            if (
+                event.target is not None
+                and event.target.tgid in executed
+                and event.state is State.EXIT
+                and event.attr.flag("remove_on_exec")
+                and self._is_ours(event)
+            ):
+                ended = executed[event.target.tgid]
+                self._remove(event)
+        return ended
 
     def move(self, ids: tuple[int, ...], requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
         """See `Backend.move`."""
@@ -254,14 +273,15 @@ class Requests:
 
     def _check_ours(self, event: PerfEvent) -> None:
         """EPERM for an event that a program has opened: only its own descriptors close it."""
-        perf, fd = self._kernel.perf, event.owner.fd
-        if event.owner.kind != "perf":
-            return
-        if fd not in perf.descriptors(self._opener) or perf.event(self._opener, fd) is not event:
-            whose = f"descriptor {fd} of process {event.owner.pid}"
+        if event.owner.kind == "perf" and not self._is_ours(event):
+            whose = f"descriptor {event.owner.fd} of process {event.owner.pid}"
             raise HwbpError(f"breakpoint {event.id} is the program's own: {whose}", errno="EPERM")
 
     def shown(self, event: PerfEvent) -> Breakpoint:
         """A breakpoint as a picture has it."""
         limit = self._limits.get(event.id, (0, None))[1]
         return breakpoint_view(event, self._kernel.cpus, self._capture, limit)
+
+    def _is_ours(self, event: PerfEvent) -> bool:
+        perf, fd = self._kernel.perf, event.owner.fd
+        return fd in perf.descriptors(self._opener) and perf.event(self._opener, fd) is event

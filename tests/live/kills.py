@@ -48,6 +48,7 @@ int main(int argc, char **argv) {
 _IN_ONE = 1.0
 """Seconds within which slots must be free and the program must get on."""
 _ALL_GONE = 10.0
+_START = 20.0
 _MARK = "HWBP_TUI_KILLS"
 
 Victim = Literal["front end", "backend", "root process"]
@@ -55,7 +56,7 @@ Victim = Literal["front end", "backend", "root process"]
 
 @dataclass(frozen=True)
 class Case:
-    """One round. `moment` is how long after the start of the front end, in seconds."""
+    """One round. `moment` is how long after the start of the front end, in seconds; where `armed`, after events were open."""
 
     victim: Victim
     how: Literal["watching", "stopping", "stepping"]
@@ -63,6 +64,7 @@ class Case:
     flat: bool
     threads: bool
     sudo: bool
+    armed: bool
     moment: float
 
 
@@ -79,6 +81,7 @@ class Outcome:
 def draw(chance: random.Random) -> Case:
     """A round. Every other one hits flat out; a quarter is killed while it starts."""
     victim: Victim = chance.choice(("front end", "backend", "root process"))
+    armed = chance.random() < 0.75
     return Case(
         victim=victim,
         how=chance.choice(("watching", "stopping", "stepping")),
@@ -86,7 +89,8 @@ def draw(chance: random.Random) -> Case:
         flat=chance.random() < 0.5,
         threads=chance.random() < 0.5,
         sudo=victim == "root process" or chance.random() < 0.3,
-        moment=chance.uniform(0, 0.7) if chance.random() < 0.25 else chance.uniform(0.6, 2.0),
+        armed=armed,
+        moment=chance.uniform(0, 1.0),
     )
 
 
@@ -122,6 +126,8 @@ def play(case: Case, program: str, folder: Path) -> Outcome:
         stderr=subprocess.DEVNULL,
     )
     try:
+        if case.armed:
+            _until(time.monotonic(), lambda: any(map(_holds_events, _ours(mark, program))), _START)
         time.sleep(case.moment)
         return _kill(case, front, program, mark, address)
     finally:
