@@ -133,10 +133,8 @@ class Requests:
         """Whom a watch follows that names no task: all threads, those to come too; and children where that was asked for."""
         if request.tid is not None or request.cpu is not None:
             return 0
-        flags = ["inherit"] if self._follow_children else ["inherit", "inherit_thread"]
-        if self._kernel.config.has_sigtrap:
-            flags.append("remove_on_exec")
-        return sum(1 << FLAGS[name] for name in flags)
+        follow = ("inherit",) if self._follow_children else ("inherit", "inherit_thread")
+        return sum(1 << FLAGS[name] for name in (*follow, "remove_on_exec"))
 
     def _remove(self, event: PerfEvent) -> None:
         if event.owner.kind == "ptrace":

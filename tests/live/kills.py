@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -117,19 +117,23 @@ def play(case: Case, program: str, folder: Path) -> Outcome:
     address = SymbolTable(ElfImage.open(program)).find("counter")[0].value
     words = ["flat" if case.flat else "slow", mark, *["threads"] * case.threads]
     target = None if case.launched else subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
-    front = subprocess.Popen(
-        _command(case, program, words, target.pid if target else 0, folder),
-        cwd=ROOT,
-        env={**os.environ, _MARK: mark},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (folder / "said").open("w") as said:
+        front = subprocess.Popen(
+            _command(case, program, words, target.pid if target else 0, folder),
+            cwd=ROOT,
+            env={**os.environ, _MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if case.how == "watching" else said,
+            stderr=said,
+        )
     try:
         if case.armed:
             _until(time.monotonic(), lambda: any(map(_holds_events, _ours(mark, program))), _START)
         time.sleep(case.moment)
-        return _kill(case, front, program, mark, address)
+        outcome = _kill(case, front, program, mark, address)
+        if outcome.wrong:
+            outcome = replace(outcome, wrong=f"{outcome.wrong} ... {_text(str(folder / 'said'))[-400:]!r}")
+        return outcome
     finally:
         for pid in [*_ours(mark, program), *_targets(mark, program)]:
             with contextlib.suppress(OSError):
