@@ -29,7 +29,9 @@ async def test_what_a_watch_would_take_stands_above_the_command_line(size: tuple
         await settle(pilot)
         text = await typed(pilot, app, "w", *"lock:rw")
         assert "lock  rw 4 bytes at 0x404100" in text
-        assert "1 slot: 4 at 0x404100" in text
+        small = size[1] < 34  # one window is what the line before says; who holds the rest matters more
+        assert ("1 slot: 4 at 0x404100" in text) is not small
+        assert "kgdb" in text
         assert "3 used, 1 free" in text
         assert "fits: takes 1 of 1 free" in text
         assert "Enter: arm it" in text

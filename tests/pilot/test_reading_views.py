@@ -99,14 +99,14 @@ async def test_a_running_programs_registers_are_unknown_and_say_what_to_do() -> 
     machine = busy_machine()
     async with app_on(machine).run_test(size=(80, 24)) as pilot:
         go = await walk(pilot, machine)
-        assert "rax      0000000000000007" in await go("8")
+        assert "rax     0000000000000007" in await go("8")
         machine.run_state("running")
         text = await go()
         assert "unknown" in text
         assert "Space stops it" in text
         assert "0000000000000007" not in text
         machine.run_state("stopped", Stop("user", "by hand"))
-        assert "rax      0000000000000007" in await go()
+        assert "rax     0000000000000007" in await go()
 
 
 async def test_a_lost_machine_leaves_what_was_read() -> None:

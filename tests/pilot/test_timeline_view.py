@@ -101,21 +101,23 @@ async def test_every_cpu_task_and_register_is_there_at_every_size(
 
 
 async def test_the_timeline_shows_who_sat_where_when(app: HwbpApp) -> None:
-    async with app.run_test(size=(110, 30)) as pilot:
+    async with app.run_test(size=(115, 30)) as pilot:
         timeline = await opened(pilot)
-        lines = ["".join(segment.text for segment in strip) for strip in timeline.lines(110, 11)]
+        left = timeline.left
+        assert timeline.columns == 100
+        lines = ["".join(segment.text for segment in strip) for strip in timeline.lines(115, 11)]
     zero, one = lines[1:6], lines[6:11]
-    assert zero[1][10:20] == "?" * 10  # before what the journal still knows
-    assert set(zero[1][20:110].strip()) == {"P"}
+    assert zero[1][left : left + 10] == "?" * 10  # before what the journal still knows
+    assert set(zero[1][left + 10 :].strip()) == {"P"}
     assert zero[2].count("T") == 41  # 20,000 to 60,000 of 100,000 ns in a hundred columns
-    assert zero[2][75] == "\N{MIDDLE DOT}"
+    assert zero[2][left + 65] == "\N{MIDDLE DOT}"
     assert "1001" in zero[0]
     assert "N" in one[0]
-    assert one[4].index("G") == 60
+    assert one[4].index("G") == left + 50
 
 
 async def test_keys_zoom_and_scroll(app: HwbpApp) -> None:
-    async with app.run_test(size=(110, 30)) as pilot:
+    async with app.run_test(size=(115, 30)) as pilot:
         timeline = await opened(pilot)
         whole = timeline.span()
         await pilot.press("plus")

@@ -87,7 +87,7 @@ async def test_without_values_it_says_why(size: tuple[int, int]) -> None:
     app = app_on(machine)
     async with app.run_test(size=size) as pilot:
         await opened(pilot)
-        assert "no value is known in this time" in screen_text(app)
+        assert "no hit told a value of it in this time" in screen_text(app)
 
 
 async def test_values_that_a_hostile_program_writes_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,11 +42,11 @@ COLUMNS: Final = {
     for column in (
         Column("number", "#", 11, "number of the hit, from 1", right=True),
         Column("time", "time", 15, "the machine's clock", right=True),
-        Column("delta", "+time", 10, "since the row above", right=True),
+        Column("delta", "+time", 9, "since the row above", right=True),
         Column("cpu", "CPU", 4, "the CPU"),
         Column("dr", "DR", 2, "the debug register"),
         Column("pid", "pid", 8, "the process", right=True, gap=1),
-        Column("tid", "tid", 6, "the task", right=True, gap=1),
+        Column("tid", "tid", 7, "the task", right=True, gap=1),
         Column("comm", "comm", 12, "the thread's name", gap=1),
         Column("watch", "watch", 18, "what is watched", gap=1),
         Column("mode", "mode", 6, "user or kernel", gap=1),
@@ -60,10 +60,14 @@ COLUMNS: Final = {
 }
 
 
-def fitting(width: int) -> tuple[str, ...]:
-    """The columns for a width, where nobody chose any."""
+def fitting(width: int, values: int) -> tuple[str, ...]:
+    """The columns for a width, where nobody chose any; `values` as in `HitColumns`.
+
+    Where it is narrow, both of two long values and the name of the instruction are worth more than the time between hits.
+    """
     least = {
         "time": 112,
+        "delta": 100 if values > 15 else 0,
         "cpu": 100,
         "comm": 128,
         "watch": 106,
@@ -76,14 +80,15 @@ def fitting(width: int) -> tuple[str, ...]:
 
 
 class HitColumns:
-    """Widths for a list of `width` cells; `values` is how many cells the widest pair of values took so far."""
+    """Widths for a list of `width` cells; `values` is how many cells the widest pair of values took so far, `last` the
+    greatest number of a hit."""
 
-    def __init__(self, width: int, chosen: tuple[str, ...], clock: str, values: int) -> None:
+    def __init__(self, width: int, chosen: tuple[str, ...], clock: str, values: int, last: int) -> None:
         self.clock = clock
         self.columns = [COLUMNS[name] for name in COLUMNS if name in chosen]
         self.widths = {column.name: column.width for column in self.columns}
         if width < 100 and "number" in self.widths:
-            self.widths["number"] = 8
+            self.widths["number"] = max(5, len(str(last))) + 1
         fixed = 1 + sum(self.widths[c.name] + c.gap for c in self.columns if c.width)
         fixed += 2 * any(self._two_blanks(n) for n in range(len(self.columns)))
         left = width - fixed - ("change" in self.widths)
@@ -91,7 +96,8 @@ class HitColumns:
         if "change" in shares:
             # What the narrowest place and source leave is for the values: two of 64 bits where there is room for them.
             others = 14 * ("by" in shares) + 14 * ("source" in shares)
-            change = max(15, min(max(values, 26 if left >= 70 else 15), left - others))
+            least = 26 if left >= 70 else 15 if left >= 44 else 12
+            change = max(12, min(max(values, least), left - others))
             self.widths["change"] = change
             left -= change
         if "by" in shares:

@@ -124,7 +124,7 @@ def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:
     lanes = 1 + 5 * wants.cpus
     if area.width >= 160:
         upper = max(matrix, min(2 + wants.tasks, room // 3))
-        left = area.width * 45 // 100
+        left = max(area.width * 45 // 100, min(area.width - 81, 128))  # the tasks need 80
         places = {
             "matrix": Region(area.x, area.y, left, upper),
             "tasks": Region(area.x + left + 1, area.y, area.width - left - 1, upper),
@@ -135,7 +135,7 @@ def timeline(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:
         upper = matrix + tasks
         places = stacked(area, ("matrix", matrix), ("tasks", tasks))
     lower = Region(area.x, area.y + upper, area.width, room - upper)
-    over = max(least_over, min(16, lower.height - lanes))
+    over = max(least_over, min(22, lower.height - lanes))
     if lower.height - over < lanes:  # whole CPUs; what is left over is for the hits
         over += (lower.height - over - 1) % 5
     return places | stacked(lower, ("over-time", over), ("timeline", lower.height - over))

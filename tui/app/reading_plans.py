@@ -44,7 +44,7 @@ def registers(area: Region, _roomy: bool, _wants: Wants) -> dict[str, Region]:
     lower = height - upper
     y = top + upper
     places = {"registers": Region(x, top, width, upper)}
-    left = width // 2
+    left = width // 2 if width >= 90 else 36
     frames = lower if lower < 12 else max(5, lower * 45 // 100)
     places["frames"] = Region(x, y, left - 1, frames)
     if lower > frames:

@@ -216,7 +216,7 @@ def ink(name: str, colour: bool = True) -> Ink:
         bar_warn=bar(p.warm, bold=True),
         bar_error=bar(p.error, bold=True),
         key=bar(p.accent, bold=True),
-        cursor=Style(bgcolor=p.cursor, bold=True, reverse=not grounds),
+        cursor=bar("", bold=True) if p.ansi else Style(bgcolor=p.cursor, bold=True, reverse=not grounds),
         cursor_far=Style(bgcolor=p.cursor_far, underline=not grounds),
         reverse=Style(color=p.ground, bgcolor=p.accent, bold=True, reverse=not grounds)
         if not p.ansi

@@ -24,7 +24,7 @@ __all__ = ["MACHINE", "VIEWS", "View"]
 class View(NamedTuple):
     """One view.
 
-    `label` stands on its tab. `focus` is the id of the panel that has the focus when it opens, and that keys mean which
+    `label` stands on its tab, `short` where the width is short. `focus` is the id of the panel that has the focus when it opens, and that keys mean which
     the focused panel does not know. `jumps` gives a letter to each panel that can be jumped to. `make` makes the panels
     that no other view made. `plan` is a pure function from the room, whether the terminal is roomy, and what is wanted
     to rectangles by panel id; `least` is how many lines it cannot do without, on a small and on a roomy terminal.
@@ -38,6 +38,7 @@ class View(NamedTuple):
     make: Callable[[], tuple[Panel, ...]]
     plan: Callable[[Region, bool, Wants], dict[str, Region]]
     least: tuple[int, int]
+    short: str = ""
     lists: bool = False
     """Whether the number of CPUs and tasks arranges it."""
 
@@ -178,6 +179,7 @@ VIEWS: Final = (
         make=_timeline,
         plan=plans.timeline,
         least=(12, 14),
+        short="Time",
         lists=True,
     ),
     View(

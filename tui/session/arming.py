@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from backends.base import HwbpError
@@ -32,6 +33,7 @@ __all__ = [
     "plan",
     "record",
     "wanted_text",
+    "way_to_free",
 ]
 
 
@@ -186,11 +188,40 @@ def no_space(session: Session, error: HwbpError, plans: tuple[Planned, ...]) -> 
     elif needed > 1:
         only = plans[0]
         message += f"; {explain(only.address, only.length, only.type, free)}"
-    who = error.holders or holders(session)
-    mine = [str(watch.index) for watch in session.watches.armed if watch.owner != "ptrace"]
-    advice = (f"free one with `delete {mine[-1]}`" if mine else "", error.remedy)
+    who = tuple(_named(session, each) for each in error.holders) or holders(session)
+    advice = (way_to_free(session, max(1, needed - free)), error.remedy)
     remedy = "; ".join(filter(None, advice))
     return HwbpError(message, errno="ENOSPC", holders=who, remedy=remedy)
+
+
+def way_to_free(session: Session, missing: int, kept: tuple[int, ...] = ()) -> str:
+    """What to delete, as "`delete 3` frees 1 slot": the newest watches of ours that hold as many, or all there are.
+
+    Empty where none holds any. `kept` are breakpoints that shall stay.
+    """
+    chosen: list[int] = []
+    freed = 0
+    for watch in reversed(session.watches.armed):
+        if watch.owner == "ptrace" or kept == watch.breakpoints:
+            continue
+        if watch.windows and freed < missing:
+            chosen.insert(0, watch.index)
+            freed += len(watch.windows)
+    if not chosen:
+        return ""
+    return f"`delete {' '.join(map(str, chosen))}` frees {freed} slot{'s' * (freed != 1)}"
+
+
+def _named(session: Session, holder: str) -> str:
+    """A holder as the kernel tells it; ptrace, which knows addresses only, by its watch of this session."""
+    found = re.match(r"(ptrace u_debugreg\[(\d)\]): (0x[0-9a-f]+)/\d:\w+", holder)
+    if found is None:
+        return holder
+    for bp in session.view.breakpoints:
+        same = bp.owner.kind == "ptrace" and bp.index == int(found[2]) and bp.address == int(found[3], 16)
+        if same and session.watches.find(bp.id) is not None:
+            return f"{numbered(session, bp)} ({found[3]}), {found[1]}{holder[found.end() :]}"
+    return holder
 
 
 def free_slots(view: MachineView) -> int:

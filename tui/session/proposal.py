@@ -15,7 +15,7 @@ from backends.base import HwbpError
 from backends.model import Breakpoint, CpuView, WatchType
 from backends.planner import SLOTS, fitting_length
 from symbols.dataclass import dataclass
-from tui.session.arming import Planned, numbered, owner_text, plan, wanted_text
+from tui.session.arming import Planned, numbered, owner_text, plan, wanted_text, way_to_free
 from tui.session.editing import edited, plan_edit
 from tui.session.escape import escape, one_line
 from tui.session.result import pointer
@@ -120,7 +120,7 @@ def propose(session: Session, line: str, typed: bool = True) -> Proposal | None:
         errno = "ENOSPC"
         have = "none is free" if not free else f"{free} {'is' if free == 1 else 'are'} free"
         problem = f"needs {needed} slot{'s' * (needed != 1)}, and {have}"
-        remedy, instead = _way_out(session, word, planned, free, stop, room)
+        remedy, instead = _way_out(session, word, planned, free, stop, ours)
     declared, now = _typed(session, planned) if typed else ("", "")
     return Proposal(
         command=line.strip(),
@@ -164,14 +164,17 @@ def rooms(session: Session, without: tuple[int, ...] = ()) -> tuple[Room, ...]:
     )
 
 
-def proposal_lines(proposal: Proposal) -> list[tuple[str, str]]:
-    """The proposal for people: (what the line is, its text): "what", "windows", "room", "bad" or "good", "help"."""
+def proposal_lines(proposal: Proposal, brief: bool = False) -> list[tuple[str, str]]:
+    """The proposal for people: (what the line is, its text): "what", "windows", "room", "bad" or "good", "help".
+
+    `brief` leaves out who owns the slots that are held, and in which registers they are.
+    """
     out: list[tuple[str, str]] = []
     if proposal.address is not None:
         out.append(("what", _what(proposal)))
         out.append(("windows", _windows(proposal)))
     if proposal.address is not None or proposal.errno == "ENOSPC":
-        out += [("room", text) for room in proposal.rooms for text in _room_lines(room)]
+        out += [("room", text) for room in proposal.rooms for text in _room_lines(room, brief)]
     if proposal.problem:
         errno = f"{proposal.errno}: " if proposal.errno else ""
         out.append(("bad", f"{errno}{proposal.problem}"))
@@ -207,11 +210,14 @@ def _windows(p: Proposal) -> str:
     return f"{count} slot{'s' * (count != 1)}: {pieces}{more}"
 
 
-def _room_lines(room: Room) -> list[str]:
+def _room_lines(room: Room, brief: bool) -> list[str]:
     where = f"CPU{'s' * (len(room.cpus) > 1)} {_ranges(room.cpus)}"
     if not room.holders:
         return [f"{where}: all 4 slots free"]
-    holders = [f"{each.text} ({', '.join(filter(None, (each.who, each.where)))})" for each in room.holders]
+    holders = [
+        each.text if brief else f"{each.text} ({', '.join(filter(None, (each.who, each.where)))})"
+        for each in room.holders
+    ]
     return [f"{where}: {room.used} used, {room.free} free:  {'  '.join(holders)}"]
 
 
@@ -288,20 +294,13 @@ def _refused(
 
 
 def _way_out(
-    session: Session, word: str, planned: Planned, free: int, stop: bool, room: tuple[Room, ...]
+    session: Session, word: str, planned: Planned, free: int, stop: bool, kept: tuple[int, ...]
 ) -> tuple[str, str]:
     """What would help, and the command line that would fit."""
     instead = _shorter(session, word, str(planned.watch), free, stop)
-    mine = [
-        found[0].index
-        for each in room
-        for holder in each.holders
-        if (found := session.watches.find(holder.breakpoint)) is not None and not found[0].removed
-    ]
     ways = [f"`{one_line(instead)}` would fit"] if instead else []
-    if mine:
-        ways.append(f"`delete {mine[-1]}` frees one of ours")
-    return "; ".join(ways), instead
+    ways.append(way_to_free(session, max(1, len(planned.windows) - free), kept))
+    return "; ".join(filter(None, ways)), instead
 
 
 def _shorter(session: Session, word: str, text: str, free: int, stop: bool) -> str:

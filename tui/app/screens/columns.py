@@ -10,7 +10,7 @@ from textual.events import Click
 from textual.screen import ModalScreen
 from textual.strip import Strip
 
-from tui.app.hit_columns import COLUMNS, fitting
+from tui.app.hit_columns import COLUMNS
 from tui.app.panel import Panel
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class _Choices(Panel, can_focus=True, inherit_bindings=False):
 
     def ticked(self) -> tuple[str, ...]:
         """What is shown now."""
-        return self._history.chosen or fitting(self._history.size.width)
+        return self._history.columns
 
     def move(self, by: int) -> None:
         """The cursor up or down."""

@@ -15,8 +15,8 @@ from tui.session.letters import owner_letter
 
 __all__ = ["CpusPanel"]
 
-_BARE = 80
-"""Columns that it takes without what each register watches."""
+_BARE = 76
+"""Columns that it takes without what each register watches: with a task's name of seven letters."""
 
 
 class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
@@ -45,34 +45,47 @@ class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
         right = f"{self.first + 1}-{self.first + room} of {len(cpus)}" if hidden > 0 else ""
         quantum = f"quantum {view.quantum:,}" if view and view.quantum else ""
         out = [self.rule(width, self.title, after=quantum, right=right)]
-        label = min(18, (width - _BARE) // 4)
-        label = label if label >= 6 else 0
+        labels = self._label_widths(width - _BARE)
         head = self.line(width).add("   CPU ", ink.muted)
-        for slot in range(4):
+        for slot, label in enumerate(labels):
             head.add(f"DR{slot}", ink.muted, 4 + label)
-        head.add(" DR7       free      #DB   writes switches  task", ink.muted)
+        head.add(" DR7      free     #DB  writes switches  task", ink.muted)
         out.append(head.strip())
         for cpu in cpus[self.first : self.first + room]:
             line = self.line(width).add(
                 f" {self.glyphs.cursor} " if cpu.cpu == chosen else "   ", ink.rule_focus
             )
             line.add(str(cpu.cpu), ink.strong, 4)
-            self._slots(line, cpu, label)
-            line.add(f" {cpu.dr7:08x}  ", ink.base).add(
+            self._slots(line, cpu, labels)
+            line.add(f" {cpu.dr7:08x} ", ink.base).add(
                 str(cpu.free), ink.strong if cpu.free else ink.warn, 4, right=True
             )
-            line.add(numbers.count(cpu.db_count), ink.base, 9, right=True)
-            line.add(numbers.count(cpu.dr_writes), ink.base, 9, right=True)
-            line.add(numbers.count(cpu.switches), ink.base, 9, right=True).add("  ")
+            for number, cells in ((cpu.db_count, 8), (cpu.dr_writes, 8), (cpu.switches, 9)):
+                text = numbers.count(number)
+                text = text if len(text) < cells or number is None else numbers.rate(number)
+                line.add(text, ink.base, cells, right=True)
+            line.add("  ")
             self._who(line, cpu)
             out.append(line.strip())
         return out
 
-    def _slots(self, line: Line, cpu: CpuView, label: int) -> None:
+    def _label_widths(self, room: int) -> list[int]:
+        """Cells for what each register watches: as many as they need where that fits, else the same for each, or none."""
+        view = self.scene.view
+        widest = [0] * 4
+        for bp in view.breakpoints if view else ():
+            if bp.slot is not None:
+                widest[bp.slot] = max(widest[bp.slot], min(18, len(self.scene.label(bp)) - 1))
+        if sum(widest) <= room:
+            return widest
+        even = room // 4
+        return [even if even >= 6 else 0] * 4
+
+    def _slots(self, line: Line, cpu: CpuView, labels: list[int]) -> None:
         view, ink = self.scene.view, self.ink
         by_id = {bp.id: bp for bp in view.breakpoints} if view else {}
-        used = {slot.index: slot for slot in cpu.slots}
-        for index in range(4):
+        used = {s.index: s for s in cpu.slots if s.breakpoint is not None or s.local or s.global_}
+        for index, label in enumerate(labels):
             slot = used.get(index)
             if slot is None:
                 line.add(f"{self.glyphs.dot}", ink.muted, 4 + label)

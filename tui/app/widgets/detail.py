@@ -43,14 +43,14 @@ class _HitPanel(Panel):
         out = []
         shown = inspection.frames if len(inspection.frames) <= room else inspection.frames[: room - 1]
         for frame in shown:
-            line = self.line(width).add(" ~ " if frame.guessed else "   ", ink.warn)
+            line = self.line(width).add("~ " if frame.guessed else "  ", ink.warn)
             line.add(frame.symbol, ink.symbol)
             if len(frame.source) + 2 <= line.room:
                 line.end((frame.source + " ", ink.muted))
             out.append(line)
         if len(shown) < len(inspection.frames):
             more = len(inspection.frames) - len(shown)
-            out.append(self.line(width).add(f"   and {more} more: Enter", ink.muted))
+            out.append(self.line(width).add(f"  and {more} more: Enter", ink.muted))
         return out
 
 
@@ -70,9 +70,9 @@ the members of what is watched where its type is known, and how they were read."
         """One line where there is no room for more."""
         if height < 3:
             return [self._one_line(width)]
-        if not self.stack_beside:
+        if not self.stack_beside or self.record is None:
             return self._code(width, height)
-        left = max(48, width * 60 // 100)
+        left = max(50, width * 60 // 100)
         code = self._code(left, height, with_rule=False)
         stack = [line.strip() for line in self.frame_lines(width - left - 1, height - 1)]
         stack += [self.line(width - left - 1).strip()] * (height - 1 - len(stack))
@@ -132,7 +132,9 @@ the members of what is watched where its type is known, and how they were read."
             why = inspection.problem or unread
             out.append(self.line(width).add(f"  {why}", ink.muted).strip())
         else:
-            out += [self._instruction(width, line).strip() for line in self._window(inspection, room - 1)]
+            window = self._window(inspection, room - 1)
+            digits = max(len(f"{line.address:x}") for line in window)
+            out += [self._instruction(width, line, digits).strip() for line in window]
         out = out[: height - 1 if with_rule else room - 1]
         target = height - 1 if with_rule else room - 1
         out += [self.line(width).strip()] * (target - len(out))
@@ -147,11 +149,11 @@ the members of what is watched where its type is known, and how they were read."
         first = max(0, min(at - (room - 1) // 2, len(inspection.code) - room))
         return inspection.code[first : first + room]
 
-    def _instruction(self, width: int, code: CodeLine) -> Line:
+    def _instruction(self, width: int, code: CodeLine, digits: int) -> Line:
         ink = self.ink
         sign = {"culprit": "=>", "both": "=>", "ip": "ip", "armed": "*"}.get(code.mark, "")
         line = self.line(width).add(f" {sign:<2} ", ink.changed if sign == "=>" else ink.accent)
-        line.add(f"{code.address:12x}  ", ink.muted)
+        line.add(f"{code.address:{digits}x}  ", ink.muted)
         style = ink.strong if sign == "=>" else ink.base
         return line.add(code.text, style)
 
@@ -170,8 +172,8 @@ the members of what is watched where its type is known, and how they were read."
             self._put_change(line, record)
             source = FROM_CODES[record.value_from]
             line.add(f" ({source})" if source else " (unknown)", ink.muted)
-            line.add("  changed unseen before" if record.unseen else "", ink.warn).add("   ")
-        line.add(self.scene.names.of(record.place).symbol, ink.symbol).add("   ")
+            line.add("  changed unseen before" if record.unseen else "", ink.warn).add("  ")
+        line.add(self.scene.names.of(record.place).symbol, ink.symbol).add("  ")
         return line.add(self.inspection.source, ink.muted)
 
 

@@ -192,7 +192,9 @@ Arrows move, Space toggles the bit in the emulated CPU, past everybody's books."
         for slot in range(3, -1, -1):
             active = dr.enabled(value, slot)
             word = "" if cpu is None else "on" if active else "off"
-            meaning.add(word, ink.good if active else ink.muted, 6, right=True)
+            local = value >> 2 * slot & 1 or not active  # under the bit that does it
+            meaning.add("" if local else word, ink.good, 3, right=True)
+            meaning.add(word if local else "", ink.good if active else ink.muted, 3, right=True)
         return [self._heading(width), head.strip(), row.strip(), below.strip(), meaning.strip()]
 
 
@@ -269,8 +271,8 @@ virtual    what PTRACE_PEEKUSER gives the debugger of the task. Space toggles th
         line.add("  ")
         self._bits(line, notes=True)
         if cpu:
-            last = f"last: {cpu.last_db}" if cpu.last_db else "no #DB yet"
-            line.end((f"{last}   {cpu.db_count:,} #DB, {cpu.dr_writes:,} writes to DRs ", ink.muted))
+            last = f"last: {cpu.last_db}   {cpu.db_count:,} #DB" if cpu.last_db else "no #DB yet"
+            line.end((f"{last}, {cpu.dr_writes:,} writes to DRs ", ink.muted))
         return [self.rule(width, self.title, after=value, right=virtual), line.strip()]
 
     def _unreadable(self, width: int, height: int) -> list[Strip]:

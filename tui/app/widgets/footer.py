@@ -80,7 +80,11 @@ class KeyFooter(Panel):
                 taken.update(entry.keys)
                 chosen.append(entry)
         ranked = sorted(chosen, key=lambda each: (each.where != "demo", each.rank))
-        return [(key_name(e.keys[0]), self._label(e), e.action) for e in ranked]
+        hints: dict[str, tuple[str, str, str]] = {}  # of two keys with one label the first
+        for entry in ranked:
+            label = self._label(entry)
+            hints.setdefault(label, (key_name(entry.keys[0]), label, entry.action))
+        return list(hints.values())
 
     def _label(self, entry: KeyEntry) -> str:
         if entry.action == "run_or_stop":

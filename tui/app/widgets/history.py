@@ -70,6 +70,11 @@ o sorts a frozen list; c chooses columns. Esc takes away the grouping, then the 
         return self._list
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are shown."""
+        return self.chosen or self._table.fitting(self.size.width)
+
+    @property
     def rows(self) -> int:
         """How many hits fit."""
         return max(1, self.size.height - 2)

@@ -25,6 +25,10 @@ class HitTable:
     def __init__(self) -> None:
         self._widest = 0
 
+    def fitting(self, width: int) -> tuple[str, ...]:
+        """The columns that a width allows with the values that were seen."""
+        return fitting(width, self._widest)
+
     def lines(
         self, panel: Panel, hits: HitList, chosen: tuple[str, ...], width: int, height: int
     ) -> list[Strip]:
@@ -36,7 +40,13 @@ class HitTable:
         found = hits.tail(room + 1) if hits.following else hits.window(max(0, hits.top - 1), room + 1)
         above = len(found) > room if hits.following else hits.top > 0
         self._widest = max(self._widest, *(change_width(r, glyphs) for _n, r in found if r is not None), 0)
-        columns = HitColumns(width, chosen or fitting(width), _clock(scene), self._widest)
+        columns = HitColumns(
+            width,
+            chosen or self.fitting(width),
+            _clock(scene),
+            self._widest,
+            scene.ring.head if scene.ring else 0,
+        )
         out = [columns.heading(panel.line(width), ink, glyphs).strip()]
         before = found[0][1].time if above and found[0][1] is not None else None
         cursor = len(found) - 1 if hits.following else hits.cursor - hits.top + above

@@ -89,7 +89,8 @@ is in no register now. Enter or . shows what can be done with a member: watch it
         cells = max(12, min(max(len(each.expr) for each in found.parts) + 1, width // 2))
         line.add(label, ink.strong if inside else ink.base, cells).add(" ")
         line.add(without_del(part.text), ink.value)
-        return line.end((f" +{part.address - found.start}, {part.length}", ink.muted))
+        size = f"{part.length} byte{'s' * (part.length != 1)}"
+        return line.end((f"  +{part.address - found.start}, {size:<7} ", ink.muted))
 
     def open(self) -> bool:
         """What can be done from here."""

@@ -111,13 +111,14 @@ class ProposalPanel(Panel):
             last = [(last[0][0], f"{last[0][1]}: {last[1][1]}")]
         first = [("what", text) for text in kept.get("what", [])]
         first += [("windows", text) for text in kept.get("windows", [])]
-        rooms = [
-            (number > 0, part)
-            for text in kept.get("room", [])
-            for number, part in enumerate(wrap(text, max(20, width - 8)))
-        ]
         ends = [part for kind, text in last for part in self._wrapped(kind, text, width)]
         for_rooms = max(0, room - len(first) - len(ends))
+        rooms = self._rooms(kept.get("room", []), width)
+        if len(rooms) > for_rooms and len(found.windows) == 1:  # the line before says it
+            first, for_rooms = first[:1], for_rooms + 1
+        if len(rooms) > for_rooms:
+            brief = [text for kind, text in proposal_lines(found, brief=True) if kind == "room"]
+            rooms = self._rooms(brief, width)
         out = [self.rule(width, self.title, after=self._word(found), right=right, right_style=style)]
         for kind, text in first:
             out.append(self._line(width, " ", text, styles[kind]))
@@ -130,6 +131,12 @@ class ProposalPanel(Panel):
             sign = {"bad": self.glyphs.refused, "good": self.glyphs.cursor}.get(kind, " ")
             out.append(self._line(width, sign, text, styles[kind.strip()]))
         return out[:height]
+
+    def _rooms(self, texts: list[str], width: int) -> list[tuple[bool, str]]:
+        """Lines of them, and whether each goes on with the one before."""
+        return [
+            (number > 0, part) for text in texts for number, part in enumerate(wrap(text, max(20, width - 8)))
+        ]
 
     def _wrapped(self, kind: str, text: str, width: int) -> list[tuple[str, str]]:
         parts = wrap(text, max(20, width - 4))[:2]

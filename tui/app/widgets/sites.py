@@ -34,14 +34,18 @@ class SitesPanel(Panel):
         hidden = max(0, len(scene.sites) - room)
         out = [self.rule(width, self.title, right=f"{hidden} more: info sites" if hidden else "")]
         busiest = max((site.count for site in scene.sites), default=0)
-        labels = [len(scene.label_of(site.breakpoint)) for site in scene.sites[:room]]
-        label = min(18, max(0, width - 36), max(labels, default=0))
-        for site in scene.sites[:room]:
+        sites = scene.sites[:room]
+        count = max([5, *(len(numbers.count(site.count)) for site in sites)]) + 1
+        names = width - count - 10  # a blank, the bar, two more, and one at the end
+        longest = max((len(scene.names.of(site.insn_ip).symbol) for site in sites), default=0)
+        label = max((len(scene.label_of(site.breakpoint)) for site in sites), default=0)
+        label = min(18, label, max(0, names - longest, names // 3))
+        for site in sites:
             name = scene.names.of(site.insn_ip)
             bar = max(1, round(site.count / busiest * 6)) if busiest else 0
-            line = self.line(width).add(numbers.count(site.count), ink.strong, 10, right=True).add(" ")
+            line = self.line(width).add(numbers.count(site.count), ink.strong, count, right=True).add(" ")
             line.add(("█" if self.glyphs.ellipsis == "…" else "#") * bar, ink.accent, 6).add(" ")
-            line.add(name.symbol, ink.symbol, width - line.at - label - 1).add(" ")
+            line.add(name.symbol, ink.symbol, names - label).add(" ")
             line.add_end(scene.label_of(site.breakpoint), ink.muted, label)
             out.append(line.strip())
         if not scene.sites:

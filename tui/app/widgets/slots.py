@@ -115,7 +115,7 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         line.add(f"{slot.index if row.known else '?'} ", ink.muted if row.free else ink.strong)
         line.add(f" {numbers.address(slot.address)} ", ink.muted if row.free else ink.base)
         if row.free:
-            line.add("free" if not slot.address else "free (the address is left over)", ink.muted, label + 1)
+            line.add("free" if not slot.address else "free (the address is left over)", ink.muted)
             return
         line.add(self._number(row), ink.strong, 2).add(" ").add(row.label, ink.symbol, label).add(" ")
         line.add(f"{slot.type:<3} {slot.length:<2} ", ink.base)
@@ -238,7 +238,7 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             else:
                 lines[2].add("enabled, and in nobody's books", ink.error)
             return lines
-        lines[2].add(f"{numbers.count(row.hits)}", ink.strong).add(" hits", ink.muted)
+        lines[2].add(f"{numbers.count(row.hits)}", ink.strong).add(f" hit{'s' * (row.hits != 1)}", ink.muted)
         lines[2].end((f"{numbers.rate(row.rate)}/s", ink.base))
         spark = width - 4
         lines[3].add(bars(list(row.history), spark, self.glyphs.bars), ink.accent).end(

@@ -133,7 +133,7 @@ A running program's registers change with every instruction, so none are shown: 
         ink = self.ink
         changed = self._changed(row)
         line = self.line(width).add(self.glyphs.cursor if number == self.cursor else " ", ink.rule_focus)
-        line.add(f"{row.name:<8}"[: max(6, min(8, width - 19))], ink.accent)
+        line.add(f"{row.name:<8}"[: 8 if width >= 45 else max(6, min(7, width - 19))], ink.accent)
         line.add("*" if changed else " ", ink.changed)
         line.add(f"{row.value:016x}", ink.changed if changed else ink.muted if not row.value else ink.base)
         about = without_del(row.about)
@@ -257,7 +257,8 @@ ret N       a return address, to frame N of the call stack
         line.add(f"+{offset:x}", ink.muted, 5, right=True)
         changed = self.feed.words.get(word.address, word.value) != word.value
         line.add("*" if changed else " ", ink.changed)
-        line.add(f"{word.value:016x}", ink.changed if changed else ink.muted if not word.value else ink.base)
+        value = f"{word.value:016x}" if width >= 45 else f"{word.value:12x}"  # room for what it points to
+        line.add(value, ink.changed if changed else ink.muted if not word.value else ink.base)
         if word.returns is not None:
             line.add(f" ret {word.returns}", ink.accent)
         return line.add(f" ={without_del(word.about)}", ink.symbol) if word.about else line

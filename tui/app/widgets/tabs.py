@@ -14,7 +14,7 @@ __all__ = ["TabStrip"]
 
 
 class TabStrip(Panel):
-    """One line; a click opens a view. Where the width is short, two blanks become one, then labels are cut."""
+    """One line; a click opens a view. Where the width is short, labels are short and one blank is between them."""
 
     title: ClassVar[str] = "VIEWS"
 
@@ -26,19 +26,22 @@ class TabStrip(Panel):
         """The open one stands in brackets as well as in colour."""
         ink, open_view = self.ink, self.desk_app.open_view
         labels = [view.label for view in VIEWS]
-        gap = 1
-        while sum(len(label) + 4 + gap for label in labels) > width and max(map(len, labels)) > 3:
-            longest = max(range(len(labels)), key=lambda number: len(labels[number]))
-            labels[longest] = labels[longest][:-1]
+        wide = sum(len(label) + 5 for label in labels) <= width
+        if not wide:
+            labels = [view.short or view.label for view in VIEWS]
         line = self.line(width)
         self._ends = []
+        closed = True
         for view, label in zip(VIEWS, labels, strict=True):
             here = view is open_view
-            line.add("[" if here else " ", ink.accent)
+            if wide or closed:  # else the bracket that closes the one before stands there
+                line.add("[" if here else " ", ink.accent)
+            closed = not here
             line.add(view.key, ink.accent).add(f" {label}", ink.title if here else ink.muted)
-            line.add("]" if here else " ", ink.accent)
+            if wide or here:
+                line.add("]" if here else " ", ink.accent)
             self._ends.append((line.at, view.key))
-            line.add(" " * gap)
+            line.add(" " * wide)
         return [line.strip()]
 
     def on_click(self, event: Click) -> None:

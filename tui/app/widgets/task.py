@@ -78,12 +78,16 @@ class TaskPanel(Panel):
             line.add(f", pinned to {','.join(map(str, task.pinned))}", ink.base)
         if task.waits_for:
             line.add(f", waits for {shown(task.waits_for)}", ink.base)
-        stands = self.line(width).add("  stands at ", ink.muted)
-        if task.pc is None or self.scene.running:
-            stands.add("unknown: it runs" if self.scene.running else "unknown", ink.muted)
+        stands = self.line(width).add("  ")
+        if self.scene.running:
+            stands.add("it runs: where, is not known", ink.muted)
+        elif task.pc is None:
+            stands.add("where it stands is not known", ink.muted)
         else:
             name = self.scene.names.of(task.pc)
-            stands.add(name.symbol, ink.symbol).add(f"  {name.source}", ink.muted)
+            stands.add("stands at ", ink.muted).add(name.symbol, ink.symbol).add(
+                f"  {name.source}", ink.muted
+            )
         view = self.scene.view
         if view is None or not view.can.ptrace:
             return [line, stands]

@@ -80,19 +80,20 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
         right = f"{self.first + 1}-{self.first + room} of {len(tasks)}" if len(tasks) > room else ""
         out = [self.rule(width, self.title, right=right)]
         name, state = (13, 18) if width < 100 else (16, 34)
-        head = self.line(width).add("   task  ", ink.muted, 10).add("name", ink.muted, name + 1)
-        head.add("state", ink.muted, state + 1).add("CPU", ink.muted, 4).add("pinned", ink.muted, 8)
-        for title, cells in (("slots", 6), ("turns", 7), ("ran ns", 10)):
+        head = self.line(width).add("   task", ink.muted, 12).add("name", ink.muted, name + 1)
+        head.add("state", ink.muted, state + 1).add("CPU", ink.muted, 4).add("pinned", ink.muted, 7)
+        for title, cells in (("slots", 6), ("turns", 7), ("ran ns", 11)):
             head.add(title, ink.muted, cells, right=True)
         out.append(head.strip())
         for number, task in enumerate(tasks[self.first : self.first + room], self.first):
             here = number == cursor
             looked_at = view is not None and view.current is task
             line = self.line(width).add(f" {self.glyphs.cursor}" if looked_at else "  ", ink.rule_focus)
-            line.add(f" {task.tid}", ink.strong, 9).add(" ").add(shown(task.comm), ink.base, name).add(" ")
+            line.add(f" {task.tid}", ink.strong, 9).add(" ")
+            line.add(shown(task.comm), ink.base, name).add(" ")
             line.add(self._state(task), self._style(task), state).add(" ")
             line.add("-" if task.cpu is None else str(task.cpu), ink.base, 4)
-            line.add(",".join(map(str, task.pinned)), ink.base, 8)
+            line.add(",".join(map(str, task.pinned)), ink.base, 7)
             held = sum(1 for bp in view.breakpoints if bp.tid == task.tid) if view else 0
             line.add(str(held) if held else self.glyphs.dot, ink.strong if held else ink.muted, 6, right=True)
             turns = "" if task.switches is None else numbers.count(task.switches)
@@ -100,9 +101,9 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
                 turns = numbers.rate(task.switches)
             line.add(turns, ink.base, 7, right=True)
             ran = "" if task.ran_ns is None else numbers.count(task.ran_ns)
-            if len(ran) > 9:
+            if len(ran) > 10:
                 ran = numbers.rate(task.ran_ns)
-            line.add(ran, ink.base, 10, right=True)
+            line.add(ran, ink.base, 11, right=True)
             out.append(line.strip(ink.cursor if here else None))
         if not tasks:
             out.append(self.line(width).add("   no task is left", ink.muted).strip())

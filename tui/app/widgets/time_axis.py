@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from tui.app.panel import Panel
 from tui.app.time_span import TimeSpan
 
@@ -13,9 +11,6 @@ __all__ = ["TimeAxisPanel"]
 class TimeAxisPanel(Panel, can_focus=True, inherit_bindings=False):
     """`time` is the span. A subclass says what the newest moment is, what all of it is, and looks anew when it moved."""
 
-    left: ClassVar[int]
-    """Cells before the first column."""
-
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id)
         self.time = TimeSpan()
@@ -23,6 +18,11 @@ class TimeAxisPanel(Panel, can_focus=True, inherit_bindings=False):
     @property
     def now(self) -> int:
         """The newest moment that is known, in ticks of the machine's clock."""
+        raise NotImplementedError
+
+    @property
+    def left(self) -> int:
+        """Cells before the first column."""
         raise NotImplementedError
 
     def fit(self) -> None:

@@ -15,6 +15,10 @@ from tui.session.letters import owner_letter
 __all__ = ["TimelinePanel"]
 
 _LEFT: Final = 10
+"""Cells before the first column, at least."""
+_MOST_LEFT: Final = 26
+_NAMED: Final = 16
+"""Watches that are looked at for it."""
 _MARKS: Final = {
     "nmi": "N", "kgdb stop": "K", "guest entry": "V", "fork": "f", "exec": "e", "exit": "x",
 }  # fmt: skip
@@ -33,7 +37,6 @@ class TimelinePanel(TimeAxisPanel, inherit_bindings=False):
 Letters are owners, N an NMI, K a stop by kgdb, V an entry into a guest, f fork, e exec, x exit; the upper line of a CPU
 says who ran. Left and Right go through time, + and - zoom, z shows all of it, f follows the newest moment, Up and Down
 show other CPUs, Enter the hits of the time that is shown."""
-    left = _LEFT
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id)
@@ -42,6 +45,13 @@ show other CPUs, Enter the hits of the time that is shown."""
         self.above: Panel | None = None
         """What shares the columns."""
         self._asking = False
+
+    @property
+    def left(self) -> int:
+        """As many cells as the names take that stand before the hits over time, a fifth of the width at most."""
+        shown = self.scene.view.breakpoints[:_NAMED] if self.scene.view else ()
+        longest = max((len(self.scene.label(bp)) for bp in shown), default=0)
+        return max(_LEFT, min(longest + 2, self.size.width // 5, _MOST_LEFT))
 
     @property
     def scale(self) -> int:
@@ -107,6 +117,8 @@ show other CPUs, Enter the hits of the time that is shown."""
         what = f"{span_text(self.scale, clock)} a column"
         if self.journal is not None and (kinds := sorted({row.owner for row in self.journal.occupancies})):
             what += "  " + " ".join(f"{owner_letter(kind)} {kind}" for kind in kinds)
+        if self.journal is None:
+            what += f"  {self.glyphs.unknown} who sat there is not known"
         if self.journal is not None and self.journal.first_ns > start:
             what += f"  {self.glyphs.unknown} no longer kept"
         right = f"{start:,} to {'now' if self.following else f'{end:,}'}"
@@ -122,7 +134,8 @@ show other CPUs, Enter the hits of the time that is shown."""
         return out
 
     def _cpu(self, cpu: int, width: int, start: int) -> list[Strip]:
-        columns = max(1, width - _LEFT)
+        left = self.left
+        columns = max(1, width - left)
         journal = self.journal
         rows = [[""] * columns for _ in range(4)]
         if journal is not None:
@@ -135,7 +148,7 @@ show other CPUs, Enter the hits of the time that is shown."""
         if journal is None:  # nobody has told who sat there
             unknown = columns
         for slot in range(4):
-            line = self.line(width).add(f"  DR{slot}", self.ink.muted, _LEFT)
+            line = self.line(width).add(f"  DR{slot}", self.ink.muted, left)
             for column in range(columns):
                 kind = rows[slot][column]
                 if column < unknown:
@@ -167,7 +180,7 @@ show other CPUs, Enter the hits of the time that is shown."""
     def _tasks(self, cpu: int, width: int, columns: int, start: int) -> Strip:
         """The upper line: who ran, with a bar at each switch."""
         ink = self.ink
-        line = self.line(width).add(f" CPU {cpu}", ink.strong, _LEFT)
+        line = self.line(width).add(f" CPU {cpu}", ink.strong, self.left)
         cells = [" "] * columns
         if self.journal is not None:
             self._mark(self.journal, cpu, cells, start)

@@ -40,7 +40,7 @@ class SpreadPanel(Panel):
             return [*out, self.line(width).add("  none yet", ink.muted).strip()]
         figures = f" {numbers.count(found.distinct)} different"
         if kind.kind not in ("enum", "bool", "pointer"):
-            figures += f", mean {found.mean:.6g}, median {kind.number_text(found.median)}"
+            figures += f", mean {found.mean:.4g}, median {kind.number_text(found.median)}"
         out.append(self.line(width).add(figures, ink.muted).strip())
         room = height - 2
         bins = found.bins

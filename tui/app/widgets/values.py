@@ -37,11 +37,14 @@ Up and Down choose the watch, Left and Right go through time, + and - zoom, z sh
 newest moment, Enter shows the hits of this watch and time. On the right: how often each value came in the time that is
 shown (equal spans of values, where there are too many), and below it the last changes."""
 
-    left = _LEFT
+    @property
+    def left(self) -> int:
+        """Cells for the values at the axis."""
+        return _LEFT
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's word
         super().__init__(id)
-        self.at = 0
+        self._picked: int | None = None
         self.series: Series | None = None
         self.spread: Spread | None = None
         self.total = 0
@@ -63,10 +66,18 @@ shown (equal spans of values, where there are too many), and below it the last c
         return [each for each in view.breakpoints if each.type != "x"] if view else []
 
     @property
+    def at(self) -> int:
+        """Which of them is shown: the one that was picked, else the first that has hit."""
+        found = self.watched()
+        if self._picked is not None:
+            return min(self._picked, max(0, len(found) - 1))
+        return next((number for number, each in enumerate(found) if each.hits), 0)
+
+    @property
     def chosen(self) -> Breakpoint | None:
         """The breakpoint that is shown."""
         found = self.watched()
-        return found[min(self.at, len(found) - 1)] if found else None
+        return found[self.at] if found else None
 
     @property
     def kind(self) -> ValueKind:
@@ -170,7 +181,8 @@ shown (equal spans of values, where there are too many), and below it the last c
 
     def arrow(self, right: int, down: int) -> bool:
         """Another watch; earlier or later."""
-        self.at = max(0, min(self.at + down, len(self.watched()) - 1))
+        if down:
+            self._picked = max(0, min(self.at + down, len(self.watched()) - 1))
         self.scroll_time(right)
         self.moved()
         return True
@@ -212,7 +224,7 @@ shown (equal spans of values, where there are too many), and below it the last c
     def _choice(self, width: int, watched: list[Breakpoint]) -> Strip:
         line, ink = self.line(width).add(" "), self.ink
         for number, each in enumerate(watched):
-            here = number == min(self.at, len(watched) - 1)
+            here = number == self.at
             sign = self.glyphs.cursor if here else " "
             line.add(f"{sign} {self.scene.label(each)} ", ink.title if here else ink.muted).add(" ")
         return line.strip()
@@ -221,7 +233,9 @@ shown (equal spans of values, where there are too many), and below it the last c
         ink, kind, data = self.ink, self.kind, self.series
         known = [v for part in (data.low, data.high) for v in part if not math.isnan(v)] if data else []
         if data is None or not known:
-            text = "no value is known in this time" if self.values == 0 else ""
+            text = "no hit told a value of it in this time" if self.values == 0 else ""
+            if text and len(self.watched()) > 1:
+                text += "; Up and Down choose another watch"
             blank = [self.line(width).strip() for _ in range(height - 1)]
             return [self.line(width).add("  " + text, ink.muted).strip(), *blank]
         if not math.isnan(data.before):

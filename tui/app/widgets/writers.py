@@ -263,9 +263,12 @@ the hits of the site. f keeps the order as it is while you read."""
         after = f"{numbers.count(total)} hits"
         if self.words:
             after += f"  / {one_line(self.words)}"
-        out = [self.rule(width, self._title(), after=after, right=right), self._head(width)]
+        one = bool(sites) and len({self.scene.label_of(site.breakpoint) for site in sites}) == 1
+        cells = _Cells(width, watch=not one)
+        title = self._title(self.only or ((sites[0].breakpoint,) if one else ()))
+        out = [self.rule(width, title, after=after, right=right), self._head(width, cells)]
         for number, site in enumerate(sites[self._top : self._top + room], self._top):
-            out.append(self._site(width, site, total, number == at))
+            out.append(self._site(width, cells, site, total, number == at))
         if not sites:
             text = self._nothing()
             out.append(self.line(width).add(f"  {text}", ink.muted).strip())
@@ -287,17 +290,17 @@ the hits of the site. f keeps the order as it is while you read."""
             found.setdefault((watch is None, each.id if watch is None else watch), []).append(each.id)
         return [tuple(found[key]) for key in sorted(found)]
 
-    def _title(self) -> str:
+    def _title(self, only: tuple[int, ...]) -> str:
         scene = self.scene
-        if not self.only:
+        if not only:
             return "WHO DOES IT, all watches"
         view = scene.view
-        kind = next((each.type for each in view.breakpoints if each.id in self.only), "") if view else ""
+        kind = next((each.type for each in view.breakpoints if each.id in only), "") if view else ""
         verb = {"w": "WRITES", "rw": "READS OR WRITES", "x": "EXECUTES", "r": "READS"}.get(kind, "HITS")
-        return f"WHO {verb} {scene.label_of(self.only[0])}"
+        return f"WHO {verb} {scene.label_of(only[0])}"
 
-    def _head(self, width: int) -> Strip:
-        ink, cells = self.ink, _Cells(width)
+    def _head(self, width: int, cells: _Cells) -> Strip:
+        ink = self.ink
         line = (
             self.line(width)
             .add(" ")
@@ -312,10 +315,10 @@ the hits of the site. f keeps the order as it is while you read."""
         line.add("tasks", ink.muted, cells.tasks).add(" ").add("done by", ink.muted, cells.by).add(" ")
         if cells.source:
             line.add("source", ink.muted, cells.source).add(" ")
-        return line.add("watch", ink.muted).strip()
+        return line.add("watch" if cells.watch else "", ink.muted).strip()
 
-    def _site(self, width: int, site: Site, total: int, here: bool) -> Strip:
-        ink, scene, glyphs, cells = self.ink, self.scene, self.glyphs, _Cells(width)
+    def _site(self, width: int, cells: _Cells, site: Site, total: int, here: bool) -> Strip:
+        ink, scene, glyphs = self.ink, self.scene, self.glyphs
         clock = scene.view.clock if scene.view else "instructions"
         line = self.line(width).add(glyphs.cursor if here else " ", ink.rule_focus)
         line.add(numbers.count(site.count), ink.strong, cells.hits, right=True)
@@ -338,7 +341,8 @@ the hits of the site. f keeps the order as it is while you read."""
         line.add(name.symbol, ink.symbol, cells.by).add(" ")
         if cells.source:
             line.add_end(name.source, ink.muted, cells.source).add(" ")
-        line.add_end(scene.label_of(site.breakpoint), ink.muted)
+        if cells.watch:
+            line.add_end(scene.label_of(site.breakpoint), ink.muted)
         return line.strip((ink.cursor if self.has_focus else ink.cursor_far) if here else None)
 
     def _who(self, site: Site, width: int) -> str:
@@ -356,19 +360,22 @@ the hits of the site. f keeps the order as it is while you read."""
 
 
 class _Cells:
-    """Widths of the columns that depend on that of the panel; what has none is not shown."""
+    """Widths of the columns that depend on that of the panel; what has none is not shown.
 
-    def __init__(self, width: int) -> None:
+    `watch` is False where all sites are of one watch, which the title names.
+    """
+
+    def __init__(self, width: int, watch: bool) -> None:
         narrow = width < 112
         self.hits, self.share, self.decimals, self.last = (9, 6, 0, 8) if narrow else (10, 8, 1, 10)
         self.first = 15 if width >= 140 else 0
-        self.change = 9 if narrow else 15 if width < 180 else 30
-        self.tasks = 7 if narrow else 14
+        self.watch = 0 if not watch else 14 if width < 180 else 24
+        self.change = (9 if watch else 12) if narrow else 15 if width < 180 else 30
+        self.tasks = (7 if watch else 9) if narrow else 14
         self.source = 0 if width < 100 else 16 if width < 180 else 24
         fixed = 1 + self.hits + self.share + 7 + self.first + self.last + 2 + self.change + 1 + self.tasks + 2
         left = width - fixed - (self.source + 1 if self.source else 0)
-        watch = 14 if width < 180 else 24
-        self.by = max(8, left - watch)
+        self.by = max(8, left - self.watch)
 
 
 def _key(site: Site) -> tuple[int, int]:

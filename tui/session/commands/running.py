@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from backends.base import HwbpError
@@ -24,15 +25,18 @@ def state_answer(session: Session) -> Answer:
     where = f" at {session.describe(pc)} ({pc:#x})" if pc is not None and view.state != "exited" else ""
     source = session.source(pc) if where and pc is not None else None
     text = f"{view.state}{where}{f', {source}' if source else ''}"
-    if view.stop.text and view.state != "running":
-        text += f": {escape(view.stop.text)}"
+    why = escape(view.stop.text)
+    if view.stop.reason == "hit" and (unnamed := re.match(r"0x([0-9a-f]+) ", why)):  # ptrace knows no names
+        why = f"{session.names.describe_data(int(unnamed[1], 16))} {why[unnamed.end() :]}"
+    if why and view.state != "running":
+        text += f": {why}"
     return answer(
         text,
-        f"{view.hits} hits"
+        f"{view.hits} hit{'s' * (view.hits != 1)}"
         + (f", {view.instructions} instructions" if view.instructions is not None else ""),
         state=view.state,
         reason=view.stop.reason,
-        stop=escape(view.stop.text),
+        stop=why,
         hit=view.stop.hit,
         pc=pc,
         symbol=session.describe(pc) if pc is not None else None,
