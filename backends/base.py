@@ -232,6 +232,10 @@ class Backend(ABC):
             f"{owner} {verb}: only the emulated machine has this owner inside", errno="EOPNOTSUPP"
         )
 
+    def kallsyms(self) -> bytes:
+        """/proc/kallsyms of the kernel inside an emulated machine; nothing where there is none."""
+        return b""
+
     @abstractmethod
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
         """Interned call stacks from number `first` on, at most 4,096 a call."""

@@ -285,6 +285,10 @@ class EmulatedBackend(Backend):
         self._breakpoints.refresh()
         self._changed()
 
+    def kallsyms(self) -> bytes:
+        self._need_program()
+        return self._kernel.kallsyms().encode()
+
     def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
         self._need_program()
         if self.running:

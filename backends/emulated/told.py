@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from backends import dr
 from backends.emulated.breakpoints import Breakpoints
 from backends.emulated.capture import ACCESS_R, ACCESS_W, ACCESS_X, EXACT, Capture
 from backends.emulated.engine import EngineError
@@ -30,9 +31,16 @@ class Told:
         self._machine.advance(nanoseconds)
 
     def hits(
-        self, cpu: int, task: Task | None, kind: str, fired: list[tuple[int, PerfEvent]], *, user: bool
+        self,
+        cpu: int,
+        task: Task | None,
+        kind: str,
+        matched: int,
+        fired: list[tuple[int, PerfEvent]],
+        *,
+        user: bool,
     ) -> None:
-        """One access's hits: register and event each, as one #DB."""
+        """One access's #DB: the registers that matched (a bit each), and those whose owners counted a hit, with their events."""
         capture = self._capture
         before = capture.pid, capture.tid, capture.cpu, capture.comm
         capture.pid, capture.tid, capture.cpu = (
@@ -40,6 +48,8 @@ class Told:
         )
         capture.comm = self._machine.comm_number(task.comm if task is not None else "<idle>")
         flags = 0 if user else FLAG_KERNEL
+        on = self._machine.cpus[cpu]
+        on.last_dr6 = dr.DR6_BASE | matched
         for slot, event in fired:
             value, known = self._value(event)
             sink = capture.sink((event.parent or event).id)
@@ -51,10 +61,8 @@ class Told:
             flags |= FLAG_SAME_DB
         capture.pid, capture.tid, capture.cpu, capture.comm = before
         capture.publish()
-        self._machine.cpus[cpu].db_count += 1
-        self._machine.cpus[cpu].last_db = (
-            "fault: execute" if kind == "x" else f"trap: data{'' if user else ', in kernel mode'}"
-        )
+        on.db_count += 1
+        on.last_db = "fault: execute" if kind == "x" else f"trap: data{'' if user else ', in kernel mode'}"
 
     def _value(self, event: PerfEvent) -> tuple[int, int]:
         if event.type == "x":

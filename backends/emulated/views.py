@@ -47,7 +47,7 @@ def breakpoint_view(
         length=event.length,
         type=event.type,
         owner=event.owner,
-        enabled=event.enabled,
+        enabled=event.switched_on,
         tid=event.tid,
         cpu=event.cpu if event.cpu >= 0 else None,
         slot=next((slot for slot in slots if slot is not None), None),

@@ -19,7 +19,7 @@ from tests.unit.test_text_program import run
 REFUSED = """
 ESRCH perf event 0x1 -t 77
 EINVAL perf event 0xffffffffffffffff
-ENXIO perf event counter -C 9
+ENXIO perf event counter -C 99
 EINVAL perf event counter/3
 EINVAL perf event counter:q
 EINVAL perf event counter:r
@@ -36,7 +36,7 @@ ESRCH ptrace pokeuser 0 0x1 1234
 ESRCH ptrace attach 77
 ESRCH ptrace detach
 ENODEV kgdb packet Z2
-ENXIO kgdb enter 7
+ENXIO kgdb enter 99
 ENODEV kgdb continue
 ENOENT kgdb watch nowhere
 ENOENT kvm run x
@@ -46,8 +46,8 @@ ENOENT ftrace enable nothing
 ENOENT ftrace fire nothing
 ENOENT ftrace ksym_trace_filter a:rw-
 ESRCH task run 1 0
-ENXIO task run 1000 9
-ENXIO task idle 9
+ENXIO task run 1000 99
+ENXIO task idle 99
 EINVAL task access 0
 EINVAL task access 0 0x1000:q
 EINVAL task access 0 0x1000 sideways
@@ -55,24 +55,41 @@ EPERM task fork 1000
 EPERM task exit 1000
 ESRCH task exit 77
 EINVAL task new
-ENXIO task new a 9
+ENXIO task new a 99
 EINVAL nmi end 0
-ENXIO nmi begin 9
+ENXIO nmi begin 99
 EINVAL kernel version x
-ENXIO info timeline 9
+EINVAL kernel version 99.1.1
+EINVAL kernel version 2.6.32
+EINVAL kernel version 2.7.1
+EINVAL kernel version 4.21
+EINVAL kernel version 6.19
+EINVAL kernel version 6.18 60
+ENXIO info timeline 99
 EINVAL dr7 0x2000
 EINVAL nonsense
 """
 
 
-def test_each_is_refused_with_its_errno_and_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("cpus", ["2", "64"])
+def test_each_is_refused_with_its_errno_and_leaves_nothing_behind(cpus: str) -> None:
     lines = [f"! {line}" for line in REFUSED.strip().splitlines()]
     done = run(
         "script",
         "-",
+        "--cpus",
+        cpus,
         stdin="\n".join([*lines, "info accounting", "expect nobody holds a slot"]),
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_version_that_is_not_modelled_names_the_nearest() -> None:
+    script = "kernel version 6.1.180\nkernel version 6.18\nkernel version 99.1.1\n"
+    done = run("script", "-", stdin=script)
+    assert done.returncode == 1
+    assert "the nearest is 6.18" in done.stderr
+    assert done.stdout.count("all else is as in 6.18") == 1
 
 
 def test_a_dead_task_is_refused_by_every_owner() -> None:
@@ -105,13 +122,13 @@ _WORDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_words_are_refused_or_done_and_the_books_hold(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "cpus"), [(0, 2), (1, 2), (2, 2), (3, 64)])
+def test_random_words_are_refused_or_done_and_the_books_hold(seed: int, cpus: int) -> None:
     rng = random.Random(seed)
     fd = create_memfd(1 << 10)
     backend = EmulatedBackend(fd)
     os.close(fd)
-    backend.launch(Launch(str(PROGRAMS["counter"].path), stacks=False))
+    backend.launch(Launch(str(PROGRAMS["counter"].path), stacks=False, cpus=cpus))
     verbs = [
         (owner, name[3:]) for owner, kind in _OWNERS.items() for name in dir(kind) if name.startswith("do_")
     ]

@@ -74,6 +74,30 @@ async def test_leaving_keeps_the_machine_and_gives_the_room_back() -> None:
         assert app.focused is app.hits
 
 
+async def test_escape_closes_the_answer_to_ones_own_command_and_f4_comes_back_to_a_demo_that_was_left() -> (
+    None
+):
+    machine = Machine()
+    app = app_on(machine, demo=DEMO)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.run_line("info slots", quiet=False)
+        await settle(pilot)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert app.demo_active, "the message is closed, and nothing else"
+        await pilot.press("escape")
+        await settle(pilot)
+        assert not app.demo_active
+        assert "left at step 1 of 3: F4" in screen_text(app)
+        await pilot.press("f4", "right")
+        await settle(pilot)
+        text = screen_text(app)
+        assert app.demo_active
+        assert "Then the program runs" in text
+        assert "2/3" in text
+
+
 async def test_a_demo_that_is_interrupted_in_a_wait_leaves_a_machine_to_work_with() -> None:
     machine = Machine()
     app = app_on(machine, demo=DEMO)
@@ -120,7 +144,7 @@ async def test_a_step_that_goes_otherwise_than_planned_says_so() -> None:
     app = app_on(machine, demo=demo)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        assert not app.narration.ok
+        assert not app.narration.reply.ok
         assert "not as planned" in screen_text(app)
 
 

@@ -526,6 +526,13 @@ class TestKgdb:
         assert kgdb.errno(kgdb.open, 2, pid=-1, cpu=0) == "ENOSPC"
         assert kgdb.errno(kgdb.kernel.ptrace.poke, kgdb.task, 0, DATA) == "ENOSPC"
 
+    def test_a_watch_goes_by_the_kernels_name_for_its_place(self, kgdb: Bench) -> None:
+        self.stop(kgdb, f"Z2,{JIFFIES + 4:x},4", "Z2,1000,4")
+        held = kgdb.kernel.layer.holders()
+        assert held[0].startswith(f"kgdb breakinfo[0]: jiffies+0x4 ({JIFFIES + 4:#x})")
+        assert any("breakinfo[1]: 0x1000/4:w" in line for line in held)
+        assert "disabled" not in " ".join(held)
+
     def test_a_misaligned_watch_of_kgdb_covers_the_aligned_block(self, kgdb: Bench) -> None:
         """kgdb checks no alignment; the hardware masks the low bits of the address by the length."""
         assert self.stop(kgdb, f"Z2,{JIFFIES + 2:x},4") == ["OK"]

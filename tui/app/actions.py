@@ -242,11 +242,11 @@ class Actions(Copying, inherit_bindings=False):
         self.theme = names[(at + 1) % len(names)]
 
     async def action_dismiss_message(self) -> None:
-        """Escape: leave the demo, else close the message, else go back to the view before."""
-        if self.player is not None and self.player.active:
-            self.action_demo_leave()
-        elif self.message.note.kind != "idle":
+        """Escape: close the message, else leave the demo, else go back to the view before."""
+        if self.message.note.kind != "idle":
             self.tell(Note("idle", ""))
+        elif self.player is not None and self.player.active:
+            self.action_demo_leave()
         elif not (self.main_panel.leave() or await self.leave_view()):
             self.end_tour()
 
@@ -299,8 +299,22 @@ class Actions(Copying, inherit_bindings=False):
         self.replay()
 
     def action_demo_leave(self) -> None:
-        """Keep the machine, end the narration."""
-        if self.player is not None:
+        """Keep the machine, end the narration; a message that stands there is closed first."""
+        if self.message.note.kind != "idle":
+            self.tell(Note("idle", ""))
+        elif self.player is not None:
             self.player.leave()
             self.main_panel.focus()
+            self.arrange()
+            if at := self.player.left_at:
+                self.tell(Note("answer", f"the demo was left at {at}: F4 goes on with it"))
+
+    def action_demo_back(self) -> None:
+        """Go on with the demo that was left."""
+        if self.player is None or not self.player.left_at:
+            self.tell(Note("refusal", "no demo was left: hwbp-tui demo NAME plays one"))
+        elif not self.player.active:
+            self.player.active = True
+            self.tell(Note("idle", ""))
+            self.narration.focus()
             self.arrange()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tui.app.reply import Reply
+
 if TYPE_CHECKING:
     from tui.app.app import HwbpApp
     from tui.session.demos import Demo
@@ -36,8 +38,10 @@ class DemoPlayer:
             return
         step = self.demo.steps[self.next]
         self.next += 1
-        panel.title_text, panel.step, panel.steps = self.demo.title, self.next, len(self.demo.steps)
-        panel.say, panel.command, panel.answer = " ".join(step.say.split()), step.command, ""
+        panel.titles = (self.demo.title, self.demo.title.partition(": ")[0], self.demo.name)
+        panel.step, panel.steps = self.next, len(self.demo.steps)
+        panel.say, panel.command = " ".join(step.say.split()), step.command
+        panel.reply = Reply()
         panel.waiting = bool(step.command)
         panel.redraw()
         if not step.command:
@@ -54,25 +58,23 @@ class DemoPlayer:
             self._app.narration.redraw()
 
     def leave(self) -> None:
-        """No more narration; the machine stays as it is."""
-        self.active = False
+        """No more narration; the machine stays as it is. What is waited for is waited for no more."""
+        self.active = self._app.narration.waiting = False
         self._goal = None
+
+    @property
+    def left_at(self) -> str:
+        """`step 3 of 17`, "" behind the last one: where there is something to go on with."""
+        steps = len(self.demo.steps)
+        return f"step {self.next} of {steps}" if self.next < steps else ""
 
     def _answered(self, result: Result) -> None:
         step = self.demo.steps[self.next - 1]
         panel = self._app.narration
-        if result.ok:
-            shown = step.expect[0] if step.expect else ""
-            panel.answer = next((line.strip() for line in result.lines if line and shown in line), "done")
-        else:
-            held = f"  held by {'; '.join(result.holders)}" if result.holders else ""
-            errno = f"{result.errno}: " if result.errno else ""
-            panel.answer = f"{errno}{result.error}{held}"
-        panel.ok = result.ok
         said = (*result.lines, result.error, *result.holders)
         missing = [text for text in step.expect if not any(text in line for line in said)]
-        if step.expect_errno != (None if result.ok else result.errno) or missing:
-            panel.ok, panel.answer = False, f"not as planned: {panel.answer}"
+        planned = step.expect_errno == (None if result.ok else result.errno) and not missing
+        panel.reply = Reply.of(result, step.expect[0] if step.expect else "", planned)
         self._wait()
 
     def _wait(self) -> None:

@@ -170,6 +170,7 @@ _APP: Final = (
     KeyEntry(("T",), "switch_theme", "", "the next theme: dark, light, high contrast, ansi"),
     KeyEntry(("ctrl+c",), "interrupt", "", "stop the program, as in gdb"),
     KeyEntry(("q", "ctrl+q"), "quit", "quit", "end the machine and leave", "app", 9),
+    KeyEntry(("f4",), "demo_back", "", "go on with the demo that was left"),
     KeyEntry(("escape",), "dismiss_message", "", "close the message, leave the demo"),
 )
 

@@ -20,7 +20,7 @@ class Name(NamedTuple):
     source: str
 
 
-_UNKNOWN: Final = Name("?", "")
+_NOWHERE: Final = Name("no instruction", "")
 
 
 class Names:
@@ -34,9 +34,9 @@ class Names:
         """Grows whenever names were learnt or forgotten."""
 
     def of(self, address: int) -> Name:
-        """The name, or the bare address while its name is being looked up; ? for 0, which stands for an unknown place."""
+        """The name, or the bare address while its name is being looked up. A hit's place is 0 where no instruction made it."""
         if not address:
-            return _UNKNOWN
+            return _NOWHERE
         known = self._known.get(address)
         if known is not None:
             return known

@@ -195,7 +195,7 @@ class Scene:
     def label(self, bp: Breakpoint) -> str:
         """What a breakpoint watches, in the user's words where there are any."""
         known = self._labels.get(bp.id)
-        return known or shown(bp.text) or self.names.of(bp.address).symbol
+        return known or shown(bp.text) or (self.names.of(bp.address).symbol if bp.address else "0x0")
 
     def label_of(self, bp: int) -> str:
         """The same by id; a hit may belong to one that is gone."""
@@ -249,7 +249,7 @@ def _bare_slot(cpu: CpuView, index: int) -> Slot:
 def owner_text(owner: Owner) -> str:
     """`perf`, `ptrace gdb 812`, `perf 3` (its descriptor): as much as is known."""
     words: list[str] = [owner.kind]
-    if owner.comm:
+    if owner.comm and owner.comm != owner.kind:
         words.append(shown(owner.comm))
     if owner.pid is not None:
         words.append(str(owner.pid))

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tui.app.reply import Reply
 from tui.app.widgets.message import Note
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Tour:
     def _show(self) -> None:
         panel = self._app.narration
         last = self._at + 1 == len(STEPS)
-        panel.title_text, panel.step, panel.steps = "", self._at + 1, len(STEPS)
-        panel.say, panel.command, panel.answer, panel.waiting = STEPS[self._at].say, "", "", False
+        panel.titles, panel.step, panel.steps = ("",), self._at + 1, len(STEPS)
+        panel.say, panel.command, panel.reply, panel.waiting = STEPS[self._at].say, "", Reply(), False
         panel.hint = "F3 closes it" if last else "F3: next, Esc: leave"
         panel.redraw()

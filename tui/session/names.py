@@ -133,6 +133,8 @@ class Names:
         """What is known of the stopped thread, for registers, locals and thread-local variables."""
         self._kernel = False
         self._bits: Literal[32, 64] = 64
+        self.kallsyms: Callable[[], bytes] = bytes
+        """The names of an emulated machine's kernel."""
         self.process: int | None = None
         """The live process that the names are of: its files are opened as it has them mapped."""
         self._types: dict[str, Type | None] = {}
@@ -190,12 +192,14 @@ class Names:
         return found
 
     def _know_kernel(self, address: int) -> None:
-        """Read the kernel's names when the first address of a live process turns out to be one of its."""
-        if self.process is not None and address >= _KERNEL and not self._kernel:
+        """Read the kernel's names when the first address turns out to be one of its."""
+        if address >= _KERNEL and not self._kernel:
             from symbols.kernel import KernelNames
 
             self._kernel = True
-            cast("AddressSpace", self.space).kernel = KernelNames.running()
+            live = self.process is not None
+            names = KernelNames.running() if live else KernelNames(self.kallsyms())
+            cast("AddressSpace", self.space).kernel = names
 
     def describe_data(self, address: int) -> str:
         """`cfg.limits[3]`, escaped, or the address where nothing is known to lie there."""

@@ -87,6 +87,7 @@ class Session:
         self.names.thread = self._thread
         if self.view.backend == "perf" and self.view.tasks:
             self.names.process = self.view.tasks[0].pid
+        self.names.kallsyms = backend.kallsyms
         self._take(self.view)
 
     def _thread(self) -> Context:

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CAPABILITIES", "TODAY", "KernelConfig"]
+__all__ = ["CAPABILITIES", "TODAY", "KernelConfig", "nearest_modelled"]
 
 CAPABILITIES = frozenset({"perfmon", "sys_admin", "sys_ptrace", "kill"})
 """Linux capabilities that a breakpoint's request may need, without the CAP_ in front."""
 
 TODAY = (6, 18, 0)
 """The kernel version that the model follows unless told otherwise."""
+
+_LAST_MINOR = {3: 19, 4: 20, 5: 19, 6: 18}
+_LAST_2_6 = 39
+
+
+def nearest_modelled(version: tuple[int, int, int]) -> tuple[int, ...]:
+    """Of a version that is no release between 2.6.33, where the layer moved onto perf, and 6.18, the release nearest to it; ()
+    of one that is. Stable releases are not counted: any third number is taken from 3.0 on.
+    """
+    major, minor, patch = version
+    if version < (2, 6, 33):
+        return 2, 6, 33
+    if major == 2:
+        return () if minor == 6 and patch <= _LAST_2_6 else (2, 6, _LAST_2_6)
+    last = _LAST_MINOR.get(major)
+    if last is None:
+        return TODAY[:2]
+    return () if minor <= last else (major, last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from backends.base import HwbpError
 from backends.emulated.kernel.config import KernelConfig
@@ -57,6 +57,8 @@ KERNEL_SYMBOLS: Mapping[str, int] = MappingProxyType(
 )
 """The emulated kernel's kallsyms: data and functions that kgdb and ftrace may name. Nothing runs there by itself; the kernel's
 accesses to user memory are said to come from rep_movs_alternative."""
+_DATA: Final = 0xFFFF_FFFF_8200_0000
+_NEAR: Final = 0x1000  # bytes behind a symbol that still go by its name
 
 
 class Kernel:
@@ -112,6 +114,20 @@ class Kernel:
             )
         self.config = config
         self.layer = HwBreakpointLayer(config, len(self.cpus))
+
+    def symbol_at(self, address: int) -> str:
+        """`jiffies`, `pid_max+0x4`: the kernel's own name for an address of its; "" where none is near."""
+        near = max((base for base in self.symbols.values() if base <= address), default=0)
+        if not near or address - near >= _NEAR:
+            return ""
+        name = next(name for name, base in self.symbols.items() if base == near)
+        return name + (f"+{address - near:#x}" if address > near else "")
+
+    def kallsyms(self) -> str:
+        """/proc/kallsyms: a line for each symbol."""
+        return "".join(
+            f"{base:016x} {'T' if base < _DATA else 'D'} {name}\n" for name, base in self.symbols.items()
+        )
 
     def new_id(self) -> int:
         """A number for a new event. Never used twice."""

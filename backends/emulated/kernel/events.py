@@ -159,6 +159,11 @@ class PerfEvent:
         return self.state >= State.INACTIVE
 
     @property
+    def switched_on(self) -> bool:
+        """The same as a person sees it: kgdb puts its events into registers past perf, which knows them as off."""
+        return self.enabled or self.owner.kind == "kgdb"
+
+    @property
     def total(self) -> int:
         """What read(2) gives: its own count and its inherited children's, the dead ones' included."""
         return self.count + self.child_count + sum(child.count for child in self.children)
@@ -248,4 +253,4 @@ class PerfEvent:
         if self.watch >= 0:  # the number that people meet everywhere; the descriptor is perf's own
             fd = f", perf fd {self.owner.fd}" if self.owner.fd is not None else ""
             return f"watch {self.watch}: {name}{fd}, {where}{'' if self.enabled else ', disabled'}"
-        return f"{self.owner.kind}{number}: {name}, {where}{'' if self.enabled or self.owner.kind == 'kgdb' else ', disabled'}"
+        return f"{self.owner.kind}{number}: {name}, {where}{'' if self.switched_on else ', disabled'}"

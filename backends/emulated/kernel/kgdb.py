@@ -275,6 +275,7 @@ class Kgdb:
         info.type, info.code = _TYPES[kind]
         for event in info.events:
             event.hardware = Hardware(address, length, info.type)
+            event.text = self._kernel.symbol_at(address)
         return True
 
     def remove(self, address: int) -> bool:

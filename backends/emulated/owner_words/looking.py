@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from backends.base import HwbpError
+from backends.emulated.kernel.config import TODAY, nearest_modelled
 from backends.emulated.kernel.journal import CAUSES
 from backends.emulated.kernel.slots import SLOTS
 from backends.emulated.owner_words.reading import ROWS, Lines, Reading, number
@@ -37,9 +38,11 @@ class InfoWords(Reading):
     def do_timeline(self, cpu: str = "") -> Lines:
         wanted = None if not cpu else self._cpu(cpu)
         rows = [row for row in self._kernel.journal.occupancies if wanted in (None, row.cpu)]
+        names = {event.id: event.described().split(", ")[0] for event in self._kernel.layer.events}
         for row in rows[-ROWS:]:
             end = "now" if row.end_ns is None else row.end_ns
-            yield f"CPU {row.cpu} DR{row.slot}  {row.start_ns:>12} to {end:>12}  {row.owner} breakpoint {row.event}"
+            who = names.get(row.event, f"{row.owner}, no longer in the books")
+            yield f"CPU {row.cpu} DR{row.slot}  {row.start_ns:>12} to {end:>12}  {who}"
         if not rows:
             yield "no breakpoint has been in a register yet"
 
@@ -53,6 +56,12 @@ class KernelWords(Reading):
                 raise HwbpError(f"'{text}' is no version: 6.18 or 6.1.180, for example", errno="EINVAL")
             parts = [int(part) for part in text.split(".")]
             version = (parts[0], parts[1], parts[2] if len(parts) > 2 else 0)
+            if nearest := nearest_modelled(version):
+                raise HwbpError(
+                    f"no Linux {text} is modelled: the releases from 2.6.33 to 6.18 are",
+                    errno="EINVAL",
+                    remedy=f"the nearest is {'.'.join(map(str, nearest))}",
+                )
             ticks = number(hz, "timer ticks a second") if hz else self._kernel.config.hz
             if ticks not in _HZ:
                 raise HwbpError(
@@ -70,3 +79,5 @@ class KernelWords(Reading):
                 f"{config.hz} Hz",
             )
         )
+        if config.version[:2] != TODAY[:2]:
+            yield "all else is as in 6.18, which the model was compared with"

@@ -25,9 +25,16 @@ class Recorder(Protocol):
         ...
 
     def hits(
-        self, cpu: int, task: Task | None, kind: str, fired: list[tuple[int, PerfEvent]], *, user: bool
+        self,
+        cpu: int,
+        task: Task | None,
+        kind: str,
+        matched: int,
+        fired: list[tuple[int, PerfEvent]],
+        *,
+        user: bool,
     ) -> None:
-        """One access's hits: register and event each."""
+        """One access's #DB: the registers that matched, a bit each, and those that counted a hit, with their events."""
         ...
 
 
@@ -96,7 +103,8 @@ class TaskWords(Reading):
             return
         task = kernel.current(cpu)
         result = kernel.debug_exception(cpu, dr.DR6_BASE | hits, address, user=user)
-        self.recorder.hits(cpu, task, kind, [(fired.slot, fired.event) for fired in result.fired], user=user)
+        fired_ = [(fired.slot, fired.event) for fired in result.fired]
+        self.recorder.hits(cpu, task, kind, hits, fired_, user=user)
         for fired in result.fired:
             yield f"DR{fired.slot} hit: {fired.event.described()}, count {fired.event.total}"
         for ignored in result.ignored:

@@ -105,7 +105,7 @@ the members of what is watched where its type is known, and how they were read."
             return line.add(" no hit is selected", ink.muted).strip()
         line.add("=> ", ink.changed)
         culprit = self._culprit()
-        where = f"{record.place:#x}" if record.place else "?"
+        where = f"{record.place:#x}" if record.place else self.scene.names.of(0).symbol
         line.add(culprit.text if culprit else where, ink.strong)
         if record.access_text != "x":
             line.add("  ")
@@ -173,7 +173,8 @@ the members of what is watched where its type is known, and how they were read."
             source = FROM_CODES[record.value_from]
             line.add(f" ({source})" if source else " (unknown)", ink.muted)
             line.add("  changed unseen before" if record.unseen else "", ink.warn).add("  ")
-        line.add(self.scene.names.of(record.place).symbol, ink.symbol).add("  ")
+        if record.place:
+            line.add(self.scene.names.of(record.place).symbol, ink.symbol).add("  ")
         return line.add(self.inspection.source, ink.muted)
 
 

@@ -89,8 +89,8 @@ class OwnersPanel(Panel):
         return line.strip()
 
     def _describe(self, bp: Breakpoint) -> str:
-        where = f"DR{bp.slot}" if bp.slot is not None else "in no register"
-        if not bp.enabled:
-            where += " off"
+        cpu = "" if bp.cpu is None else f"CPU {bp.cpu}"
+        where = f"DR{bp.slot}" if bp.slot is not None else "in no register" if bp.enabled else ""
+        where = " ".join(filter(None, (cpu, where, "" if bp.enabled else "off")))
         owner = owner_text(bp.owner).removeprefix(bp.owner.kind).strip()
         return " ".join(filter(None, (where, self.scene.numbered(bp), owner)))

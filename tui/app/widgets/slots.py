@@ -80,7 +80,7 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         view, cpu = self.scene.view, self.scene.cpu
         if view is None or cpu is None:
             return ""
-        waiting = sum(1 for b in view.breakpoints if b.slot is None)
+        waiting = sum(1 for b in view.breakpoints if b.slot is None and b.cpu in (None, cpu.cpu))
         text = f"{4 - cpu.free} used, {cpu.free} free"
         return f"{text}, {waiting} in no register" if waiting else text
 
@@ -236,7 +236,7 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             if self._guest:
                 lines[2].add(f"of a guest: {one_line(self._guest)}", ink.owner("kvm"))
             else:
-                lines[2].add("enabled, and in nobody's books", ink.error)
+                lines[2].add("enabled, in nobody's books", ink.error)
             return lines
         lines[2].add(f"{numbers.count(row.hits)}", ink.strong).add(f" hit{'s' * (row.hits != 1)}", ink.muted)
         lines[2].end((f"{numbers.rate(row.rate)}/s", ink.base))

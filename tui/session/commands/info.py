@@ -150,14 +150,12 @@ def _slots(session: Session, _text: str) -> Answer:
                 continue
             bp = by_id.get(slot.breakpoint) if slot.breakpoint is not None else None
             what = numbered(session, bp) if bp else session.names.describe_data(slot.address)
-            nobody = (
-                f"of the guest {escape(cpu.guest)}" if cpu.guest else "written by hand, in nobody's books"
-            )
+            nobody = f"of the guest {escape(cpu.guest)}" if cpu.guest else "in nobody's books"
             who = f"{owner_text(bp)}, {bp.hits} hits" if bp else nobody
             if slot.type == "io":
                 bare = session.view.debug_exceptions is not None
                 what = f"port {slot.address & 0xFFFF:#x}"
-                who = "program" if bare else "written by hand, in nobody's books"
+                who = "program" if bare else "in nobody's books"
             enable = ("L" if slot.local else "") + ("G" if slot.global_ else "") or "off"
             lines.append(
                 f"{head}DR{index}  {slot.type:<2} {slot.length} {slot.address:#x} {enable}  {what}  {who}"

@@ -437,6 +437,7 @@ COMMANDS = (
         "[X.Y.Z [HZ]]",
         "which Linux this is, where that matters",
         "Before 6.1 one mutex covered the accounting; 6.1.170 to 6.1.192 drop kgdb's hits; 2.6.33 to 2.6.35 have ksym_tracer.\n"
+        "From 2.6.33 to 6.18; what does not differ by these is as in 6.18.\n"
         "HZ is CONFIG_HZ, the timer ticks at which the period of a `freq` event is adapted (100, 250, 300 or 1000; 250 to begin with).\n"
         "It can change while nobody holds a slot. Example: kernel version 6.1.180",
     ),
