@@ -149,3 +149,12 @@ def test_the_auxiliary_carry_is_kept(tmp_path: Path) -> None:
 def test_loading_a_segment_register_stops_with_a_line(tmp_path: Path) -> None:
     for code in (b"\x8e\xd8", b"\x0f\xa1", b"\x0f\xb2\x03"):
         assert "loading a segment register is not emulated" in _run(tmp_path, code)[1].how
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["c5f877", "c5f828c8", "c5f1fed0", "c4e2f1b9d0"],
+    ids=["vzeroupper", "vmovaps", "vpaddd", "vfmadd231sd"],
+)
+def test_what_cpuid_does_not_promise_stops_with_a_line(tmp_path: Path, code: str) -> None:
+    assert "the engine lacks this instruction" in _run(tmp_path, bytes.fromhex(code))[1].how
