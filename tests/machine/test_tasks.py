@@ -466,7 +466,7 @@ def test_a_slice_ends_soon_however_many_processes_begin(tmp_path: Path) -> None:
     backend.launch(Launch(program, stacks=False))
     backend.resume()
     there = 1
-    for _ in range(20):
+    for _ in range(8):
         backend._life.budget = 1 << 30
         backend.run_slice()
         now = len(backend.view().tasks)

@@ -461,11 +461,11 @@ async def settle(pilot: Any) -> None:
     app: HwbpApp = pilot.app
     for _ in range(10):
         await pilot.pause()
-        app.tick()
         for _ in range(1000):
             if app.machine.idle:
                 break
             await pilot.pause(0.001)
+        app.tick()  # after the last answer, or nobody draws it
         await pilot.pause()
         view, ring = app.scene.view, app.scene.ring
         fresh = view is None or ring is None or ring.word("generation") == view.generation

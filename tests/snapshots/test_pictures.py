@@ -50,7 +50,10 @@ async def _measure(pilot: Any) -> None:
 def _keys(*keys: str) -> Run:
     async def run(pilot: Any) -> None:
         await _measure(pilot)
-        await pilot.press(*keys)
+        for key in keys:
+            await pilot.press(key)
+            if key == "enter":  # what follows is for the answer
+                await settle(pilot)
         await settle(pilot)
 
     return run
