@@ -170,9 +170,9 @@ class _Machine:
         limit = np.minimum(here // _BLOCK * _BLOCK + _BLOCK, np.repeat(ends, counts).astype(np.int32))
         while len(here):
             begins[here] = True
-            here = follows[here]
+            here = follows.take(here)
             keep = np.flatnonzero(here < limit)
-            here, limit = here[keep], limit[keep]
+            here, limit = here.take(keep), limit.take(keep)
         places = np.flatnonzero(begins)
         last = np.searchsorted(places, ends) - 1
         fine = follows[places[last]] == ends
@@ -216,10 +216,11 @@ class _Machine:
 
     def _numbers(self, at: Any, *, signed: bool = False) -> Any:
         """The LEB128 numbers that begin at these bytes, as 64 bits."""
-        length = self.length[at]
-        value = np.zeros(len(at), np.uint64)
-        for place in range(int(length.max(initial=0))):
-            there = np.flatnonzero(length > place)
+        length = self.length.take(at)
+        value = (self.code.take(at) & 0x7F).astype(np.uint64)
+        there = np.flatnonzero(length > 1)
+        for place in range(1, int(length.max(initial=0))):
+            there = there[length[there] > place]
             byte = self.code[np.minimum(at[there] + place, len(self.code) - 1)].astype(np.uint64)
             value[there] |= (byte & np.uint64(0x7F)) << np.uint64(min(7 * place, 63))
         if not signed:
