@@ -64,7 +64,8 @@ class Rows(NamedTuple):
 
 
 def run(data: bytes, programs: Sequence[Program], *, brief: bool = False) -> Rows:
-    """Run programs; one that is broken or too long has no rows. `brief`: without columns, and flags say END only."""
+    """Run programs; one that is broken or too long has no rows. `brief`: without columns, flags say END only, and of several
+    rows of one sequence for one address only the last is there."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for number, program in enumerate(programs):
         if program.start < program.end <= min(len(data), program.start + BYTES_LIMIT):
@@ -264,6 +265,11 @@ class _Machine:
         passed, went = advance.cumsum(), lines.cumsum()
         told = np.concatenate([np.uint64(0) - (passed[begin] - advance[begin]), address - passed[set_at]])
         where = passed[row] + _last(np.concatenate([begin, set_at]), told, row)
+        if brief and len(row):
+            ending = np.zeros(len(row) + 1, bool)
+            ending[np.searchsorted(row, over)] = True
+            keep = np.flatnonzero(np.append(where[1:] != where[:-1], True) | ending[1:] | ending[:-1])
+            row, where = row.take(keep), where.take(keep)
         line = (went[row] + _last(begin, 1 - (went[begin] - lines[begin]), row) & _MOST).astype("u4")
         file = self._latest(begin, 1, those(_SET_FILE), places, row)
         unit = _last(first[filled], filled, row)
