@@ -145,7 +145,7 @@ class Culprits:
             self._arrivals.forget()
             self._led.clear()
         self._arrivals.begin()
-        if (hits.kind == READ_WRITE).any():
+        if ((hits.kind == READ_WRITE) & hits.near_stack()).any():  # where a return can read
             self._code.keep()
         chosen = np.full(hits.count, -1, np.intp)
         out = Verdict.none(hits.count)

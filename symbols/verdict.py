@@ -32,6 +32,8 @@ Bools = NDArray[np.bool_]
 NO, MAYBE, YES = 0, 1, 2
 """It did not touch the window; its address cannot be told any more; it did."""
 _ZF, _DF = np.uint64(1 << 6), np.uint64(1 << 10)
+_STACK: Final = np.uint64(1 << 20)
+"""Bytes on either side of rsp."""
 _TLS_ALIGNMENT: Final = 8
 """Bytes that every thread pointer is aligned to (psABI TLS: at least the alignment of a pointer)."""
 
@@ -73,6 +75,13 @@ class Hits:
     def register(self, columns: NDArray[np.uint8], rows: Numbers) -> Words:
         """One register of each of these hits."""
         return np.take(self.flat, columns.astype(np.intp) * self.count + rows)
+
+    def near_stack(self) -> Bools:
+        """Where the window lies on the stack, as far as that can be told from rsp."""
+        if not self.have[RSP]:
+            return np.zeros(self.count, bool)
+        near: Bools = self.address - self.matrix[RSP] + _STACK < _STACK + _STACK
+        return near
 
     def on_stack_top(self) -> Bools:
         """Where the window overlaps [rsp, rsp + 8): what a call would have written."""

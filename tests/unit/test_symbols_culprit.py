@@ -385,6 +385,23 @@ def test_a_pointer_in_data_that_was_kept_at_the_batch_before_counts_at_once() ->
     assert through([CODE + 0x50] * 3, Kept((5, 1 << 63), (9, 3)), earlier=1)[1:] == [-1, 0x50]
 
 
+@pytest.mark.parametrize(
+    ("kind", "rsp", "looked"), [(READ_WRITE, 64, 3), (WRITE, 64, 0), (READ_WRITE, 1 << 30, 0)]
+)
+def test_data_is_kept_only_for_windows_that_a_return_can_read(kind: int, rsp: int, looked: int) -> None:
+    asked = []
+
+    class Noted(Kept):
+        def spans(self) -> tuple[tuple[int, int], ...]:
+            asked.append(1)
+            return ()
+
+    culprits = Culprits(read_at((CODE, POINTED)), functions(CODE), Noted())
+    for _ in range(3):
+        culprits.find(CODE + 6, WINDOW, 8, kind, {"rsp": np.array([WINDOW + rsp], np.uint64)})
+    assert len(asked) == looked
+
+
 def test_a_pointer_that_is_written_once_counts_at_once() -> None:
     assert through([CODE + 0x50], Kept(once=(POINTER,))) == [0x50]
 
