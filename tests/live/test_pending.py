@@ -150,6 +150,36 @@ def test_a_script_waits_stops_at_the_first_write_and_forgets(programs: tuple[str
     assert "exited: the program has ended: exit status 0" in done.stdout
 
 
+@needs_bpf
+@pytest.mark.root
+def test_a_watch_that_waits_is_taken_back_and_brought_back(programs: tuple[str, str]) -> None:
+    lines = [
+        "watch plug_counter pending",
+        "delete 0",
+        "undo",
+        "redo",
+        "undo",
+        "watch plug_pointer pending",
+        "undo",
+        "continue",
+    ]
+    done = subprocess.run(
+        command("bpf", "script", "-", "--backend", "perf", "--", *programs, "main"),
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "watch 1: plug_counter waits again, as watch 0 did" in done.stdout
+    assert "watch 1: plug_counter waits no more" in done.stdout
+    assert "watch 2: plug_counter waits again, as watch 1 did" in done.stdout
+    assert "watch 3: plug_pointer waits no more" in done.stdout
+    assert "watch 2: plug_counter has come with plug.so" in done.stdout
+    assert "5 hits" in done.stdout
+
+
 def test_without_bpf_it_is_armed_when_the_news_comes_and_says_so(programs: tuple[str, str]) -> None:
     words = ["--env", "THEN_MS=1500", "--", *programs, "main"]
     traced = trace("rings", ["plug_counter pending"], *words)

@@ -26,9 +26,11 @@ _KEPT: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What undo brings back: each armed watch and whether it is enabled; `registers` are DR0-DR3, DR6 and DR7 by CPU."""
+    """What undo brings back: each armed watch and whether it is enabled, those that wait for a library; `registers` are
+    DR0-DR3, DR6 and DR7 by CPU."""
 
     armed: tuple[tuple[ArmedWatch, bool], ...]
+    waiting: tuple[ArmedWatch, ...]
     registers: dict[int, tuple[int, ...]]
 
 
@@ -71,13 +73,15 @@ class Changes:
         off = {bp.id for bp in view.breakpoints if not bp.enabled}
         return State(
             tuple((watch, off.isdisjoint(watch.breakpoints)) for watch in session.watches.armed),
+            session.watches.waiting,
             {cpu.cpu: (*cpu.dr, cpu.dr6, cpu.dr7) for cpu in view.cpus},
         )
 
     def made(self, line: str, before: State, session: Session, by_hand: bool) -> None:
         """A command has been run. One that changed nothing is not remembered."""
         after = self.state(session)
-        if before.armed == after.armed and (not by_hand or before.registers == after.registers):
+        same = before.armed == after.armed and before.waiting == after.waiting
+        if same and (not by_hand or before.registers == after.registers):
             return
         self._done.append(Change(line.strip(), before, after, by_hand))
         self._undone.clear()
@@ -130,8 +134,15 @@ class Changes:
         alive = {self._identity(watch): watch for watch in session.watches.armed}
         old = {self._identity(watch): (watch, on) for watch, on in here.armed}
         new = {self._identity(watch): (watch, on) for watch, on in there.armed}
-        gone = [alive[key] for key in old if key not in new and key in alive]
+        waiting, waited, to_wait = (
+            {self._identity(watch): watch for watch in watches}
+            for watches in (session.watches.waiting, here.waiting, there.waiting)
+        )
+        # One that waited may be armed by now: its library has come, and that was nobody's command.
+        gone = [alive[key] for key in {**old, **waited} if key not in {**new, **to_wait} and key in alive]
         back = [new[key] for key in new if key not in old and key not in alive]
+        unwanted = [waiting[key] for key in waited if key not in {**new, **to_wait} and key in waiting]
+        again = [to_wait[key] for key in to_wait if key not in {**old, **waited, **alive, **waiting}]
         for watch in (*gone, *(watch for watch, _ in back)):
             if watch.owner == "ptrace":
                 raise HwbpError(
@@ -142,15 +153,24 @@ class Changes:
             session.backend.disarm(watch.breakpoints)
             session.watches.remove(watch.index)
             said.append(f"watch {watch.index}: {watch.label} is gone again")
+        for watch in unwanted:
+            session.watches.remove(watch.index)
+            session.pending.removed()
+            said.append(f"watch {watch.index}: {watch.label} waits no more")
         session.look()
         try:
             for watch, on in back:
                 armed = self._again(session, watch, on)
                 said.append(f"watch {armed.index}: {armed.label} is armed again, as watch {watch.index} was")
+            for watch in again:
+                row = session.pending.add(watch.watch, HwbpError(f"{watch.label} means nothing"), watch.stop)
+                self._first[row.index] = self._identity(watch)
+                said.append(f"watch {row.index}: {row.label} waits again, as watch {watch.index} did")
         except HwbpError:
             for watch in gone:
                 self._again(session, watch, old[self._identity(watch)][1])
             raise
+        session.pending.follow()
         for key, (watch, on) in new.items():
             if key not in old or key not in alive:
                 continue
