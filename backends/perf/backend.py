@@ -181,7 +181,7 @@ class PerfBackend(Backend):
             self._life.ended()
         if taken or self._output.moved():
             self._publish()
-        pause = self._pace.pause(taken, self._capture.room, time.monotonic())
+        pause = self._pace.pause(taken, self._capture.room, time.monotonic(), self._capture.filled)
         return IDLE if self._guard is not None or self._arming.stops else pause
 
     def _new_image(self, news: Named) -> None:

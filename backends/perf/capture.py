@@ -66,7 +66,7 @@ class Capture(ABC):
     `sampled`: events write perf records; `can_stop`: a hit can stop its thread; `holds`: conditions and limits are held at
     the hit, so that what comes here meets them;
     `bits`: of the program that is watched from now on;
-    `room`: how many hits the smallest buffer holds; `events_per_thread`: descriptors that a breakpoint takes on a thread.
+    `room`: how many hits the smallest buffer holds, `filled`: the part of it that may be full before hits are looked for; `events_per_thread`: descriptors that a breakpoint takes on a thread.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Capture(ABC):
     holds = False
     bits: Literal[32, 64] = 64
     room = 1 << 16
+    filled = 0.3
     events_per_thread = 1
 
     @abstractmethod

@@ -14,8 +14,6 @@ IDLE: Final = 0.015
 _LONGEST: Final = 0.25
 _MANY: Final = 1000
 """Hits a second beyond which nobody sees each one come."""
-_FILLED: Final = 0.3
-"""The part of the room that is filled on purpose: the rate may treble meanwhile."""
 _FORGOTTEN: Final = 0.9
 """What a look leaves of the highest rate that was seen."""
 _CEILING: Final = 100_000
@@ -29,11 +27,11 @@ class Pace:
         self._last = 0.0
         self._fastest = float(_CEILING)
 
-    def pause(self, taken: int, room: int, now: float) -> float:
+    def pause(self, taken: int, room: int, now: float, filled: float = 0.3) -> float:
         """Seconds until the next look, `taken` hits having come since the one before, with room for `room`; `now` is in
-        seconds."""
+        seconds. `filled` is the part of the room that is filled on purpose: at 0.3 the rate may treble meanwhile."""
         passed, self._last = now - self._last, now
         if passed <= 0 or taken < _MANY * passed:
             return IDLE
         self._fastest = max(taken / passed, _FORGOTTEN * self._fastest, _CEILING)
-        return max(min(_FILLED * room / self._fastest, _LONGEST), IDLE / 3)
+        return max(min(filled * room / self._fastest, _LONGEST), IDLE / 3)

@@ -70,6 +70,7 @@ class RingCapture(Capture):
     """What was stored is not in a record: the value is what a register still holds, or unknown."""
 
     sampled = True
+    filled = 0.5  # they are small: fewer looks are worth more than room for a rate that trebles
 
     def __init__(self, opener: Opener, *, stacks: bool, why: str) -> None:
         names = _MORE if stacks else _FEW
@@ -143,19 +144,20 @@ class RingCapture(Capture):
         return self._rings.pages * mmap.PAGESIZE // (8 * (self._fixed or _WITH_STACK))
 
     def peek(self, most: int) -> Array:
-        if len(self._left) < most and (words := self._take()):
+        if len(self._left) < most and (words := self._look()):
             count = sum(len(each) for _, each in words) // (self._fixed or _FIXED)
             rows, used = self._buffer(len(self._left) + count), len(self._left)
             rows[:used] = self._left
             for self._cpu, each in words:
                 used += self._decode(each, rows[used:])
+                self._rings.free(self._cpu)
             self._left = self._in_order(rows[:used])
         return self._left[:most]
 
-    def _take(self) -> list[tuple[int, Array]]:
-        """What each CPU's ring has, in 64-bit words."""
-        taken = ((cpu, self._rings.take(cpu)) for cpu in self._rings.cpus)
-        return [(cpu, np.frombuffer(data, np.uint64)) for cpu, data in taken if data]
+    def _look(self) -> list[tuple[int, Array]]:
+        """What each CPU's ring has, in 64-bit words, where it lies."""
+        found = ((cpu, self._rings.look(cpu)) for cpu in self._rings.cpus)
+        return [(cpu, np.frombuffer(data, np.uint64)) for cpu, data in found if len(data)]
 
     def _buffer(self, count: int) -> Array:
         """Room for raw hits that is used again and again: memory that was never touched costs more than the decoding.
@@ -228,14 +230,20 @@ class RingCapture(Capture):
         """Samples with call chains of one length."""
         lengths = int(table[0, _FIXED])
         registers_at = _FIXED + 1 + lengths + 1
-        self._fill(rows, table, registers_at)
-        top = registers_at + len(self._order) + 1
-        rows["top"] = table[:, top : top + TOP_WORDS]
         deep = max(0, min(lengths - _LEADING, FRAMES))
         frames = table[:, _FIXED + 1 + _LEADING : _FIXED + 1 + _LEADING + deep]
-        if (marked := frames >= np.uint64(_MARKERS)).any():
-            frames = np.where(marked, np.uint64(0), frames)
-        self._chains(rows, frames)
+        alike = bool((frames == frames[0]).all())  # a flood mostly comes one way
+        first = frames[:1] if alike else frames
+        if (marked := first >= np.uint64(_MARKERS)).any():
+            first = np.where(marked, np.uint64(0), first)
+        if alike:
+            self._chains(like := np.zeros(1, rows.dtype), first)
+            self._fill(rows, table, registers_at, like)
+        else:
+            self._fill(rows, table, registers_at)
+            self._chains(rows, first)
+        top = registers_at + len(self._order) + 1
+        rows["top"] = table[:, top : top + TOP_WORDS]
 
     @staticmethod
     def _chains(rows: Array, frames: Array) -> None:
@@ -244,21 +252,38 @@ class RingCapture(Capture):
         with np.errstate(over="ignore"):
             rows["chain"] = frames @ _WEIGHTS[:deep]
 
-    def _fill(self, rows: Array, table: Array, registers_at: int = _FIXED + 1) -> None:
+    def _fill(
+        self, rows: Array, table: Array, registers_at: int = _FIXED + 1, like: Array | None = None
+    ) -> None:
+        """All but call chains and stacks. `like`: a row whose other fields all of them have."""
+        if all(bool((table[:, at] == table[0, at]).all()) for at in (_ID, _TID)) and _one_mode(table):
+            first = np.zeros(1, rows.dtype) if like is None else like
+            self._describe(first, table[:1])
+            whole = np.dtype((np.void, rows.dtype.itemsize))
+            rows.view(whole)[:] = first.view(
+                whole
+            )  # one thread, one event: one copy instead of a column for each
+            self._taken[int(first["breakpoint"][0])] += len(rows) - 1
+        else:
+            if like is not None:
+                for name in ("frames", "chain"):
+                    rows[name] = like[name]
+            self._describe(rows, table)
         rows["ip"] = table[:, _IP]
-        halves = table.view(np.uint32)
-        rows["pid"], rows["tid"] = halves[:, 2 * _TID], halves[:, 2 * _TID + 1]
         rows["time"] = table[:, _TIME]
         rows["address"] = table[:, _ADDR]
-        rows["cpu"] = self._cpu
-        rows["slot"] = NO_SLOT
-        misc = table.view(np.uint16)[:, 2]
-        if bool((misc == misc[0]).all()):
-            misc = misc[:1]
-        rows["flags"] = np.where(misc & _MODE_MASK == _MODE_USER, 0, FLAG_KERNEL)
-        rows["breakpoint"], rows["length"] = self._events(table[:, _ID])
         for column, name in enumerate(self._order):
             rows[name] = table[:, registers_at + column]
+
+    def _describe(self, rows: Array, table: Array) -> None:
+        """Whose hits they are, of which breakpoint, in which mode."""
+        halves = table.view(np.uint32)
+        rows["pid"], rows["tid"] = halves[:, 2 * _TID], halves[:, 2 * _TID + 1]
+        rows["cpu"] = self._cpu
+        rows["slot"] = NO_SLOT
+        mode = table.view(np.uint16)[:, 2] & _MODE_MASK
+        rows["flags"] = np.where(mode == _MODE_USER, 0, FLAG_KERNEL)
+        rows["breakpoint"], rows["length"] = self._events(table[:, _ID])
         tids, pids = rows["tid"], rows["pid"]
         if bool((tids == tids[0]).all()):
             rows["name"] = np.frombuffer(self._comm(int(pids[0]), int(tids[0])), np.uint64)
@@ -369,6 +394,11 @@ def _affordable() -> int:
             break
         pages //= 2
     return pages
+
+
+def _one_mode(table: Array) -> bool:
+    misc = table.view(np.uint16)[:, 2]
+    return bool((misc == misc[0]).all())
 
 
 def _frames(words: Array, chain: Array, lengths: Array) -> Array:

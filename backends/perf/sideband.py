@@ -84,6 +84,7 @@ class Rings:
         self._owners: dict[int, int] = {}
         self._maps: dict[int, mmap.mmap] = {}
         self._tails: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
 
     def join(self, fd: int, cpu: int) -> None:
         """Let an event of a CPU write into that CPU's ring."""
@@ -121,19 +122,29 @@ class Rings:
             for cpu, memory in self._maps.items()
         )
 
-    def take(self, cpu: int) -> bytes:
-        """Everything new in a CPU's ring, whole records."""
+    def look(self, cpu: int) -> bytes | memoryview:
+        """Everything new in a CPU's ring, whole records: where it lies if it lies in one piece, and good until `free`."""
         memory = self._maps[cpu]
         size = len(memory) - mmap.PAGESIZE
         (head,) = struct.unpack_from("<Q", memory, _DATA_HEAD)
-        tail = self._tails[cpu]
+        tail, self._seen[cpu] = self._tails[cpu], head
         if head == tail:
             return b""
         at, end = tail % size, head % size
         page = mmap.PAGESIZE
-        data = memory[page + at : page + end] if at < end else memory[page + at :] + memory[page : page + end]
-        self._tails[cpu] = head
-        struct.pack_into("<Q", memory, _DATA_HEAD + 8, head)
+        if at < end:
+            return memoryview(memory)[page + at : page + end]
+        return memory[page + at :] + memory[page : page + end]
+
+    def free(self, cpu: int) -> None:
+        """What `look` gave last is done with."""
+        head = self._tails[cpu] = self._seen.get(cpu, self._tails[cpu])
+        struct.pack_into("<Q", self._maps[cpu], _DATA_HEAD + 8, head)
+
+    def take(self, cpu: int) -> bytes:
+        """Everything new in a CPU's ring, whole records."""
+        data = bytes(self.look(cpu))
+        self.free(cpu)
         return data
 
     def close(self) -> None:

@@ -31,5 +31,11 @@ def test_a_faster_program_than_was_expected_is_looked_at_more_often_until_it_slo
     assert pauses[-1] == 0.25
 
 
+def test_a_small_ring_may_be_filled_further() -> None:
+    pace = Pace()
+    pace.pause(0, 10_000, 1.0)
+    assert abs(pace.pause(5_000, 10_000, 1.1, 0.5) - 0.05) < 1e-9
+
+
 def test_what_was_taken_in_no_time_says_nothing_of_a_rate() -> None:
     assert Pace().pause(100, 1000, 0.0) == IDLE

@@ -31,9 +31,11 @@ class _Rings:
     def cpus(self) -> tuple[int, ...]:
         return tuple(self.data)
 
-    def take(self, cpu: int) -> bytes:
-        data, self.data[cpu] = self.data[cpu], b""
-        return data
+    def look(self, cpu: int) -> bytes:
+        return self.data[cpu]
+
+    def free(self, cpu: int) -> None:
+        self.data[cpu] = b""
 
     def waiting(self) -> int:
         return sum(map(len, self.data.values()))
@@ -147,3 +149,25 @@ def test_samples_with_call_chains_of_any_length(kind: str, monkeypatch: pytest.M
     other = capture({0: b"".join(parts)}, stacks=True).peek(2000)
     assert np.array_equal(other["chain"], rows["chain"])
     assert np.array_equal(other["frames"], rows["frames"])
+
+
+@pytest.mark.parametrize("stacks", [False, True])
+def test_samples_of_one_thread_are_the_same_as_when_another_is_among_them(stacks: bool) -> None:
+    """They are copied from one row; with another thread among them they are taken field by field."""
+
+    def one(number: int) -> bytes:
+        more = {"chain": (0x2000, 0x3000), "registers": 7} if stacks else {}
+        return sample(2 * number, **more)  # type: ignore[arg-type]
+
+    def other() -> bytes:
+        return sample(1, chain=(0x2000, 0x3000), registers=7) if stacks else sample(1)
+
+    alone = capture({0: b"".join(one(n) for n in range(1, 60))}, stacks=stacks)
+    among = capture({0: other() + b"".join(one(n) for n in range(1, 60))}, stacks=stacks)
+    rows, more = alone.peek(100), among.peek(100)
+    assert len(more) == 60
+    for name in rows.dtype.names or ():
+        if name not in ("row", "who"):  # other fields, together
+            assert rows[name].tolist() == more[name][1:].tolist(), name
+    assert alone._taken == {3: 59}
+    assert among._taken == {3: 60}
