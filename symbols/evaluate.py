@@ -148,7 +148,13 @@ class _Evaluation:
             skip = index * self._sized(element, of) if index else 0
             if value.address is not None:
                 also = tuple(address + skip & MASK for address in value.also)
-                return Value(element, address=value.address + skip & MASK, also=also, frame=value.frame)
+                return Value(
+                    element,
+                    address=value.address + skip & MASK,
+                    also=also,
+                    frame=value.frame,
+                    per_thread=value.per_thread,
+                )
             data = value.data[skip : skip + (element.size or 0)] if value.data is not None else None
             return Value(element, data=data, why=value.why)
         if kind.kind == "pointer":
@@ -201,7 +207,12 @@ class _Evaluation:
         if value.address is not None:
             also = tuple(address + skip & MASK for address in value.also)
             made = Value(
-                member.type, address=value.address + skip & MASK, bits=bits, also=also, frame=value.frame
+                member.type,
+                address=value.address + skip & MASK,
+                bits=bits,
+                also=also,
+                frame=value.frame,
+                per_thread=value.per_thread,
             )
         else:
             data = value.data[skip : skip + (member.size or 0)] if value.data is not None else None
@@ -382,12 +393,14 @@ class _Evaluation:
         if plain.kind in (*RECORDS, "array"):
             if value.address is None:
                 raise ExpressionError(f"only what is in memory can be seen as {kind}", span=node.span)
-            return Value(kind, address=value.address, also=value.also, frame=value.frame)
+            return Value(
+                kind, address=value.address, also=value.also, frame=value.frame, per_thread=value.per_thread
+            )
         if plain.kind not in SCALARS:
             raise ExpressionError(f"a value cannot be seen as {kind}", span=node.span)
         if value.type is None and not value.code and value.address is not None:
             size = kind.size or 8  # a symbol without a type: the cast says what it holds, as in gdb
-            return Value(kind, address=value.address, size=size, also=value.also)
+            return Value(kind, address=value.address, size=size, also=value.also, per_thread=value.per_thread)
         number = self.load(value, node.of if isinstance(node, Cast) else node)
         if plain.kind == "float":
             return Value(kind, number=float(number))

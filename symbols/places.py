@@ -33,7 +33,14 @@ def place(node: Node, resolver: Resolver) -> Target:
         return target
     size = target.size - offset if target.size is not None and offset < target.size else None
     also = tuple(address + offset & MASK for address in target.also)
-    return Target(target.address + offset & MASK, size, target.kind, also=also, frame=target.frame)
+    return Target(
+        target.address + offset & MASK,
+        size,
+        target.kind,
+        also=also,
+        frame=target.frame,
+        per_thread=target.per_thread,
+    )
 
 
 def _is_constant(node: Node) -> bool:
@@ -75,6 +82,7 @@ def _target(value: Value, node: Node) -> Target:
             value.bits,
             value.also,
             value.frame,
+            value.per_thread,
         )
     if value.why:
         raise ExpressionError(f"{spell(node)} {value.why}", span=node.span)

@@ -309,7 +309,7 @@ class ProgramScope:
                 why = why or start
         if not found:
             raise ExpressionError(f"{text} {why}")
-        return Value(kind, address=found[0], size=size, also=tuple(found[1:]))
+        return Value(kind, address=found[0], size=size, also=tuple(found[1:]), per_thread=True)
 
 
 def _is_whole_object(symbol: Symbol) -> bool:

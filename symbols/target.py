@@ -33,7 +33,7 @@ class Target:
     """A place in memory: `size` in bytes, None where the expression does not say; `type_name` as C writes it, or "".
 
     `kind` is "code" for functions and source lines. `bits` are (first bit from `address`, bits) of a bit-field.
-    `also` are the same variable's places in other threads. `frame` is the stack pointer below which its frame is dead.
+    `per_thread`: a thread-local variable; `also` are its places in other threads. `frame` is the stack pointer below which its frame is dead.
     """
 
     address: int
@@ -44,3 +44,4 @@ class Target:
     bits: tuple[int, int] | None = None
     also: tuple[int, ...] = ()
     frame: int | None = None
+    per_thread: bool = False

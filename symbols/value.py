@@ -24,7 +24,7 @@ _FLOATS: Final = {4: "<f", 8: "<d"}
 class Value:
     """Something with a type: in memory at `address`, or as a `number` or `data` of its own.
 
-    `size` stands in for the type's where a symbol has none; `code`: a function; `also` and `frame` as in `Target`.
+    `size` stands in for the type's where a symbol has none; `code`: a function; `also`, `frame` and `per_thread` as in `Target`.
     """
 
     type: Type | None
@@ -36,6 +36,7 @@ class Value:
     size: int | None = None
     also: tuple[int, ...] = ()
     frame: int | None = None
+    per_thread: bool = False
     why: str = ""
     """Why it has no address, where it has none."""
 

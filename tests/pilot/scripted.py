@@ -78,6 +78,7 @@ class Target:
     type_name: str | None
     also: tuple[int, ...] = ()
     frame: int | None = None
+    per_thread: bool = False
 
 
 class FakeSpace:

@@ -92,6 +92,7 @@ class FakeObject:
     type_name: str | None
     also: tuple[int, ...] = ()
     frame: int | None = None
+    per_thread: bool = False
 
 
 class FakeSpace:

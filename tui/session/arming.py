@@ -52,6 +52,7 @@ class Planned:
     windows: tuple[tuple[int, int], ...]
     frame: int | None = None
     condition: Condition | None = None
+    per_thread: bool = False
 
 
 def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Planned:
@@ -84,7 +85,9 @@ def plan(session: Session, watch: Watch, default: WatchType | None = None) -> Pl
     wanted = None
     if watch.condition:
         wanted = held_against(session, watch.condition, watch.expr, kind, covered)
-    return Planned(watch, label, kind, target.address, length, covered, target.frame, wanted)
+    return Planned(
+        watch, label, kind, target.address, length, covered, target.frame, wanted, target.per_thread
+    )
 
 
 def held_against(
@@ -173,6 +176,7 @@ def record(
         stop=stop,
         frame=planned.frame,
         condition=planned.condition,
+        per_thread=planned.per_thread,
     )
     session.watches.add(watch, first_hit=session.ring.head)
     return watch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, cast
 
@@ -76,6 +77,8 @@ class Object(Protocol):
     def also(self) -> tuple[int, ...]: ...
     @property
     def frame(self) -> int | None: ...
+    @property
+    def per_thread(self) -> bool: ...
 
 
 class Space(Protocol):
@@ -333,7 +336,8 @@ class Names:
             return Target(int(expr.strip(), 0), None, "data")
         try:
             if not typed and expr.strip().isidentifier() and not self._has_frame():
-                return self.space.resolve(expr, self._read, typed=False)
+                with suppress(ExpressionError):  # what takes more than names is asked for with all there is
+                    return self.space.resolve(expr, self._read, typed=False)
             return self.space.resolve(expr, self._read, typed=typed, context=self._context())
         except ExpressionError as error:
             raise _refused(error, expr) from error

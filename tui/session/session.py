@@ -109,15 +109,26 @@ class Session:
                 raise ValueError(f"not known in frame {chosen.number}")
             return known[name]
 
-        def threads() -> tuple[int, ...]:
+        stands = self.view.state == "stopped" and bool(self.view.tasks)
+        return Context(
+            self.backend.read, register, stands, self._thread_pointers, chosen.frame.place if chosen else None
+        )
+
+    def _thread_pointers(self) -> tuple[int, ...]:
+        """The fs base of each task; a live program that runs stands still for that, for a moment. Raises HwbpError."""
+        view = self.view
+        held = view.state == "running" and view.backend == "perf"
+        if held:
+            view = self.backend.stop()
+        try:
             bases = []
-            for number, task in enumerate(self.view.tasks):
+            for number, task in enumerate(view.tasks):
                 rows = self.backend.registers(None if number == 0 else task.tid)
                 bases += [each.value for each in rows if each.name == "fs_base" and each.value]
             return tuple(dict.fromkeys(bases))
-
-        stands = self.view.state == "stopped" and bool(self.view.tasks)
-        return Context(self.backend.read, register, stands, threads, chosen.frame.place if chosen else None)
+        finally:
+            if held:
+                self.backend.resume()
 
     # The state
 

@@ -21,6 +21,7 @@ class ArmedWatch:
     """A watch that was armed. `windows` are (address, length) and `breakpoints` their ids, in the same order.
 
     `frame`: the stack pointer at which the function that the variable belongs to has returned, None for other ones.
+    `per_thread`: a thread-local variable, of the threads that there were.
     `waiting`: it means nothing yet, has its number, and is armed when a library is mapped that says what it means.
     """
 
@@ -38,6 +39,14 @@ class ArmedWatch:
     frame: int | None = None
     condition: Condition | None = None
     waiting: bool = False
+    per_thread: bool = False
+
+    @property
+    def caution(self) -> str:
+        """What is not watched though one may think so; empty where all is."""
+        if not self.per_thread:
+            return ""
+        return f"{self.label} is thread-local: each thread that begins later has its own, and that is not watched"
 
 
 class WatchBook:

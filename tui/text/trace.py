@@ -100,6 +100,9 @@ class _Trace:
             note(session.view.notice)
         for address in _unmapped(session.view):
             note(f"nothing is mapped at {address:#x} now; the watch is armed all the same")
+        for row in session.watches.armed:
+            if row.caution:
+                note(row.caution)
         if session.watches.waiting and session.pending.late:
             note(session.pending.late)
         if session.view.state in ("loaded", "stopped"):

@@ -80,7 +80,7 @@ def armed_answer(session: Session, armed: ArmedWatch, *more: str) -> Answer:
     made = {bp.id: bp for bp in session.view.breakpoints}
     return answer(
         armed_line(session, armed),
-        *(line for line in more if line),
+        *(line for line in (*more, armed.caution) if line),
         watch=armed.index,
         expr=armed.label,
         type=armed.type,
