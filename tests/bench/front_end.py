@@ -10,8 +10,8 @@ from dataclasses import replace
 from tests.bench import flood
 from tests.bench.first_picture import APP, HELLO, set_running
 from tests.bench.programs import Built
-from tests.bench.report import Report, Row, Spread, percentile
-from tests.bench.terminal import Terminal, cpu_seconds
+from tests.bench.report import Report, Row, Spread, percentile, skipped
+from tests.bench.terminal import Terminal, TooLate, cpu_seconds
 
 __all__ = ["bench"]
 
@@ -23,14 +23,25 @@ _CAPACITY = 1 << 20
 
 
 def bench(built: Built, quick: bool) -> Report:
-    """Three machines: one that hits as fast as it can, one that writes 200,000 records a second, one that stands."""
+    """Four machines: two that hit as fast as they can, emulated and live, one that writes 200,000 records a second, one that stands."""
     presses, seconds = (24, 3.0) if quick else (100, 8.0)
     program = built.program("hits", "write")
     report = _scene("full rate", [*APP, "run", "-w", "hot", "--", program], False, presses, seconds)
+    report += _live([*APP, "run", "--backend", "perf", "-w", "hot", "--", program], presses, seconds)
     report += _scene(
         f"{flood.RATE:,} records/s", flood.command(flood.RATE, _CAPACITY), False, presses, seconds
     )
     return report + _scene("idle", APP, True, presses, seconds)
+
+
+def _live(command: Sequence[str], presses: int, seconds: float) -> Report:
+    name = "live at full rate"
+    with Terminal(command) as terminal:
+        try:
+            terminal.until(lambda text: "LOADED" in text or "RUNNING" in text, "the program")
+        except TooLate as why:
+            return skipped(f"keys: {name}", f"no live breakpoints here: {why}")
+    return _scene(name, command, False, presses, seconds)
 
 
 def _scene(name: str, command: Sequence[str], idle: bool, presses: int, seconds: float) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -66,16 +67,19 @@ class Terminal:
         """End the program, and all that it started."""
         if self._master < 0:
             return
-        children = self.children()
+        started = self.started()
         if self._process.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
+        for pid in started:  # a live program would run on
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         os.close(self._master)
         self._master = -1
         end = time.monotonic() + 2
-        while any(Path(f"/proc/{pid}/exe").is_symlink() and _alive(pid) for pid in children):
+        while any(Path(f"/proc/{pid}/exe").is_symlink() and _alive(pid) for pid in started):
             if time.monotonic() > end:
-                raise RuntimeError(f"still running: {children}")
+                raise RuntimeError(f"still running: {started}")
             time.sleep(0.01)
 
     def children(self) -> list[int]:
@@ -86,6 +90,15 @@ class Terminal:
             ]
         except OSError:
             return []
+
+    def started(self) -> list[int]:
+        """What it has started, and what these have."""
+        found = self.children()
+        for pid in found:
+            with contextlib.suppress(OSError):
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    found += [int(each) for each in (task / "children").read_text().split()]
+        return found
 
     def text(self) -> str:
         """What has been painted since the last `forget`, without its escape sequences."""
