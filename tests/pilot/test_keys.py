@@ -104,6 +104,34 @@ async def test_the_gdb_keymap_runs_what_its_letters_mean_in_gdb() -> None:
         assert "F follow" in screen_text(app).split("\n")[-1], "the footer knows the keys that hold"
 
 
+async def test_hints_name_the_keys_of_the_keymap() -> None:
+    for name, said in (
+        ("default", "Space lets the program run, s runs"),
+        ("gdb", "Space lets the program run, i runs"),
+    ):
+        app = app_on(busy_machine(), settings=Settings(keymap=name))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settle(pilot)
+            assert f"{said} one instruction" in screen_text(app)
+
+
+async def test_the_key_that_closes_closes_the_command_line_and_no_more() -> None:
+    app = app_on(busy_machine(), settings=Settings(keymap="emacs"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("2", "alt+x", "i", "ctrl+g")
+        await settle(pilot)
+        assert (app.where, app.open_view.name) == ("history", "hits")
+        await pilot.press("less_than_sign")
+        await settle(pilot)
+        selected = app.selected_hit()
+        assert selected is not None
+        assert selected.seq == 0
+        await pilot.press("greater_than_sign", "ctrl+g")
+        await settle(pilot)
+        assert app.open_view.name == "machine"
+
+
 async def test_a_key_that_was_taken_away_does_nothing_anywhere() -> None:
     machine = busy_machine()
     app = app_on(machine, settings=Settings(keys=(("toggle-bit", ("x",)), ("run-or-stop", ()))))

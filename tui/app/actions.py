@@ -242,8 +242,10 @@ class Actions(Copying, inherit_bindings=False):
         self.theme = names[(at + 1) % len(names)]
 
     async def action_dismiss_message(self) -> None:
-        """Escape: close the message, else leave the demo, else go back to the view before."""
-        if self.message.note.kind != "idle":
+        """Escape: close the command line, else the message, else leave the demo, else go back to the view before."""
+        if self.where == "command":
+            self.action_close_command_line()
+        elif self.message.note.kind != "idle":
             self.tell(Note("idle", ""))
         elif self.player is not None and self.player.active:
             self.action_demo_leave()

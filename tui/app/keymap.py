@@ -273,6 +273,8 @@ _NAMES: Final = {
     "plus": "+",
     "equals_sign": "=",
     "minus": "-",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
 }

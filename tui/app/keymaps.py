@@ -50,10 +50,11 @@ KEYMAPS: Final[dict[str, Keys]] = {
         "right": ("right", "ctrl+f"),
         "page-down": ("pagedown", "ctrl+v"),
         "page-up": ("pageup", "alt+v"),
-        "oldest": ("home", "alt+<"),
-        "newest": ("end", "alt+>"),
+        # Textual reads alt+< as the sign alone, so both do it.
+        "oldest": ("home", "less_than_sign"),
+        "newest": ("end", "greater_than_sign"),
         "command-line": ("colon", "alt+x"),
-        "command-palette": ("f4",),
+        "command-palette": ("f6",),
         "copy": ("y", "alt+w"),
         "undo": ("u", "ctrl+underscore"),
         "dismiss-message": ("escape", "ctrl+g"),
@@ -100,6 +101,13 @@ class Keymap:
                 if (entry := self._find.get((place, name))) is not None:
                     return entry
         return None
+
+    def key_for(self, action: str) -> str:
+        """The first key of an action of the whole app, as it is written for people; "" where it has none."""
+        for entry in self._entries:
+            if entry.where == "app" and entry.name == action and entry.keys:
+                return key_name(entry.keys[0])
+        return ""
 
     def free(self, key: str) -> bool:
         """Whether the table has nothing to say about a key, under any keymap: Tab and the like."""

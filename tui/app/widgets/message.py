@@ -72,9 +72,16 @@ class MessagePanel(Panel):
             return ""
         if state == "exited":
             return "the program has ended; its hits stay, q leaves"
+        keys = self.desk_app.keys
+        if keys is None:
+            return ""
+        run, step, watch = (keys.key_for(action) for action in ("run-or-stop", "stepi", "watch"))
+        said = [f"{run} lets the program run"] if run else []
         if not scene.view.breakpoints:
-            return "w watches a variable (w, then the name), Space lets the program run"
-        return "Space lets the program run, s runs one instruction"
+            said = [f"{watch} watches a variable ({watch}, then the name)", *said] if watch else said
+        elif step:
+            said.append(f"{step} runs one instruction")
+        return ", ".join(said)
 
     def _pieces(self) -> list[tuple[str, Style, str]]:
         ink, note = self.ink, self.note
