@@ -65,6 +65,7 @@ class Breakpoints:
         self.kernel.now = system.now
         self.kernel.spawn(task.comm, tid=task.tid, uid=_UID, capabilities=capabilities_of(system.allow))
         system.kernel = self.kernel
+        self.kernel.on_signal = self._signal
         system.on_breakpoints = self.refresh
         system.on_resume = self._resumes
         system.taken = lambda tid: self.kernel.tasks.get(tid) is not None

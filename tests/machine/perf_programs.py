@@ -12,6 +12,7 @@ __all__ = [
     "KERNEL_MODE",
     "MIGRATE",
     "OVERFLOW",
+    "RECORDS",
     "RING",
     "SIGNAL",
     "SIGTRAP",
@@ -32,6 +33,7 @@ _HEAD = r"""
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -472,6 +474,99 @@ int main(void) {
 """
 )
 """The ring buffer: records, wake-ups, lost ones, and an event that lives as long as its mapping."""
+
+RECORDS = (
+    _HEAD
+    + r"""
+// What becomes of tasks, as records: names, forks and ends, by the task that they happen in.
+struct ring { int fd; char *at; unsigned long tail; };
+static volatile long word;
+static unsigned me, child;
+static const char *who(unsigned id) { return id == me ? "parent" : id == child ? "child" : id ? "other" : "0"; }
+static struct ring of(int pid, int comm, int task, int wakeup, int enabled) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &word, 8);
+  attr.comm = comm, attr.task = task, attr.sample_id_all = 1, attr.disabled = !enabled, attr.enable_on_exec = !enabled;
+  attr.sample_type = PERF_SAMPLE_TID | PERF_SAMPLE_ID;
+  attr.wakeup_events = wakeup;
+  struct ring ring = {open_event(&attr, pid, -1, -1, 0)};
+  if (ring.fd < 0) printf("open %d\n", errno), exit(1);
+  ring.at = mmap(0, 2 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd, 0);
+  if (ring.at == MAP_FAILED) printf("mmap %d\n", errno), exit(1);
+  return ring;
+}
+static void drain(const char *what, struct ring *ring) {
+  struct perf_event_mmap_page *page = (void *)ring->at;
+  unsigned long head = __atomic_load_n(&page->data_head, __ATOMIC_ACQUIRE), id = 0;
+  ioctl(ring->fd, PERF_EVENT_IOC_ID, &id);
+  printf("%s:", what);
+  while (ring->tail < head) {
+    char copy[256];
+    struct perf_event_header *header = (void *)copy;
+    for (int i = 0; i < 8; i++) copy[i] = ring->at[4096 + (ring->tail + i) % 4096];
+    for (int i = 8; i < header->size; i++) copy[i] = ring->at[4096 + (ring->tail + i) % 4096];
+    unsigned *words = (void *)(copy + 8), *last = (void *)(copy + header->size - 16);
+    ring->tail += header->size;
+    if (header->type == PERF_RECORD_COMM) printf(" comm %s %s %s", who(words[0]), who(words[1]), (char *)(words + 2));
+    else if (header->type == PERF_RECORD_FORK || header->type == PERF_RECORD_EXIT)
+      printf(" %s %s of %s, thread %d of %s, time %d", header->type == PERF_RECORD_FORK ? "fork" : "exit", who(words[0]), who(words[1]), words[2] != words[0], who(words[3]), *(long *)(words + 4) != 0);
+    else printf(" %d", header->type);
+    printf(" (%x, %d, in %s %s, id %d);", header->misc, header->size, who(last[0]), who(last[1]), *(unsigned long *)(last + 2) == id);
+  }
+  page->data_tail = ring->tail;
+  printf("\n");
+}
+static volatile int signalled, band;
+static void on_watermark(int number, siginfo_t *info, void *context) { signalled++, band = info->si_code; }
+static void watermark(void) {
+  // watermark_signal.c, with a breakpoint as the event and the record of a name instead of a switch's.
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &word, 8);
+  attr.comm = attr.watermark = attr.wakeup_watermark = 1;
+  int fd = open_event(&attr, 0, -1, -1, 0);
+  char *at = mmap(0, 2 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  on_signal(SIGIO, on_watermark);
+  async(fd, SIGIO);
+  prctl(PR_SET_NAME, "full");
+  printf("signalled %d, band %d\n", signalled, band);
+  close(fd);
+  munmap(at, 2 * 4096);
+}
+static void *thread(void *unused) { prctl(PR_SET_NAME, "thread"); return 0; }
+static void pass(int *ends) { char c; read(ends[0], &c, 1); }
+int main(int argc, char **argv) {
+  if (argc > 1) {
+    word = 3;
+    prctl(PR_SET_NAME, "a name of eighteen");
+    return 0;
+  }
+  int ends[2], status;
+  watermark();
+  pipe(ends);
+  me = getpid();
+  struct ring own = of(0, 1, 0, 1, 1), task = of(0, 0, 1, 0, 1), neither = of(0, 0, 0, 0, 1), off = of(0, 1, 1, 0, 0);
+  struct pollfd poller = {own.fd, POLLIN, 0};
+  prctl(PR_SET_NAME, "first");
+  prctl(PR_SET_NAME, "");
+  printf("woken %d ", poll(&poller, 1, 0));
+  word = 1;
+  printf("%d\n", poll(&poller, 1, 0));
+  if (!(child = fork())) {
+    pass(ends);
+    if (!fork()) _exit(0);
+    wait(&status);
+    execl(argv[0], argv[0], "executed", (char *)0);
+  }
+  struct ring theirs = of(child, 1, 1, 0, 1), later = of(child, 1, 0, 0, 0);
+  write(ends[1], "g", 1);
+  waitpid(child, &status, 0);
+  pthread_t started;
+  pthread_create(&started, 0, thread, 0);
+  pthread_join(started, 0);
+  drain("own", &own), drain("task", &task), drain("neither", &neither), drain("off", &off), drain("child's", &theirs), drain("later", &later);
+  return 0;
+}
+"""
+)
+"""Records of names, forks and ends: whose rings they come into, in which task, and that a ring full enough signals."""
 
 GROUPS = (
     _HEAD

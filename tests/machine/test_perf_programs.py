@@ -19,6 +19,17 @@ without bp_len 22, read 22, three 22, odd 22, execute 0, execute 1 22, sigtrap a
 refresh inherited 22, unknown ioctl 25, pause without ring 22, period 0 22, period nowhere 14, own output 22, half of none 9, none 0, seek 29, write 22,
 attr nowhere 14, closed 9, fifth 28, bad fifth 28, worse fifth 22, after a close 0"""
 
+_HIT_IN_PARENT = " 9 (2, 24, in parent parent, id 1);"
+_FORKS_OF_PARENT = "".join(
+    f" fork {who} of parent, thread {n} of parent, time 1 (0, 48, in parent parent, id 1);"
+    for n, who in enumerate(("child", "parent"))
+)
+_LIFE_OF_CHILD = (
+    " comm child child p (2000, 40, in child child, id 1); 9 (2, 24, in child child, id 1);"
+    " comm child child a name of eight (0, 48, in child child, id 1);"
+    " exit child of parent, thread 0 of parent, time 1 (0, 48, in child child, id 1);"
+)
+
 ON_LINUX = {
     "SIGNAL": ["1 3 2, handlers 3 3, codes 2 2, descriptors 3, 2"],
     "OVERFLOW": ["10000 hits, 100 signals, 10000"],
@@ -34,6 +45,14 @@ ON_LINUX = {
     ],
     "STRESS": ["failed 0, enough 1, wrong 0"],
     "EXEC": ["forked 41, executed 7 7, parent 1"],
+    "RECORDS": [
+        "signalled 1, band 1", "woken 0 1",
+        "own: comm parent parent first (0, 40, in parent parent, id 1); comm parent parent  (0, 40, in parent parent, id 1);"
+        f"{_HIT_IN_PARENT}{_FORKS_OF_PARENT}",
+        f"task:{_HIT_IN_PARENT}{_FORKS_OF_PARENT}", f"neither:{_HIT_IN_PARENT}", "off:",
+        "child's: fork other of child, thread 0 of child, time 1 (0, 48, in child child, id 1);" + _LIFE_OF_CHILD,
+        "later:" + _LIFE_OF_CHILD,
+    ],
     "RING": [
         "before mmap 1 0", "22 22 offset 4096 size 8192", "nothing yet 0 10", "two 0 three 0 1, again 1",
         "3 samples, 3 3 3, periods 3, 3 before 0 lost, 0 after", "170 samples, 170 170 170, periods 170, 170 before 0 lost, 0 after",

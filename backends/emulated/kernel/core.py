@@ -36,6 +36,7 @@ from backends.emulated.kernel.ptrace import Ptrace
 from backends.emulated.kernel.registers import CpuRegisters, DebugRegisters, RegisterFile
 from backends.emulated.kernel.samples import UserState
 from backends.emulated.kernel.scheduling import Scheduler, overflows
+from backends.emulated.kernel.sideband import Sideband
 from backends.emulated.kernel.slots import HwBreakpointLayer
 from backends.emulated.kernel.tasks import CLONE_THREAD, CLONE_VM, Siginfo, Task, TaskKind, TaskTable
 from backends.emulated.kernel.wprobe import Wprobes
@@ -92,12 +93,15 @@ class Kernel:
         self._mms = 0
         self._saved: dict[int, list[tuple[str, int]]] = {cpu: [] for cpu in range(len(units))}
         self.perf = Perf(self)
+        self.sideband = Sideband(self)
         self.ptrace = Ptrace(self)
         self.kgdb = Kgdb(self)
         self.kvm = Kvm(self)
         for registers in self.cpus:
             registers.leave_guest = self.kvm.kick
         self.settle: Callable[[], None] = lambda: None
+        self.on_signal: Callable[[Task, Siginfo], None] = lambda task, signal: None
+        """A signal that no #DB raised has been put into a task's `signals`."""
         self.user_state: Callable[[int], UserState | None] = lambda cpu: None
         self.symbols: dict[str, int] = dict(KERNEL_SYMBOLS)
         self.ksym = KsymTracer(self, self.symbols.get)
@@ -208,6 +212,7 @@ class Kernel:
         inherit_events(self, parent, child, flags)
         self.perf.forked(parent, child, flags)
         self.tasks.add(child)
+        self.sideband.forked(parent, child)
         self.journal.mark(parent.cpu or 0, "fork", tid)
         return child
 
@@ -225,7 +230,13 @@ class Kernel:
             task.comm = comm
         self.ptrace.flush(task)
         self.perf.executed(task)
+        self.sideband.named(task, exec_=True)
         self.journal.mark(task.cpu or 0, "exec", task.tid)
+
+    def rename(self, task: Task, comm: str) -> None:
+        """The task goes by another name (prctl PR_SET_NAME)."""
+        task.comm = comm
+        self.sideband.named(task)
 
     def exit(self, task: Task) -> None:
         """The thread ends: PF_EXITING, then perf's events of it get state EXIT, then ptrace's are flushed.
@@ -236,6 +247,7 @@ class Kernel:
             return
         task.exiting = True
         cpu = task.cpu
+        self.sideband.exited(task)
         self.perf.control.exited(task)
         self.ptrace.flush(task)
         if cpu is not None:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from backends.emulated.kernel.core import Kernel
     from backends.emulated.kernel.ringbuffer import RingBuffer
 
-__all__ = ["DebugException", "Fired", "Ignored", "Why", "handle", "return_to_user"]
+__all__ = ["POLL_IN", "DebugException", "Fired", "Ignored", "Why", "handle", "io_signal", "return_to_user"]
 
 SIGTRAP: Final = 5
 TRAP_BRKPT, TRAP_TRACE, TRAP_HWBKPT, TRAP_PERF = 1, 2, 4, 6
 _SIGIO, _SI_KERNEL = 29, 0x80
-_POLL_IN, _POLL_HUP = 1, 6
+POLL_IN, _POLL_HUP = 1, 6
 _TRAPS: Final = 0xF
 _POSITIVE: Final = dr.DR6_BASE
 _RTM_BLD: Final = dr.DR6_RTM | dr.DR6_BLD
@@ -141,7 +141,7 @@ class _Handling:
         if event.frequency is not None:
             overflowed(event, self.kernel.now())
         original = event.parent or event
-        band, last = _POLL_IN, False
+        band, last = POLL_IN, False
         if event.limit:
             event.limit -= 1
             if not event.limit:
@@ -182,12 +182,8 @@ class _Handling:
     def irq_work(self) -> None:
         """perf_pending_irq, before the next instruction of user mode: one signal for each event that overflowed, however often."""
         for event, band in self.told.items():
-            fasync = event.fasync
-            target = self.kernel.tasks.get(fasync.owner) if fasync is not None else None
-            if fasync is not None and target is not None and (fasync.to_process or not target.dead):
-                code = band if fasync.signal else _SI_KERNEL
-                info = Siginfo(fasync.signal or _SIGIO, code, data=fasync.fd, to_process=fasync.to_process)
-                self.signals.append((target, info))
+            if (signal := io_signal(self.kernel, event, band)) is not None:
+                self.signals.append(signal)
 
     def user(self) -> None:
         """exc_debug_user."""
@@ -241,6 +237,16 @@ def handle(kernel: Kernel, cpu: int, dr6: int, regs: Regs) -> DebugException:
         task = handling.task
         handling.signals += [(task, signal) for signal in return_to_user(task)]
     return handling.result()
+
+
+def io_signal(kernel: Kernel, event: PerfEvent, band: int) -> tuple[Task, Siginfo] | None:
+    """kill_fasync: who is told that the event has something to say, and by which signal; None where nobody asked or lives."""
+    fasync = event.fasync
+    target = kernel.tasks.get(fasync.owner) if fasync is not None else None
+    if fasync is None or target is None or (target.dead and not fasync.to_process):
+        return None
+    code = band if fasync.signal else _SI_KERNEL
+    return target, Siginfo(fasync.signal or _SIGIO, code, data=fasync.fd, to_process=fasync.to_process)
 
 
 def return_to_user(task: Task) -> tuple[Siginfo, ...]:

@@ -47,8 +47,12 @@ class RingBuffer:
         self._lost = 0
         write(_OFFSET, struct.pack("<QQ", PAGE, self.size))
 
-    def output(self, record: bytes, event_id: int, trailer: bytes = b"") -> tuple[bool, bool]:
+    def output(
+        self, record: bytes, event_id: int, trailer: bytes = b"", *, sample: bool = True
+    ) -> tuple[bool, bool]:
         """perf_output_begin to _end: whether the record found room, and whether a reader is to be woken.
+
+        Only a sample counts as one of `wakeup_events`.
 
         Records that found none are told by a LOST record before the next that fits; `event_id` and `trailer` are its.
         """
@@ -76,14 +80,14 @@ class RingBuffer:
             self._write(PAGE, data[first:])
         self.head = self.head + len(data) & _MASK64
         self._write(_HEAD, self.head.to_bytes(8, "little"))
-        return True, self._wakes()
+        return True, self._wakes(sample)
 
-    def _wakes(self) -> bool:
+    def _wakes(self, sample: bool) -> bool:
         wakes = False
         if self.head - self._woken_at > self._watermark:
             self._woken_at += self._watermark
             wakes = True
-        if self._wakeup_events:
+        if sample and self._wakeup_events:
             self._events += 1
             if self._events >= self._wakeup_events:
                 self._events = 0

@@ -36,10 +36,10 @@ _POLLERR, _POLLHUP = 8, 16
 _VER0, _SIZE_AT = 64, 4
 _MMAP_PAGES = 516 * 1024 // PAGE
 """perf_event_mlock_kb: pages of rings that a user without CAP_IPC_LOCK may map for each CPU."""
-_SIDEBAND = (
+_NOT_WRITTEN = (
+    "write_backward",
+    "aux_output",
     "mmap",
-    "comm",
-    "task",
     "mmap2",
     "mmap_data",
     "context_switch",
@@ -47,7 +47,6 @@ _SIDEBAND = (
     "cgroup",
     "text_poke",
 )
-_NOT_WRITTEN = ("write_backward", "aux_output", *_SIDEBAND)
 
 
 def _kernel(task: Task) -> Kernel:

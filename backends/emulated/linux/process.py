@@ -103,6 +103,8 @@ def prctl(task: Task, option: int, argument: int, *_: int) -> int:
     match option:
         case 15:  # PR_SET_NAME
             task.comm = task.space.text(argument, 256)[:15].decode("utf-8", "surrogateescape")
+            if (kernel := task.system.kernel) is not None:
+                kernel.rename(kernel.task(task.tid), task.comm)
             return 0
         case 16:  # PR_GET_NAME
             task.space.copy_in(argument, task.comm.encode("utf-8", "surrogateescape")[:15].ljust(16, b"\0"))
