@@ -333,7 +333,7 @@ def test_the_app_is_refused_when_one_of_its_streams_is_no_terminal() -> None:
     said = os.read(main_end, 4096).decode()
     os.close(main_end)
     assert done.returncode == 1
-    assert "standard output is none" in said
+    assert "standard output is not one" in said
     assert done.stdout == b""
 
 

@@ -30,7 +30,7 @@ def require_terminal(word: str) -> None:
     """Raise HwbpError where `word` ("" is the app) cannot draw its screen."""
     for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
         if stream is None or not stream.isatty():
-            lacking = f"a terminal, and standard {name} is none"
+            lacking = f"a terminal, and standard {name} is not one"
             remedy = "without one: hwbp-tui trace, hwbp-tui script"
             break
     else:

@@ -205,5 +205,7 @@ def _expand(word: str, words: list[str], what: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(word, [each for each in words if len(each) > 2], 3)
-    remedy = f"did you mean {' or '.join(near)}?" if near else "see help"
+    remedy = f"did you mean {' or '.join(near)}?" if near else "`help` lists all"
+    if not near and what != "command":
+        remedy = f"there is {what} {', '.join(sorted(words))}"
     raise UsageError(f"unknown {what} '{escape(word)}'", remedy)

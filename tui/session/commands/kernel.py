@@ -41,8 +41,8 @@ def _place(session: Session, text: str) -> str:
     return f"{target.address:#x}{length}{kind}"
 
 
-def _told(owner: str, verb: str, grammar: str, least: int = 0, place: int = -1) -> Run:
-    """A command that is told to the machine. `place` is the argument that may be an expression."""
+def _told(owner: str, verb: str, grammar: str, least: int = 0, place: int = -1, address: bool = False) -> Run:
+    """A command that is told to the machine. `place` is the argument that may be an expression; `address` where no length belongs to it."""
 
     def run(session: Session, text: str) -> Answer:
         words = text.split()
@@ -52,6 +52,8 @@ def _told(owner: str, verb: str, grammar: str, least: int = 0, place: int = -1) 
             )
         if 0 <= place < len(words):
             words[place] = _place(session, words[place])
+            if address:
+                words[place] = words[place].partition("/")[0]
         try:
             lines = session.backend.owner(owner, verb, tuple(words))
         finally:
@@ -63,7 +65,15 @@ def _told(owner: str, verb: str, grammar: str, least: int = 0, place: int = -1) 
 
 
 def _command(
-    word: str, arguments: str, summary: str, help_: str, *, least: int = 0, place: int = -1, verb: str = ""
+    word: str,
+    arguments: str,
+    summary: str,
+    help_: str,
+    *,
+    least: int = 0,
+    place: int = -1,
+    verb: str = "",
+    address: bool = False,
 ) -> Command:
     owner, _, second = word.partition(" ")
     grammar = f"{word} {arguments}".rstrip()
@@ -73,7 +83,7 @@ def _command(
         grammar,
         summary,
         help_,
-        _told(owner, verb or second, grammar, least, place),
+        _told(owner, verb or second, grammar, least, place, address),
         complete=symbols if place >= 0 else _nothing,
     )
 
@@ -173,6 +183,7 @@ COMMANDS = (
         least=2,
         place=1,
         verb="poke",
+        address=True,
     ),
     _command(
         "kgdb connect",

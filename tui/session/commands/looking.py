@@ -252,7 +252,7 @@ COMMANDS = (
         "the value of an expression, as its type is written",
         "C expressions: members, elements, pointers, casts, arithmetic, sizeof, registers, array@COUNT. Structs are\n"
         "printed by member, enumerators by name, pointers with the symbol they point to.\n"
-        "Example: print cfg.limits[3]   p/x lock   print *head->next   print (unsigned char)counter + 1",
+        "Example: print cfg.limits[3]   p/x seed   print *&cfg   print (unsigned char)counter + 1",
         _print,
         aliases=("p", "inspect"),
         key="p",
@@ -265,7 +265,7 @@ COMMANDS = (
         "ptype EXPR | TYPE",
         "the definition of a type, with offsets and sizes",
         "Each member has its offset and size in bytes in front, so it shows what a window covers.\n"
-        "Example: ptype cfg   ptype struct node",
+        "Example: ptype cfg   ptype struct cfg",
         _ptype,
         complete=symbols,
     ),

@@ -274,7 +274,7 @@ COMMANDS = (
         "ptrace watch WATCH",
         "watch as a debugger does, through u_debugreg",
         "gdb's way: an index whose enable bits are clear, PTRACE_POKEUSER of DRn, then of DR7; one for each window.\n"
-        "The task gets SIGTRAP at each hit, so it stops. Example: ptrace watch lock:rw",
+        "The task gets SIGTRAP at each hit, so it stops. Example: ptrace watch total:rw",
         _ptrace_watch,
         complete=symbols,
     ),

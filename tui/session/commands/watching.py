@@ -272,7 +272,7 @@ COMMANDS = (
         "watches",
         "awatch EXPR[/LEN] [if CONDITION] [ignore N] [limit N] [pending] [stop]",
         "record every read and write of a variable",
-        "Like `watch EXPR:rw`.\nExample: awatch lock stop",
+        "Like `watch EXPR:rw`.\nExample: awatch total stop",
         _awatch,
         aliases=("aw",),
         complete=symbols,

@@ -116,7 +116,7 @@ COMMANDS = (
         "its window was written, so a byte beside the one that was meant may be in it: the change tells. Where it has changed\n"
         "since without a hit (a system call, another mapping, while nothing watched it), a line says so. With `before HIT`\n"
         "as of that hit, so that one can walk back from write to write. In the app it goes to that hit.\n"
-        "Example: who cfg.limits[3]   who 0x404025/1   who counter before 1000",
+        "Example: who cfg.limits[3]   who 0x403038/1   who counter before 1000",
         _who,
         complete=symbols,
     ),
