@@ -82,10 +82,9 @@ class StackTable:
         if (found := self._known(keys)) is not None:
             return found
         unique, first = np.unique(keys, return_index=True)
-        new = len(self.stacks)
         for key, at in zip(unique.tolist(), first.tolist(), strict=True):
             self._of(key, raw[at : at + 1], int(insn_ips[at]), int(tops[at if len(tops) > 1 else 0]), space)
-        if len(self.stacks) != new:
+        if len(self._numbers) != len(self._keys):  # also those that came alone
             known = np.array(list(self._numbers), np.uint64)
             order = np.argsort(known)
             self._keys = known[order]

@@ -229,6 +229,18 @@ def test_stacks_are_one_number_for_one_chain() -> None:
     assert made.record(raw[1:2])["stack"].tolist() == [2]
 
 
+def test_stacks_that_came_alone_are_known_when_they_come_together() -> None:
+    made = Made(stacks=True)
+    made.arm(1)
+    raw = made.raw(3, ip=ENDS[0], chain=[5, 6, 7])
+    alone = [
+        made.record(raw[at : at + 1])["stack"].tolist() for at in (1, 0)
+    ]  # as when each stops the program
+    assert made.record(raw[:2])["stack"].tolist() == [*alone[1], *alone[0]] == [2, 1]
+    third = made.record(raw[2:])["stack"].tolist()
+    assert made.record(raw)["stack"].tolist() == [2, 1, *third] == [2, 1, 3]
+
+
 def ripe(times: list[int], most: int = 100, horizon: int = 1000) -> list[int]:
     count, order = _ripe(np.array(times, np.uint64), most, horizon)
     return times[:count] if order is None else [times[at] for at in order.tolist()]
