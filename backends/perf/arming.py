@@ -61,6 +61,13 @@ class Arming:
         self.carriers: list[Carrier] = []
         self.wide = False
 
+    @property
+    def notice(self) -> str:
+        """What a person should know of how the threads are watched, empty where each has events of its own."""
+        if not self.wide:
+            return ""
+        return "more threads than descriptors: it is watched by events of whole CPUs, filtered by process (ulimit -n)"
+
     def find(self, id_: int) -> Carrier:
         """A breakpoint by its number (ENOENT)."""
         for carrier in self.carriers:

@@ -389,7 +389,7 @@ class PerfBackend(Backend):
             hits=self._writer.head,
             lost=lost,
             engine=self._capture.name,
-            notice=self._capture.notice,
+            notice="; ".join(filter(None, (self._capture.notice, self._arming.notice))),
             cpus=booked.cpus,
             tasks=task_views(target, self._control.current),
             breakpoints=(*mine, *booked.strangers),

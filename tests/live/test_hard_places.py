@@ -416,6 +416,22 @@ def test_without_bpf_or_ptrace_a_process_is_watched_as_far_as_it_goes(
             traced.wait(20)
 
 
+def test_more_threads_than_descriptors_are_watched_by_cpu_and_it_says_so(program: str) -> None:
+    command = ["trace", "-w", "counter", "-o", os.devnull, "--duration", "0.1", "-p"]
+    with waiting(program, 400) as process:
+        done = subprocess.run(
+            ["prlimit", "--nofile=256:256", sys.executable, "-m", "tui.cli", *command, str(process.pid)],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "events of whole CPUs, filtered by process" in done.stderr
+
+
 def test_rings_that_get_less_memory_are_smaller_and_say_so(program: str) -> None:
     command = ["trace", "--backend", "perf", "-w", "counter", "-o", os.devnull, "--", program, "1"]
     limited = ["prlimit", "--memlock=0", *PLAIN, sys.executable, "-m", "tui.cli", *command]
