@@ -66,7 +66,7 @@ def test_what_changed_without_a_hit_is_told() -> None:
     backend.ram[1] = 0xFF
     found = session.execute("who counter")
     assert found.data["changed_since"] == [{"address": COUNTER + 1, "then": 7, "now": 0xFF}]
-    assert found.lines[-1] == f"changed since without a hit: {COUNTER + 1:#x} was 0x07 and is 0xff"
+    assert found.lines[-1] == f"changed since, by no recorded hit: {COUNTER + 1:#x} was 0x07 and is 0xff"
 
 
 def test_reads_are_no_writes() -> None:

@@ -76,7 +76,7 @@ def _answer(session: Session, label: str, found: LastWrite, address: int, length
     if found.since:
         at, then, now = found.since[0]
         more = f", and {len(found.since) - 1} more" if len(found.since) > 1 else ""
-        lines.append(f"changed since without a hit: {at:#x} was {then:#04x} and is {now:#04x}{more}")
+        lines.append(f"changed since, by no recorded hit: {at:#x} was {then:#04x} and is {now:#04x}{more}")
     return answer(
         *lines,
         expr=label,
@@ -114,7 +114,7 @@ COMMANDS = (
         "who wrote a variable or a byte last",
         "The newest recorded write of it, and where that left it as it was, the newest that is known to have changed it. A hit tells that\n"
         "its window was written, so a byte beside the one that was meant may be in it: the change tells. Where it has changed\n"
-        "since without a hit (a system call, another mapping, while nothing watched it), a line says so. With `before HIT`\n"
+        "since by no recorded hit (a system call, another mapping, hits left out by a condition), a line says so. With `before HIT`\n"
         "as of that hit, so that one can walk back from write to write. In the app it goes to that hit.\n"
         "Example: who cfg.limits[3]   who 0x403038/1   who counter before 1000",
         _who,
