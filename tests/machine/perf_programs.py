@@ -6,6 +6,7 @@ from __future__ import annotations
 __all__ = [
     "ACCOUNT",
     "BLOCKED",
+    "ENDED",
     "ERRORS",
     "EXEC",
     "GROUPS",
@@ -330,6 +331,43 @@ int main(void) {
 """
 )
 """sigtrap_threads.signal_stress_with_disable."""
+
+ENDED = (
+    _HEAD
+    + r"""
+// The ring of an event whose task has ended; a forked child that ran takes the original with it, and leaves its copy.
+static volatile long word;
+static void one(int pid, int inherit, int cpu, const char *what, int child) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &word, 8);
+  attr.inherit = inherit;
+  int fd = open_event(&attr, pid, cpu, -1, 0), status;
+  if (fd < 0) { printf("open %d\n", errno); return; }
+  if (child) waitpid(pid, &status, 0);
+  else { int p = fork(); if (!p) { word = 1; _exit(0); } waitpid(p, &status, 0); }
+  struct pollfd poller = {fd, POLLIN, 0};
+  int n = poll(&poller, 1, 0);
+  printf("%s: poll %d %x", what, n, poller.revents);
+  char *at = mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0);
+  printf(" mmap %d", at == MAP_FAILED ? errno : 0);
+  n = poll(&poller, 1, 0);
+  printf(" poll %d %x count %ld\n", n, poller.revents, count(fd));
+  close(fd); if (at != MAP_FAILED) munmap(at, 4096);
+}
+int main(void) {
+  unsigned long first = 1;
+  syscall(SYS_sched_setaffinity, 0, sizeof first, &first);
+  int ends[2];
+  pipe(ends);
+  int pid = fork();
+  if (!pid) { char c; read(ends[0], &c, 1); _exit(0); }
+  write(ends[1], "", 1);
+  one(pid, 0, -1, "ended", 1);
+  one(0, 1, 0, "inherited on CPU 0", 0);
+  one(0, 0, -1, "own", 0);
+}
+"""
+)
+"""An event whose task has ended can still be mapped, and hangs up only where no copy of it lives."""
 
 EXEC = (
     _HEAD

@@ -44,6 +44,10 @@ ON_LINUX = {
         "killed by 5",
     ],
     "STRESS": ["failed 0, enough 1, wrong 0"],
+    "ENDED": [
+        "ended: poll 1 10 mmap 0 poll 1 10 count 0", "inherited on CPU 0: poll 1 10 mmap 0 poll 0 0 count 1",
+        "own: poll 1 10 mmap 0 poll 0 0 count 0",
+    ],
     "EXEC": ["forked 41, executed 7 7, parent 1"],
     "RECORDS": [
         "signalled 1, band 1", "woken 0 1",

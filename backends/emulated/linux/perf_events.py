@@ -135,7 +135,7 @@ class PerfFile(File):
     def ready(self) -> int:
         """perf_poll: what the ring has to say is said once."""
         event = self.event
-        if event.state <= State.EXIT:
+        if event.state <= State.EXIT and not event.children:
             return _POLLHUP
         if event.state is State.ERROR and event.attr.pinned:
             return _POLLERR
@@ -258,7 +258,7 @@ class PerfFile(File):
         pages = size // PAGE - 1
         if offset or pages & (pages - 1):
             raise fail(errno.EINVAL)
-        if event.state <= State.EXIT:
+        if event.state is State.DEAD:
             raise fail(errno.ENODEV)
         if self.mapping is not None or event.ring is not None:
             if self.mapping is not None and self.mapping.pages != pages:
