@@ -179,10 +179,11 @@ class _Machine:
         fine = follows[places[last]] == ends
         if self.length.max() > _LONGEST:
             opcode = code[places]
-            endless = places[
-                (self.length[places + 1] > _LONGEST) & ((self.arguments[opcode] > 0) | (opcode == 0))
-            ]
-            fine[np.searchsorted(starts, endless, "right") - 1] = False
+            left, at = np.where(opcode == 0, 1, self.arguments[opcode]), places + 1
+            for number in range(int(left.max(initial=0))):
+                endless = places[(self.length[at] > _LONGEST) & (left > number)]
+                fine[np.searchsorted(starts, endless, "right") - 1] = False
+                at = np.minimum(at + self.length[at], len(code) - 1)
         if not fine.all():
             places = places[np.repeat(fine, np.diff(np.append(np.searchsorted(places, starts), len(places))))]
         return places

@@ -18,7 +18,7 @@ from symbols.cache import Cache
 from symbols.debug_sections import DebugSections
 from symbols.elf import ElfImage
 from symbols.line_program import read_header
-from symbols.line_rows import run
+from symbols.line_rows import Program, run
 from symbols.name_index import NameIndex
 from symbols.space import AddressSpace
 from symbols.whole_lines import WholeLines
@@ -72,6 +72,15 @@ def test_a_whole_line_table_has_what_each_unit_has_and_is_kept(
 @pytest.mark.parametrize("seed", range(40))
 def test_line_programs_run_together_give_what_each_opcode_gives(seed: int) -> None:
     line_rows(random.Random(seed))
+
+
+@pytest.mark.parametrize(("digits", "count"), [(9, 2), (10, 0)])
+def test_any_argument_of_an_opcode_may_be_too_long(digits: int, count: int) -> None:
+    """Opcode 13 is nobody's, and has two numbers; the second has so many bytes and one more."""
+    where = b"\0\x09\x02" + (0x1000).to_bytes(8, "little")
+    data = where + b"\x01\x0d\x05" + b"\x80" * digits + b"\x01\x02\x04\0\x01\x01"
+    program = Program(0, len(data), 1, True, -5, 14, 14, (0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1, 2))
+    assert len(run(data, [program]).address) == count
 
 
 @pytest.mark.slow
