@@ -9,6 +9,7 @@ __all__ = [
     "ENDED",
     "ERRORS",
     "EXEC",
+    "LAST_STORES",
     "GROUPS",
     "KERNEL_MODE",
     "MIGRATE",
@@ -422,6 +423,37 @@ int main(int argc, char **argv) {
 """
 )
 """remove_on_exec.c: a forked child keeps the event, an executed program has lost it, the parent still is signalled."""
+
+LAST_STORES = (
+    _HEAD
+    + r"""
+// The last thing that a task does before it ends, or before its image does, is counted too.
+static volatile int variable;
+static void *store(void *unused) { variable = 3; return 0; }
+int main(int argc, char **argv) {
+  if (argc > 1) return 0;
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &variable, 4);
+  attr.inherit = 1;
+  int fd = open_event(&attr, 0, -1, -1, 0);
+  attr.remove_on_exec = 1;
+  int removed = open_event(&attr, 0, -1, -1, 0);
+  for (int i = 0; i < 3; i++) {
+    if (!fork()) { variable = i; _exit(0); }
+    wait(0);
+  }
+  printf("forked %lu %lu\n", count(fd), count(removed));
+  if (!fork()) { variable = 1; variable = 2; execl(argv[0], argv[0], "executed", (char *)0); }
+  wait(0);
+  printf("executed %lu %lu\n", count(fd), count(removed));
+  pthread_t thread;
+  pthread_create(&thread, 0, store, 0);
+  pthread_join(thread, 0);
+  printf("thread %lu %lu\n", count(fd), count(removed));
+  return 0;
+}
+"""
+)
+"""Hits just before exit and exec."""
 
 RING = (
     _HEAD

@@ -48,6 +48,7 @@ ON_LINUX = {
         "ended: poll 1 10 mmap 0 poll 1 10 count 0", "inherited on CPU 0: poll 1 10 mmap 0 poll 0 0 count 1",
         "own: poll 1 10 mmap 0 poll 0 0 count 0",
     ],
+    "LAST_STORES": ["forked 3 3", "executed 5 5", "thread 6 6"],
     "EXEC": ["forked 41, executed 7 7, parent 1"],
     "RECORDS": [
         "signalled 1, band 1", "woken 0 1",

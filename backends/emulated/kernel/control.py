@@ -176,6 +176,7 @@ class EventControl:
 
     def executed(self, task: Task) -> None:
         """perf_event_exec: enable_on_exec first, then remove_on_exec."""
+        self._kernel.settle()
         scheduler = self._kernel.scheduler
         bit = 1 << FLAGS["enable_on_exec"]
         for event in tuple(task.ctx.events):
@@ -188,6 +189,7 @@ class EventControl:
 
     def exited(self, task: Task) -> None:
         """perf_event_exit_task: inherited copies fold into their originals and free their slots; the others keep theirs."""
+        self._kernel.settle()
         task.ctx.dead = True
         for event in tuple(task.ctx.events):
             self._exit_event(event)
