@@ -60,7 +60,7 @@ static void make_attr(int wild) {
   if (wild) {
     switch (in(16)) {
       case 0: put(4, 4, PICK(0, 1, 60, 63, 65, 68, 137, 144, 200, 4095, 4096, 4097, 0xffffffff, 8192)); break;
-      case 1: put(0, 4, PICK(0, 1, 2, 3, 4, 6, 7, 8, 99, 0xffffffff)); break;
+      case 1: put(0, 4, PICK(77, 99, 1000, 0xffffffff)); break; // no kernel has these; breakpoints are all that the model has
       case 2: put(24, 8, 1ull << in(64)); break;
       case 3: put(32, 8, 1ull << in(64)); break;
       case 4: put(108, 4, PICK(0, 0, 1)); put(110, 2, PICK(1, 0x100, 0xffff)); break;

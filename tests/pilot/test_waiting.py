@@ -68,3 +68,24 @@ async def test_a_machine_that_opens_slowly_says_so() -> None:
         app.sample()
         await settle(pilot)
         assert "opening" not in screen_text(app)
+
+
+async def test_a_command_that_fails_badly_does_not_take_the_ones_behind_it_along() -> None:
+    class Failing(SlowMachine):
+        def step(self, count: int, over_calls: bool) -> MachineView:
+            super().step(count, over_calls)
+            raise ValueError("nobody thought of this")
+
+    machine = Failing()
+    busy_machine(machine=machine)
+    app = app_on(machine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.run_line("stepi")
+        app.run_line("stepi")
+        app.run_line("info slots")
+        assert list(app.machine.working) == ["stepi", "stepi", "info slots"]
+        machine.go.release(2)
+        while app.machine.working:
+            await pilot.pause(0.005)
+        assert app.machine.executed == 1, "the last one was done"

@@ -235,7 +235,11 @@ class Machine:
             self._show(picture)
             then(result)
 
-        self.desk.ask(job, take, self._lost)
+        def lost(error: Exception) -> None:
+            self.working.popleft()
+            self._lost(error)
+
+        self.desk.ask(job, take, lost)
         return True
 
     def interrupt(self) -> bool:
@@ -293,7 +297,6 @@ class Machine:
         self._changed()
 
     def _lost(self, error: Exception) -> None:
-        self.working.clear()
         self._asking = False
         self.broken = True
         self._trouble(error)

@@ -128,6 +128,10 @@ def _ptrace_watch(session: Session, text: str) -> Answer:
     session.look()
     made = {bp.index: bp.id for bp in _traced(session)}
     ids = tuple(made[index] for index in indices if index in made)
+    if len(ids) < len(indices):
+        raise HwbpError(
+            "what was written does not show in the task's registers: it may have ended", errno="ESRCH"
+        )
     armed = record(session, planned, session.watches.next_index, ids, "ptrace", True)
     return armed_answer(session, armed)
 
