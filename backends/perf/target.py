@@ -23,7 +23,6 @@ from backends.perf import ptrace
 from backends.perf.opener import Opener
 from backends.perf.process import comm_of, is_over, mappings_in, status_of, threads_of
 from backends.perf.tracer import Tracer
-from symbols.elf import EM_386
 
 __all__ = ["Target", "attach", "launch"]
 
@@ -33,6 +32,7 @@ _REAPED_WITHIN: Final = 0.2
 _INFO_EXIT: Final = 1 << 3
 _INFO_SIZE: Final = 64  # PIDFD_INFO_SIZE_VER0; exit_code is its last member
 _GET_INFO: Final = 3 << 30 | _INFO_SIZE << 16 | 0xFF << 8 | 11
+_EM_386: Final = 3  # e_machine
 
 
 class Target:
@@ -329,7 +329,7 @@ def _image(opener: Opener, pid: int) -> tuple[str, Literal[32, 64]]:
         return "", 64
     if head[:5] != b"\x7fELF\1" or len(head) < 20:
         return path, 64
-    if int.from_bytes(head[18:20], "little") != EM_386:
+    if int.from_bytes(head[18:20], "little") != _EM_386:
         raise HwbpError(
             f"{path} has instructions of 64 bits and addresses of 32 (x32): such programs are not understood",
             errno="ENOEXEC",

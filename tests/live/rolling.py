@@ -1,4 +1,4 @@
-"""`python -m tests.live.rolling`: opens breakpoints and closes the oldest, flat out, and says which there are.
+"""`python -m tests.live.rolling`: opens breakpoints and closes the oldest, in bursts, and says which there are.
 
 A child each that sleeps, or that has ended, is the target. Prints its own number, then runs until it is killed; what began with it
 ends with it. Standard input is a file of two 64-bit words that it keeps: the number of the oldest breakpoint that is open, and of the
@@ -11,15 +11,18 @@ import ctypes
 import mmap
 import os
 import signal
-import struct
 import sys
+import time
 
 from tests.live.holders import perf_open
 
 __all__ = ["FIRST", "OPEN"]
 
 FIRST = 0x10000
-OPEN = 4
+OPEN = 16
+_BURST = 32
+_PAUSE = 0.003
+"""Seconds: several scans fit, so that some breakpoints last for a whole one."""
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
@@ -35,15 +38,19 @@ def sleeper() -> int:
 
 
 def main(*, ended: bool) -> None:
-    words = mmap.mmap(0, mmap.PAGESIZE)
+    words = memoryview(mmap.mmap(0, mmap.PAGESIZE)).cast(
+        "Q"
+    )  # not struct.pack_into(), which fills with zeros first
     targets = [] if ended else [sleeper() for _ in range(OPEN)]
     print(os.getpid(), flush=True)
     events: list[int] = []
     oldest = coming = 0
     while True:
+        if coming % _BURST == 0:
+            time.sleep(_PAUSE)
         if len(events) == OPEN:
             oldest += 1
-            struct.pack_into("Q", words, 0, oldest)
+            words[0] = oldest
             os.close(events.pop(0))
         target = sleeper() if ended else targets[coming % OPEN]
         events.append(perf_open(FIRST + 8 * coming, pid=target, disabled=True))
@@ -51,7 +58,7 @@ def main(*, ended: bool) -> None:
             os.kill(target, signal.SIGKILL)
             os.waitpid(target, 0)
         coming += 1
-        struct.pack_into("Q", words, 8, coming)
+        words[1] = coming
 
 
 if __name__ == "__main__":

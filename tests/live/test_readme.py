@@ -123,7 +123,7 @@ def test_the_hunt_in_the_app(race: int, tmp_path: Path, screens: list[Terminal])
     terminal.until("RUNNING")
     terminal.until("clear_visits")
     terminal.keys("3")
-    screen = terminal.until("WHO DOES IT")
+    screen = terminal.until("WHO WRITES books.total")
     assert "deposit" in screen
     assert "clear_visits" in screen
     terminal.until("▸")  # the rows are there

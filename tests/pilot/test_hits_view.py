@@ -258,4 +258,6 @@ async def test_a_hit_that_no_instruction_made_says_so(size: tuple[int, int]) -> 
         await settle(pilot)
         await settle(pilot)
         text = screen_text(app)
-        assert ("=> ?  0 → 5" if size == (80, 24) else "no instruction of a program made it") in text
+        assert (
+            "=> no instruction  0 → 5" if size == (80, 24) else "no instruction of a program made it"
+        ) in text
