@@ -338,12 +338,12 @@ ENDED = (
     + r"""
 // The ring of an event whose task has ended; a forked child that ran takes the original with it, and leaves its copy.
 static volatile long word;
-static void one(int pid, int inherit, int cpu, const char *what, int child) {
+static void one(int pid, int inherit, int cpu, const char *what, int go) {
   struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &word, 8);
   attr.inherit = inherit;
   int fd = open_event(&attr, pid, cpu, -1, 0), status;
   if (fd < 0) { printf("open %d\n", errno); return; }
-  if (child) waitpid(pid, &status, 0);
+  if (go) { write(go, "", 1); waitpid(pid, &status, 0); }
   else { int p = fork(); if (!p) { word = 1; _exit(0); } waitpid(p, &status, 0); }
   struct pollfd poller = {fd, POLLIN, 0};
   int n = poll(&poller, 1, 0);
@@ -361,8 +361,7 @@ int main(void) {
   pipe(ends);
   int pid = fork();
   if (!pid) { char c; read(ends[0], &c, 1); _exit(0); }
-  write(ends[1], "", 1);
-  one(pid, 0, -1, "ended", 1);
+  one(pid, 0, -1, "ended", ends[1]);
   one(0, 1, 0, "inherited on CPU 0", 0);
   one(0, 0, -1, "own", 0);
 }
