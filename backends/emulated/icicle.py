@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 from backends.emulated.engine import READ, WRITE, Engine, EngineError, Event, EventKind
@@ -79,6 +80,7 @@ class IcicleEngine(Engine):
         self.hot = False
         self.counted_before = 0
         self.native: Any = None
+        self._thread = 0
         self._prot: tuple[Any, ...] = (None,) * 8
         self._errors: tuple[type[Exception], ...] = (OverflowError,)
         self.limit: Any = None
@@ -87,6 +89,12 @@ class IcicleEngine(Engine):
         self.set("MXCSR", 0x1F80)
         for flag in _ALWAYS_SET:
             self.set(flag, 1)
+
+    def __del__(self) -> None:
+        if (
+            self.native is not None and get_ident() != self._thread
+        ):  # the garbage collector runs in any thread
+            self.native.leave(self.vm, self._thread)
 
     def _attach(self, vm: Any) -> None:
         self.vm = vm
@@ -347,6 +355,7 @@ class IcicleEngine(Engine):
         self.native = native
         self._prot, self._errors = native.PROT, (native.MemoryException, OverflowError)
         self.limit = native.LIMIT
+        self._thread = get_ident()
         self._attach(new)
 
     def _stretches(self) -> list[tuple[int, int, int]]:

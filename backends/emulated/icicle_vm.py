@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import icicle
@@ -25,6 +26,7 @@ __all__ = [
     "WRITES",
     "MemoryException",
     "create",
+    "leave",
     "rewrites",
 ]
 
@@ -64,10 +66,13 @@ KINDS = {
 SYSCALL = int(_EC.Syscall)
 WRITES = (int(_EC.WritePerm), int(_EC.WriteUnmapped))
 _MEM_CAPACITY_PAGES = 600_000
+_left: dict[int, list[Any]] = {}
+"""By thread: virtual machines that it made and nobody wants any more."""
 
 
 def create(*, jit: bool) -> Any:
     """A virtual machine: a translator, or an interpreter. Raises EngineError where icicle is not what it should be."""
+    _left.pop(get_ident(), None)
     options = {"optimize_block": False} if jit else {"jit": False, "optimize_instructions": False}
     try:
         with mended_languages(Path(icicle.__file__).parent) as folder:
@@ -77,6 +82,12 @@ def create(*, jit: bool) -> Any:
         raise EngineError(f"the engine's description of instructions: {error}") from error
     vm.mem_capacity = _MEM_CAPACITY_PAGES
     return vm
+
+
+def leave(vm: Any, thread: int) -> None:
+    """Keep a virtual machine until the thread that made it makes another: icicle's objects go away in their own thread,
+    or (PyO3's `unsendable`) with a warning and never."""
+    _left.setdefault(thread, []).append(vm)
 
 
 def rewrites(error: Exception) -> bool:
