@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from tui.app.hit_index import places_of
+from tui.app.ring_walk import RingWalk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from backends.ring_reader import RingReader
-    from tui.app.hit_filter import Filter
+    from tui.app.hit_filter import Columns, Filter
     from tui.app.hit_index import SceneTexts
 
 __all__ = ["GROUPS", "MOST", "Group", "GroupCounter", "Tally"]
@@ -29,8 +29,6 @@ GROUPS: Final = {
 
 MOST: Final = 65_536
 """Groups that are told apart; hits of further ones are counted together."""
-
-_SLICE: Final = 16_384
 
 
 class Group(NamedTuple):
@@ -95,45 +93,30 @@ class Tally:
         return [Group(int(self._keys[at]), *map(int, self._counts[at])) for at in chosen]
 
 
-class GroupCounter:
-    """Counts from the oldest hit that the ring had when it began; what is overwritten later stays counted."""
+class GroupCounter(RingWalk):
+    """Hits by one of `GROUPS`, those that a filter wants."""
 
     def __init__(self, by: str, wanted: Filter | None, texts: SceneTexts) -> None:
+        super().__init__()
         self.by = by
         self.filter = wanted
         self._texts = texts
-        self.restart()
-
-    def restart(self) -> None:
-        """Count anew."""
         self.tally = Tally()
-        self.since = self._to = -1
-        self.missed = 0
-        """Hits that were overwritten before they were counted."""
 
     def __len__(self) -> int:
         return len(self.tally)
 
     def work(self, ring: RingReader, seconds: float) -> bool:
-        """Count further, for about so long. Whether nothing is left."""
-        end = time.perf_counter() + seconds
+        """Count further, or anew where names that the filter asks for have changed. Whether nothing is left."""
         if self.filter is not None and self.filter.named and self._texts.changed():
-            self.restart()
-        if self._to < 0:
-            self.since = self._to = ring.first
-        while self._to < (head := ring.head):
-            first = max(self._to, ring.first)
-            self.missed += first - self._to
-            self._to = min(first + _SLICE, head)
-            self._count(ring, first, self._to - first)
-            if time.perf_counter() >= end:
-                return self._to >= head
-        return True
+            self.tally = Tally()
+            self.rewind()
+        return super().work(ring, seconds)
 
-    def _count(self, ring: RingReader, first: int, count: int) -> None:
-        names = {*GROUPS[self.by], *(self.filter.columns if self.filter else ())}
-        start, columns = ring.columns(first, count, names)
-        self.missed += start - first
+    def fields(self) -> set[str]:
+        return {*GROUPS[self.by], *(self.filter.columns if self.filter else ())}
+
+    def count(self, start: int, columns: Columns) -> None:
         field = GROUPS[self.by][0]
         keys = (places_of(columns) if self.by == "site" else columns[field]).astype(np.uint64)
         mask = self.filter.mask(columns, self._texts) if self.filter else np.ones(len(keys), np.bool_)

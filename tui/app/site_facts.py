@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from tui.app.hit_groups import Group, Tally
 from tui.app.hit_index import places_of
+from tui.app.ring_walk import RingWalk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from backends.ring_reader import RingReader
+    from tui.app.hit_filter import Columns
 
 __all__ = ["SiteFacts", "SiteHits"]
 
-_SLICE: Final = 16_384
 _MOST: Final = 65_536
 """Sites that are told apart."""
 
@@ -29,7 +28,7 @@ class SiteHits(NamedTuple):
     stacks: tuple[Group, ...]
 
 
-class SiteFacts:
+class SiteFacts(RingWalk):
     """Kept up as hits come, from the oldest that the ring had when it began.
 
     A site is (breakpoint, instruction). Its number is made of where both were first met, so that a pair of site and
@@ -37,14 +36,13 @@ class SiteFacts:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._places: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._pairs: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._numbers: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._place_numbers: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._tasks = Tally()
         self._stacks = Tally()
-        self.since = self._to = -1
-        self.missed = 0
 
     @property
     def counted(self) -> int:
@@ -63,23 +61,10 @@ class SiteFacts:
 
         return SiteHits(own(self._tasks), own(self._stacks))
 
-    def work(self, ring: RingReader, seconds: float) -> bool:
-        """Count further, for about so long. Whether nothing is left."""
-        end = time.perf_counter() + seconds
-        if self._to < 0:
-            self.since = self._to = ring.first
-        while self._to < (head := ring.head):
-            first = max(self._to, ring.first)
-            self.missed += first - self._to
-            self._to = min(first + _SLICE, head)
-            self._count(ring, first, self._to - first)
-            if time.perf_counter() >= end:
-                return self._to >= head
-        return True
+    def fields(self) -> tuple[str, ...]:
+        return ("insn_ip", "ip", "breakpoint", "tid", "stack")
 
-    def _count(self, ring: RingReader, first: int, count: int) -> None:
-        start, columns = ring.columns(first, count, ("insn_ip", "ip", "breakpoint", "tid", "stack"))
-        self.missed += start - first
+    def count(self, start: int, columns: Columns) -> None:
         sites = self._sites(places_of(columns), columns["breakpoint"].astype(np.uint64))
         told = sites < _MOST
         rows = np.flatnonzero(told) + start
