@@ -19,6 +19,7 @@ import pytest
 
 from backends.kernelview.books import Books
 from backends.kernelview.now import holders as holders_now
+from tests.compiled import compiled
 
 PROGRAMS = Path(__file__).parent / "programs"
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
@@ -27,11 +28,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def build(name: str, folder: Path) -> Path:
-    out = folder / name
-    if not out.exists():
-        source = PROGRAMS / f"{name}.c"
-        subprocess.run(["gcc", "-g", "-O1", "-no-pie", "-pthread", "-o", out, source], check=True)
-    return out
+    """One of the programs beside this file."""
+    if (folder / name).exists():
+        return folder / name
+    return compiled(folder / name, PROGRAMS / f"{name}.c", "-g", "-O1", "-no-pie", "-pthread")
 
 
 def symbol(program: Path, name: str) -> int:

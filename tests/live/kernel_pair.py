@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from backends.emulated.kernel.attr import Attr
 from backends.emulated.kernel.config import KernelConfig
+from tests.compiled import compiled
 from tests.live.model_side import Model
 from tests.live.real_side import CPU, Real, slots_are_free
 from tests.live.steps import CODE, Step
@@ -35,12 +35,9 @@ class Outcome:
 
 def build_subject(folder: Path) -> str:
     """Compile the task that does as it is told."""
-    path = folder / "subject"
-    source = Path(__file__).with_name("subject.c")
     place = f"-Wl,--section-start=.stubs={CODE:#x}"
-    subprocess.run(
-        ["gcc", "-O1", "-static", "-no-pie", "-pthread", place, "-o", str(path), str(source)], check=True
-    )
+    source = Path(__file__).with_name("subject.c")
+    path = compiled(folder / "subject", source, "-O1", "-static", "-no-pie", "-pthread", place)
     path.chmod(0o755)
     return str(path)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.live.tracing import ROOT, WAYS, build, command, needs_breakpoints, trace
+from tests.live.tracing import WAYS, build, needs_breakpoints, script, trace
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, needs_breakpoints]
 
@@ -80,24 +77,10 @@ def test_a_write_by_a_system_call_is_told_by_the_next_hit_that_can_tell(program:
         assert (hits[at]["access"], told[at], told.count(True)) == ("r", True, 1), (way, backend)
 
 
-def script(backend: str, way: str, program: str, *lines: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        command(way, "script", "-", "--json", "--backend", backend, "--", program),
-        input="\n".join(lines),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line).get("result", {}) for line in done.stdout.splitlines()[1:]]
-
-
 @pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])
 def test_a_condition_can_be_changed_and_a_stop_waits_for_it(program: str, backend: str) -> None:
     said = script(
-        backend, "bpf", program,
+        backend, program,
         "watch counter if value == 4 stop", "continue", "print counter",
         "condition 0 value == 100", "continue", "print counter",
         "condition 0", "continue", "info watchpoints",
@@ -110,7 +93,7 @@ def test_a_condition_can_be_changed_and_a_stop_waits_for_it(program: str, backen
 @pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])
 def test_hits_to_be_ignored_do_not_stop_and_can_be_told_again(program: str, backend: str) -> None:
     said = script(
-        backend, "bpf", program,
+        backend, program,
         "watch counter ignore 4 stop", "continue", "print counter",
         "ignore 0 2", "info watchpoints", "continue", "print counter", "info watchpoints",
         "ignore 0 99", "ignore 0 0", "continue", "print counter", "info hits",
@@ -127,7 +110,7 @@ def test_hits_to_be_ignored_do_not_stop_and_can_be_told_again(program: str, back
 @pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])
 def test_a_watch_at_its_limit_is_disabled_and_keeps_its_slot(program: str, backend: str) -> None:
     said = script(
-        backend, "bpf", program,
+        backend, program,
         "watch counter limit 2", "hbreak set stop", "continue", "info watchpoints", "enable count 1 0", "continue",
         "continue", "wait exit", "info watchpoints",
     )  # fmt: skip

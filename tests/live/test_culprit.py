@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from symbols.culprit import Found
 from symbols.elf import ElfImage
 from symbols.space import AddressSpace
 from symbols.table import SymbolTable
+from tests.compiled import compiled
 from tests.live.culprit_programs import Finder, measure, programs
 from tests.live.ptrace import Slots, Unavailable
 from tests.live.tracee import Tracee, WatchHit, watch
@@ -38,11 +37,8 @@ def accuse(argv: list[str], slots: Slots, limit: int = 20_000) -> tuple[list[Wat
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc")
     path = tmp_path_factory.mktemp("shapes") / "shapes"
-    subprocess.run(["gcc", "-nostdlib", "-static", "-o", path, SHAPES], check=True)
-    return str(path)
+    return str(compiled(path, SHAPES, "-nostdlib", "-static"))
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.live.tracing import ROOT, build, command, needs_breakpoints
+from tests.live.tracing import build, needs_breakpoints, script
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, needs_breakpoints]
 
@@ -31,20 +28,6 @@ int main(void) {
     return 0;
 }
 """
-
-
-def script(backend: str, program: str, *lines: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        command("bpf", "script", "-", "--json", "--backend", backend, "--", program),
-        input="\n".join(lines),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return [json.loads(line).get("result", {}) for line in done.stdout.splitlines()[1:]]
 
 
 @pytest.mark.parametrize("backend", ["emulated", pytest.param("perf", marks=pytest.mark.root)])

@@ -17,8 +17,8 @@ from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
-from tests.live.test_conditions import SOURCE, script
-from tests.live.tracing import build, needs_breakpoints
+from tests.live.test_conditions import SOURCE
+from tests.live.tracing import build, needs_breakpoints, script
 
 pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.slow, needs_breakpoints]
 
@@ -38,7 +38,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_watch_moves_without_giving_its_slot_back(program: str, backend: str) -> None:
     said = script(
-        backend, "bpf", program,
+        backend, program,
         "watch counter", "hbreak set stop", "hbreak bump", "hbreak main", "continue", "edit 0 counter/4:rw", "continue",
         "info watchpoints", "info hits 2",
     )  # fmt: skip
@@ -54,7 +54,7 @@ def test_a_watch_moves_without_giving_its_slot_back(program: str, backend: str) 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_a_person_stores_makes_no_hit_and_is_told_as_unseen(program: str, backend: str) -> None:
     said = script(
-        backend, "bpf", program,
+        backend, program,
         "watch counter:rw", "hbreak set stop", "continue", "set var counter = 41", "set $rdi = 5", "print counter",
         "continue", "print counter", "set $rdi = 1", "hbreak bump stop", "continue", "set var counter = 7",
         "delete 2", "delete 1", "continue", "info hits 3",
@@ -67,7 +67,7 @@ def test_what_a_person_stores_makes_no_hit_and_is_told_as_unseen(program: str, b
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_was_stored_is_taken_back_and_callers_are_looked_at(program: str, backend: str) -> None:
     said = script(
-        backend, "bpf", program,
+        backend, program,
         "hbreak set stop", "continue", "print counter", "set var counter = 41", "set $rdi = 5", "undo", "undo", "print counter",
         "redo", "print counter", "up", "info registers", "! EINVAL set $rbx = 1", "frame 0", "info frames",
     )  # fmt: skip
@@ -83,7 +83,7 @@ def test_what_was_stored_is_taken_back_and_callers_are_looked_at(program: str, b
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_cannot_be_stored_says_why(program: str, backend: str) -> None:
     script(
-        backend, "bpf", program,
+        backend, program,
         "hbreak set stop", "continue", "! EINVAL set var pair = 3", "! EINVAL set $nosuch = 3",
         "! EFAULT set var *(long *)8 = 3", "! EINVAL set var main = 3", "! ERANGE set var *(char *)&counter = 300",
     )  # fmt: skip

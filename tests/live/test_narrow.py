@@ -15,7 +15,7 @@ import pytest
 from symbols.disasm import one
 from symbols.elf import NAMED, ElfImage
 from symbols.table import SymbolTable
-from tests.live.tracing import PLAIN, ROOT, WAYS, command, needs_breakpoints, trace
+from tests.live.tracing import PLAIN, WAYS, needs_breakpoints, script_text, trace
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, needs_breakpoints]
 
@@ -112,25 +112,12 @@ def test_an_address_beyond_4_gib_is_none_of_the_programs(program: str) -> None:
     assert done.errors == "hwbp-tui: error: 0x100000000 is no address of a program\n"
 
 
-def script(program: str, *lines: str) -> str:
-    done = subprocess.run(
-        command("bpf", "script", "-", "--backend", "perf", "--", program, "3"),
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.root
 def test_stopped_it_is_stepped_through_calls_and_returns_and_written(program: str) -> None:
     symbols = SymbolTable(ElfImage.open(program, NAMED))
     twice = symbols.find("twice")[0].value
-    said = script(
-        program,
+    said = script_text(
+        [program, "3"],
         "watch bump:x stop",
         "continue",
         "backtrace",

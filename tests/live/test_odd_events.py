@@ -13,6 +13,7 @@ import pytest
 from backends.base import Launch
 from backends.emulated.backend import EmulatedBackend
 from backends.ring import create_memfd
+from tests.compiled import compiled
 from tests.live.real_side import CPU, slots_are_free
 
 pytestmark = [pytest.mark.live, pytest.mark.root]
@@ -61,11 +62,9 @@ def test_each_step_has_the_same_result(seed: int, who: str) -> None:
     arguments = (str(seed), str(_STEPS), str(int(wide)))
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # somebody else is to execute it
-        program = str(Path(folder) / "odd")
         source = Path(__file__).with_name("odd_events.c")
-        subprocess.run(
-            ["gcc", "-O1", "-w", "-no-pie", "-static", "-pthread", source, "-o", program], check=True
-        )
+        options = ["-O1", "-w", "-no-pie", "-static", "-pthread"]
+        program = str(compiled(Path(folder) / "odd", source, *options))
         native = subprocess.run(
             [*_AS, *(_PERFMON if wide else []), program, *arguments],
             capture_output=True, text=True, check=False, timeout=60,

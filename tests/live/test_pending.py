@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.bpf_here import needs_bpf
-from tests.live.tracing import ROOT, build, command, needs_breakpoints, trace
+from tests.live.tracing import ROOT, build, command, needs_breakpoints, script_text, trace
 
 pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.slow, needs_breakpoints]
 
@@ -138,16 +138,12 @@ def test_the_program_loads_its_library_when_the_one_that_waits_for_it_is_killed(
 def test_a_script_waits_stops_at_the_first_write_and_forgets(programs: tuple[str, str]) -> None:
     lines = ["watch plug_counter limit 2 pending stop", "watch nothing_at_all pending", "info watch"]
     lines += ["! EAGAIN condition 0 value > 3", "continue", "bt", "delete 1", "continue", "continue", ""]
-    done = subprocess.run(
-        command("bpf", "script", "-", "--backend", "perf", "--", *programs, "main"),
-        cwd=ROOT, input="\n".join(lines), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "plug_counter limit 2 pending  waits for a library" in done.stdout
-    assert "hit of plug_counter" in done.stdout.partition("bt")[0]
-    assert "start+" in done.stdout.partition("#0")[2]
-    assert "nothing_at_all is gone, 0 slots freed" in done.stdout
-    assert "exited: the program has ended: exit status 0" in done.stdout
+    said = script_text([*programs, "main"], *lines)
+    assert "plug_counter limit 2 pending  waits for a library" in said
+    assert "hit of plug_counter" in said.partition("bt")[0]
+    assert "start+" in said.partition("#0")[2]
+    assert "nothing_at_all is gone, 0 slots freed" in said
+    assert "exited: the program has ended: exit status 0" in said
 
 
 @needs_bpf
@@ -163,20 +159,12 @@ def test_a_watch_that_waits_is_taken_back_and_brought_back(programs: tuple[str, 
         "undo",
         "continue",
     ]
-    done = subprocess.run(
-        command("bpf", "script", "-", "--backend", "perf", "--", *programs, "main"),
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "watch 1: plug_counter waits again, as watch 0 did" in done.stdout
-    assert "watch 1: plug_counter waits no more" in done.stdout
-    assert "watch 2: plug_counter waits again, as watch 0 did" in done.stdout
-    assert "watch 3: plug_pointer waits no more" in done.stdout
-    assert "5 hits" in done.stdout
+    said = script_text([*programs, "main"], *lines)
+    assert "watch 1: plug_counter waits again, as watch 0 did" in said
+    assert "watch 1: plug_counter waits no more" in said
+    assert "watch 2: plug_counter waits again, as watch 0 did" in said
+    assert "watch 3: plug_pointer waits no more" in said
+    assert "5 hits" in said
 
 
 def test_without_bpf_it_is_armed_when_the_news_comes_and_says_so(programs: tuple[str, str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pytest
 
 from backends.base import HwbpError, Launch
 from backends.spawn import spawn
+from tests.compiled import compiled
 from tests.pilot.scripted import screen_text
 from tui.app.app import HwbpApp
 from tui.session.open import open_session
@@ -28,11 +27,7 @@ int main(void) { for (volatile unsigned long i = 0;; i++) if (i % 100000 == 0) p
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    (tmp_path / "box.c").write_text(SOURCE)
-    subprocess.run(["gcc", "-g", "-O1", "-o", tmp_path / "box", tmp_path / "box.c"], check=True)
-    return tmp_path / "box"
+    return compiled(tmp_path / "box", SOURCE, "-g", "-O1")
 
 
 async def until(pilot: Any, *texts: str) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ pytest.importorskip("textual_serve", reason="needs the extra 'serve'")
 
 from aiohttp import ClientSession, ClientWebSocketResponse
 
+from tests.compiled import compiled
 from tests.live.tracing import needs_breakpoints
 
 ROOT = Path(__file__).parents[2]
@@ -34,11 +34,7 @@ int main(void) { for (;;) { ticks++; usleep(1000); } }
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    (tmp_path / "ticks.c").write_text(SOURCE)
-    subprocess.run(["gcc", "-g", "-o", tmp_path / "ticks", tmp_path / "ticks.c"], check=True)
-    process = subprocess.Popen([tmp_path / "ticks"])
+    process = subprocess.Popen([compiled(tmp_path / "ticks", SOURCE, "-g")])
     yield process
     process.kill()
     process.wait()

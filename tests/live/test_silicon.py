@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
+from tests.compiled import compiled
 from tests.live import silicon
 from tests.live.ptrace import Slots, Unavailable
 from tests.machine.emulated import EmulatedHit, run
@@ -34,11 +33,8 @@ SLOTS = [
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc")
     path = tmp_path_factory.mktemp("shapes") / "shapes"
-    subprocess.run(["gcc", "-nostdlib", "-static", "-o", path, SHAPES], check=True)
-    return str(path)
+    return str(compiled(path, SHAPES, "-nostdlib", "-static"))
 
 
 def parse(path: str, text: str) -> list[tuple[int, int, str]]:
@@ -124,11 +120,7 @@ int main(void) {
     ["counter:8:w", "cfg+8:8:rw cfg:4:w ratio:8:w tiny:2:rw", "total:8:rw byte:1:rw cfg+40:8:w main:1:x"],
 )
 def test_c_programs_hit_as_on_silicon(tmp_path: Path, optimisation: str, text: str) -> None:
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc")
-    source, path = tmp_path / "p.c", str(tmp_path / "p")
-    source.write_text(C_PROGRAM)
-    subprocess.run(["gcc", optimisation, "-g", "-static", "-o", path, str(source)], check=True)
+    path = str(compiled(tmp_path / "p", C_PROGRAM, optimisation, "-g", "-static"))
     slots = parse(path, text)
     expected, status = native([path], slots)
     result = run([path], slots)

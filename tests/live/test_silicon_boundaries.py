@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.compiled import compiled
 from tests.machine.bare_runs import ROWS, cases_of
 
 pytestmark = [pytest.mark.live, pytest.mark.undisturbed]
@@ -24,11 +24,8 @@ COMPARED = {"step_then_execute": 2, "step_and_data": 1, "rep_step": 3}
 
 @functools.cache
 def printed() -> dict[str, list[str]]:
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc libc6-dev")
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "boundaries"
-        subprocess.run(["gcc", "-O1", "-no-pie", "-o", program, SOURCE], check=True)
+        program = compiled(Path(folder) / "boundaries", SOURCE, "-O1", "-no-pie")
         done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     if done.returncode == 2:
         pytest.skip(f"no hardware breakpoints through ptrace here: {done.stderr.strip()}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.tracing import PLAIN, WAYS, build, command, needs_breakpoints, trace
+from tests.live.tracing import PLAIN, WAYS, build, command, needs_breakpoints, script_text, trace
 
 pytestmark = [pytest.mark.live, pytest.mark.undisturbed, needs_breakpoints]
 
@@ -291,17 +291,9 @@ def test_killing_us_leaves_the_program_running(program: str, way: str, victim: s
 def test_a_script_stops_steps_and_lets_go(program: str, tmp_path: Path) -> None:
     note = tmp_path / "note"
     lines = ["watch counter stop", "continue", "stepi", "detach", "! continue"]
-    done = subprocess.run(
-        command("bpf", "script", "-", "--backend", "perf", "--", program, "loop", "9", "-", str(note)),
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "hit of counter" in done.stdout
-    assert "the program runs on by itself" in done.stdout
+    said = script_text([program, "loop", "9", "-", str(note)], *lines)
+    assert "hit of counter" in said
+    assert "the program runs on by itself" in said
     until = time.monotonic() + 20
     while time.monotonic() < until and not (note.exists() and note.read_text()):
         time.sleep(0.01)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,24 @@ import pytest
 
 from backends.client import ClientBackend, start
 from backends.perf import events
+from tests.compiled import compiled
 from tests.live.bpf_here import reason as no_bpf
+from tests.machine.scripts import ROOT, answers, told
 
-__all__ = ["PLAIN", "WAYS", "Traced", "build", "command", "connected", "needs_breakpoints", "trace"]
+__all__ = [
+    "PLAIN",
+    "ROOT",
+    "WAYS",
+    "Traced",
+    "build",
+    "command",
+    "connected",
+    "needs_breakpoints",
+    "script",
+    "script_text",
+    "trace",
+]
 
-ROOT = Path(__file__).parents[2]
 PLAIN = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
 """Without any capability: what a user without privileges has for programs of their own."""
 
@@ -53,12 +67,7 @@ needs_breakpoints = pytest.mark.skipif(bool(_no_breakpoints()), reason=_no_break
 
 def build(folder: Path, name: str, source: str, *flags: str) -> Path:
     """A program from C."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc libc6-dev")
-    program = folder / name
-    (folder / f"{name}.c").write_text(source)
-    subprocess.run(["gcc", "-O1", "-g", "-pthread", *flags, "-o", program, folder / f"{name}.c"], check=True)
-    return program
+    return compiled(folder / name, source, "-O1", "-g", "-pthread", *flags)
 
 
 def command(way: str, *arguments: str) -> list[str]:
@@ -115,3 +124,14 @@ def trace(way: str, watches: list[str], *rest: str, backend: str = "perf", timeo
     hits = [line for line in lines if "hit" in line]
     summary: dict[str, Any] = next((line["summary"] for line in lines if "summary" in line), {})
     return Traced(hits, summary, done.stderr, done.returncode)
+
+
+def script_text(program: Sequence[str], *lines: str, way: str = "bpf", status: int | None = 0) -> str:
+    """What `script` prints about a live program, given with its arguments."""
+    return told(command(way, "script", "-", "--backend", "perf", "--", *program), lines, status)
+
+
+def script(backend: str, program: str, *lines: str, way: str = "bpf") -> list[dict[str, Any]]:
+    """What each line of a `script --json` gave, in order; empty for one that was refused as expected."""
+    words = command(way, "script", "-", "--json", "--backend", backend, "--", program)
+    return [answer.get("result", {}) for answer in answers(told(words, lines))]

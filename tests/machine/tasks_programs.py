@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
+from tests.compiled import compiled
 
 __all__ = [
     "FORKS",
@@ -441,16 +439,4 @@ int main(void) {
 
 def built(tmp_path: Path, source: str, *options: str) -> str:
     """The program, compiled."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed: apt-get install gcc")
-    (tmp_path / "p.c").write_text(source)
-    program = tmp_path / "p"
-    done = subprocess.run(
-        ["gcc", "-w", "-g", "-D_GNU_SOURCE", *options, "-o", program, tmp_path / "p.c", "-pthread"],
-        capture_output=True,
-        check=False,
-    )
-    if b"cannot find" in done.stderr:
-        pytest.skip(f"gcc {' '.join(options)} does not link here")
-    assert not done.returncode, done.stderr.decode()
-    return str(program)
+    return str(compiled(tmp_path / "p", source, "-w", "-g", "-D_GNU_SOURCE", "-pthread", *options))

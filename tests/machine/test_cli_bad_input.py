@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from backends.emulated.programs import PROGRAMS
+from tests.compiled import compiled
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
 
@@ -296,15 +297,12 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def ambiguous(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A program with two statics of one name, each in its own file."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc")
     folder = tmp_path_factory.mktemp("ambiguous")
     (folder / "one.c").write_text("static volatile long twin; void one(void) { twin++; }\n")
     (folder / "two.c").write_text(
         "static volatile long twin; void one(void);\nint main(void) { one(); twin += 2; return 0; }\n"
     )
-    subprocess.run(["gcc", "-g", "-static", "-o", "prog", "one.c", "two.c"], cwd=folder, check=True)
-    return str(folder / "prog")
+    return str(compiled(folder / "prog", folder / "one.c", "-g", "-static", str(folder / "two.c")))
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.compiled import compiled
 from tests.live import silicon
 from tests.live.ptrace import Unavailable
-from tests.machine.compiled import compiled
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
 
@@ -102,8 +102,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     paths = {}
     for name in BUILDS:
         optimisation, kind = name.split()
-        path = folder / name.replace(" ", "")
-        paths[name] = compiled(path, SOURCE, optimisation, "-g", *KINDS[kind])
+        path = folder / name.replace(" ", "") / "prog"
+        paths[name] = str(compiled(path, SOURCE, optimisation, "-g", *KINDS[kind]))
     return paths
 
 

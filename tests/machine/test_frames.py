@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.machine.compiled import compiled
+from tests.compiled import compiled
 from tests.machine.scripts import script
 
 pytest.importorskip("icicle", reason="icicle-emu is not installed: pip install icicle-emu")
@@ -51,7 +51,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By the compiler's level."""
     folder = tmp_path_factory.mktemp("frames")
     options = ["-g", "-no-pie", "-fno-inline", "-fno-optimize-sibling-calls"]
-    return {level: Path(compiled(folder / level, SOURCE, level, *options)) for level in ("-O0", "-O1", "-O2")}
+    return {
+        level: compiled(folder / level / "prog", SOURCE, level, *options) for level in ("-O0", "-O1", "-O2")
+    }
 
 
 def in_leaf(program: Path, *lines: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.machine.compiled import compiled
+from tests.compiled import compiled
 from tests.machine.linux_loop import run
 
 SOURCE = r"""

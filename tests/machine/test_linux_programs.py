@@ -14,6 +14,7 @@ import pytest
 
 from backends.emulated.linux import Unsupported
 from backends.emulated.loader import DEFAULT_PATH
+from tests.compiled import compiled
 from tests.machine.linux_loop import run
 
 pytestmark = pytest.mark.skipif(
@@ -127,24 +128,11 @@ int main(int argc, char **argv) {
 """
 
 
-def compiled(tmp_path: Path, source: str, *options: str) -> Path:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    (tmp_path / "p.c").write_text(source)
-    program = tmp_path / "p"
-    built = subprocess.run(
-        ["gcc", *options, "-o", program, tmp_path / "p.c"], capture_output=True, check=False
-    )
-    if built.returncode:
-        pytest.skip(f"gcc {' '.join(options)} does not link here")
-    return program
-
-
 @pytest.mark.parametrize("level", ["-O0", "-O2"])
 @pytest.mark.parametrize("kind", ["-static", "-static-pie", "-pie", "-no-pie"])
 def test_c_with_glibc(tmp_path: Path, kind: str, level: str) -> None:
     (tmp_path / "file").write_text(SAMPLE)
-    program = compiled(tmp_path, COMPUTE, kind, level)
+    program = compiled(tmp_path / "p", COMPUTE, kind, level)
     done = run(program, str(tmp_path / "file"))
     assert (done.out, done.err, done.status) == native(program, str(tmp_path / "file"))
     assert done.status == 7
@@ -159,7 +147,7 @@ def test_two_runs_are_the_same_run(tmp_path: Path) -> None:
 
 def test_random_bytes_process_number_and_time_are_the_machines(tmp_path: Path) -> None:
     program = compiled(
-        tmp_path,
+        tmp_path / "p",
         "#include <stdio.h>\n#include <sys/random.h>\n#include <time.h>\n#include <unistd.h>\n"
         "int main(void) { unsigned long r; getrandom(&r, 8, 0);\n"
         ' printf("%lx %d %d %d %ld %p\\n", r, getpid(), getppid(), getuid(), time(0), (void *)&r); }\n',
@@ -186,14 +174,14 @@ def test_random_bytes_process_number_and_time_are_the_machines(tmp_path: Path) -
 )
 def test_a_program_ends_as_linux_would_end_it(tmp_path: Path, code: str, status: int) -> None:
     source = f"#include <signal.h>\n#include <stdlib.h>\n#include <unistd.h>\nint main(void) {{ {code} return 3; }}\n"
-    program = compiled(tmp_path, source, "-O0")
+    program = compiled(tmp_path / "p", source, "-O0")
     assert run(program).status == status
     assert native(program)[2] == status
 
 
 def test_a_blocked_signal_waits_until_it_is_unblocked(tmp_path: Path) -> None:
     program = compiled(
-        tmp_path,
+        tmp_path / "p",
         "#include <signal.h>\n#include <unistd.h>\nint main(void) { sigset_t s; sigemptyset(&s);\n"
         ' sigaddset(&s, SIGTERM); sigprocmask(SIG_BLOCK, &s, 0); raise(SIGTERM); write(1, "on", 2);\n'
         " sigprocmask(SIG_UNBLOCK, &s, 0); return 3; }\n",
@@ -214,7 +202,7 @@ def test_what_the_machine_lacks_stops_it_by_name(tmp_path: Path, code: str, word
         f"int main(void) {{ {code} return 3; }}\n"
     )
     with pytest.raises(Unsupported, match=word):
-        run(compiled(tmp_path, source))
+        run(compiled(tmp_path / "p", source))
 
 
 def test_a_deep_stack_grows(tmp_path: Path) -> None:
@@ -222,7 +210,7 @@ def test_a_deep_stack_grows(tmp_path: Path) -> None:
         "#include <stdio.h>\nint deep(int n) { volatile char room[4000]; room[0] = n; room[3999] = 1;\n"
         ' return n ? deep(n - 1) + room[3999] : 0; }\nint main(void) { printf("%d\\n", deep(1500)); }\n'
     )
-    assert run(compiled(tmp_path, source, "-O0")).out == b"1500\n"
+    assert run(compiled(tmp_path / "p", source, "-O0")).out == b"1500\n"
 
 
 def test_endless_recursion_ends_with_sigsegv(tmp_path: Path) -> None:
@@ -230,7 +218,7 @@ def test_endless_recursion_ends_with_sigsegv(tmp_path: Path) -> None:
         "int deep(volatile int n) { volatile char room[60000]; room[0] = n; return deep(n + 1) + room[0]; }\n"
         "int main(void) { return deep(0); }\n"
     )
-    assert run(compiled(tmp_path, source, "-O0")).status == -signal.SIGSEGV
+    assert run(compiled(tmp_path / "p", source, "-O0")).status == -signal.SIGSEGV
 
 
 def test_programs_that_write_can_be_allowed_to(tmp_path: Path) -> None:

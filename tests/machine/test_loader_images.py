@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,11 @@ from backends.emulated.icicle import IcicleEngine
 from backends.emulated.loader import PIE_BASE, STACK_TOP, Image, enter, load
 from backends.emulated.memory import AddressSpace
 from backends.emulated.programs import PROGRAMS
+from tests.compiled import compiled
 from tests.machine.linux_loop import boot, run
 
 COUNTER = str(PROGRAMS["counter"].path)
 STRINGS = str(PROGRAMS["strings"].path)
-needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 
 
 def refusal(program: Path | str) -> HwbpError:
@@ -221,26 +220,21 @@ def test_lying_headers_are_refused(tmp_path: Path, offset: int, layout: str, val
     assert refusal(patched(tmp_path, offset, layout, value)).errno in ("ENOEXEC", "ENOMEM")
 
 
-@needs_gcc
 def test_a_missing_dynamic_loader_is_named_with_its_package(tmp_path: Path) -> None:
-    source = tmp_path / "p.c"
-    source.write_text("int main(void) { return 0; }\n")
     for loader, remedy in (("/lib/ld-musl-x86_64.so.1", "musl"), ("/nowhere/ld.so", "C library")):
         if os.path.exists(loader):
             continue
-        program = tmp_path / "p"
-        subprocess.run(["gcc", "-o", program, source, f"-Wl,--dynamic-linker={loader}"], check=True)
+        source = "int main(void) { return 0; }\n"
+        program = compiled(tmp_path / "p", source, f"-Wl,--dynamic-linker={loader}")
         error = refusal(program)
         assert error.errno == "ENOENT"
         assert loader in error.message
         assert remedy in error.remedy
 
 
-@needs_gcc
 @pytest.mark.parametrize("kind", ["-no-pie", "-pie", "-static", "-static-pie"])
 def test_the_program_sees_its_own_vector(tmp_path: Path, kind: str) -> None:
-    source = tmp_path / "p.c"
-    source.write_text(
+    source = (
         "#include <stdio.h>\n#include <string.h>\n#include <sys/auxv.h>\n#include <elf.h>\n"
         "extern char __ehdr_start;\nextern int _start();\n"
         "int main(void) {\n"
@@ -250,8 +244,4 @@ def test_the_program_sees_its_own_vector(tmp_path: Path, kind: str) -> None:
         '  printf("%s %d\\n", (char *)getauxval(AT_PLATFORM), getauxval(AT_SYSINFO_EHDR) == 0);\n'
         "  return 0;\n}\n"
     )
-    program = tmp_path / "p"
-    built = subprocess.run(["gcc", kind, "-o", program, source], capture_output=True, check=False)
-    if built.returncode:
-        pytest.skip(f"gcc {kind} does not link here")
-    assert run(program).out == b"1 1 1 4096 1000 0 x86_64 1\n"
+    assert run(compiled(tmp_path / "p", source, kind)).out == b"1 1 1 4096 1000 0 x86_64 1\n"

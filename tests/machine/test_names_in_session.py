@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.compiled import compiled
 from tests.machine.scripts import script
 
 SOURCE = Path(__file__).parent.parent / "unit" / "symbols_data" / "values.c"
@@ -15,11 +14,7 @@ SOURCE = Path(__file__).parent.parent / "unit" / "symbols_data" / "values.c"
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    path = tmp_path_factory.mktemp("names") / "values"
-    subprocess.run(["gcc", "-g", "-O0", "-o", path, SOURCE], check=True)
-    return path
+    return compiled(tmp_path_factory.mktemp("names") / "values", SOURCE, "-g", "-O0")
 
 
 def test_values_types_and_places_of_a_stopped_program(program: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 from backends.base import Launch
 from backends.emulated.programs import PROGRAMS
 from backends.spawn import spawn
+from tests.compiled import compiled
 from tui.session.code import code_page
 from tui.session.memory import memory_page, object_at
 from tui.session.open import open_session
@@ -123,15 +122,9 @@ int main(void) { again(2); return 0; }
 
 
 def test_calls_that_were_inlined_are_frames_of_every_stack(tmp_path: Path) -> None:
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc: apt-get install gcc")
-    (tmp_path / "in.c").write_text(INLINED)
-    subprocess.run(
-        ["gcc", "-g", "-O1", "-fno-omit-frame-pointer", "-no-pie", "-static", "-o", "in", "in.c"],
-        cwd=tmp_path,
-        check=True,
-    )
-    opened = open_session(spawn("emulated"), Launch(str(tmp_path / "in")), patient=True)
+    options = ["-g", "-O1", "-fno-omit-frame-pointer", "-no-pie", "-static"]
+    program = compiled(tmp_path / "in", INLINED, *options)
+    opened = open_session(spawn("emulated"), Launch(str(program)), patient=True)
     try:
         assert opened.execute("watch x stop").ok
         assert opened.execute("continue").ok

@@ -15,7 +15,7 @@ from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
-from tests.machine.compiled import compiled
+from tests.compiled import compiled
 
 Frames = tuple[tuple[int, bool], ...]
 Reads = tuple[tuple[int, int], ...]
@@ -238,7 +238,7 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     folder = tmp_path_factory.mktemp("stacks")
 
     def build(*options: str) -> str:
-        return compiled(folder / "".join(options), SOURCE, "-g", "-static", *options)
+        return str(compiled(folder / "".join(options) / "prog", SOURCE, "-g", "-static", *options))
 
     return build
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -14,6 +12,7 @@ import pytest
 
 from backends.base import Launch
 from backends.spawn import spawn
+from tests.compiled import compiled
 from tests.pilot.scripted import screen_text, settle
 from tui.app.app import HwbpApp
 from tui.session.open import open_session
@@ -46,12 +45,9 @@ int main(void)
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
     source = tmp_path / "dev.c"
     source.write_bytes(SOURCE.encode("latin-1"))
-    subprocess.run(["gcc", "-g", "-O1", "-o", tmp_path / "dev", source], check=True)
-    return tmp_path / "dev"
+    return compiled(tmp_path / "dev", source, "-g", "-O1")
 
 
 @asynccontextmanager

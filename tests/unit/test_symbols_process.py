@@ -15,7 +15,7 @@ import pytest
 from symbols.kernel import KernelNames
 from symbols.process import JitNames, ProcessFiles
 from symbols.space import AddressSpace
-from tests.unit.symbols_data.builds import need, run
+from tests.compiled import compiled
 
 SOURCE = """
 #include <stdio.h>
@@ -36,11 +36,8 @@ def running(path: Path) -> Iterator[tuple[int, int, int]]:
             process.kill()
 
 
-def compiled(directory: Path, name: str = "prog", more: str = "") -> Path:
-    need("gcc")
-    (directory / f"{name}.c").write_text(more + SOURCE)
-    run("gcc", "-g", "-pie", "-o", directory / name, directory / f"{name}.c")
-    return directory / name
+def program(directory: Path, name: str = "prog", more: str = "") -> Path:
+    return compiled(directory / name, more + SOURCE, "-g", "-pie")
 
 
 def space_of(pid: int) -> AddressSpace:
@@ -49,7 +46,7 @@ def space_of(pid: int) -> AddressSpace:
 
 
 def test_a_program_that_was_placed_at_random_has_its_addresses(tmp_path: Path) -> None:
-    with running(compiled(tmp_path)) as (pid, counter, main):
+    with running(program(tmp_path)) as (pid, counter, main):
         space = space_of(pid)
         assert space.resolve("counter").address == counter
         assert space.name(main) == "main"
@@ -58,7 +55,7 @@ def test_a_program_that_was_placed_at_random_has_its_addresses(tmp_path: Path) -
 
 
 def test_a_deleted_program_still_has_its_names(tmp_path: Path) -> None:
-    path = compiled(tmp_path)
+    path = program(tmp_path)
     with running(path) as (pid, counter, main):
         path.unlink()
         space = space_of(pid)
@@ -67,8 +64,8 @@ def test_a_deleted_program_still_has_its_names(tmp_path: Path) -> None:
 
 
 def test_a_replaced_file_lends_its_names_to_nobody(tmp_path: Path) -> None:
-    path = compiled(tmp_path)
-    other = compiled(tmp_path, "other", "int filler[1000] = {1}; int shifted(void) { return 1; }\n")
+    path = program(tmp_path)
+    other = program(tmp_path, "other", "int filler[1000] = {1}; int shifted(void) { return 1; }\n")
     with running(path) as (pid, counter, main):
         path.unlink()
         shutil.copy(other, path)
@@ -82,7 +79,7 @@ def test_a_replaced_file_lends_its_names_to_nobody(tmp_path: Path) -> None:
 def test_a_process_that_is_gone_has_no_mappings_and_its_files_are_those_at_their_paths(
     tmp_path: Path,
 ) -> None:
-    path = compiled(tmp_path)
+    path = program(tmp_path)
     with subprocess.Popen(["true"]) as process:
         process.wait()
         files = ProcessFiles(process.pid)
