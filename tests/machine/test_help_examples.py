@@ -76,7 +76,7 @@ BEFORE: dict[str, tuple[str, ...]] = {
         ("ftrace dynamic_events w:my_probe w@jiffies:4",),
     ),
     **dict.fromkeys(
-        ("ftrace current_tracer", "ftrace ksym_trace_filter", "ftrace ksym_trace"),
+        ("ftrace current_tracer", "ftrace ksym_trace_filter", "ftrace ksym_trace", "ftrace ksym_profile"),
         ("kernel version 2.6.33",),
     ),
     "nmi end": ("nmi begin 0",),

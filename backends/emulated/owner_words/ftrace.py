@@ -42,6 +42,9 @@ class FtraceWords(Reading):
     def do_ksym_trace(self) -> Lines:
         yield from self._kernel.ksym.trace()[-ROWS:]
 
+    def do_ksym_profile(self) -> Lines:
+        yield from self._kernel.ksym.profile()
+
     def do_trigger(self, event: str = "", *line: str) -> Lines:
         triggers = self._kernel.triggers
         if event:

@@ -370,6 +370,7 @@ COMMANDS = (
         "Three characters after the colon: r--, -w- or rw-. 0 or *:--- clears all. Example: ftrace ksym_trace_filter pid_max:rw-",
     ),
     _command("ftrace ksym_trace", "", "what the ksym tracer recorded", "Example: ftrace ksym_trace"),
+    _command("ftrace ksym_profile", "", "how often each filter was hit", "Example: ftrace ksym_profile"),
     _command(
         "task new",
         "NAME [CPU]...",
