@@ -23,10 +23,10 @@ from symbols.dataclass import dataclass
 __all__ = ["ElfError", "ElfImage", "Section", "Segment"]
 
 PT_LOAD, PT_INTERP, PT_NOTE, PT_GNU_EH_FRAME = 1, 3, 4, 0x6474E550
-PF_X, PF_W, PF_R = 1, 2, 4
+PF_X, PF_W = 1, 2
 SHT_NOTE, SHT_NOBITS = 7, 8
-SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 2, 4, 0x800
-EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
+SHF_EXECINSTR, SHF_COMPRESSED = 4, 0x800
+EM_386, EM_X86_64 = 3, 62
 NAMED = (EM_X86_64, EM_386)  # machines whose programs have their names read, and may run here
 NT_GNU_BUILD_ID = 3
 ZSTD = 2  # ELFCOMPRESS_ZSTD

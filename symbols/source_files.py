@@ -22,9 +22,6 @@ __all__ = ["LIMIT", "Source", "Sources", "compiled_in"]
 _ONE_CHECKOUT: Final = 2.0
 """Seconds within which a checkout writes a program and its source, in whatever order."""
 LIMIT: Final = 8 << 20  # bytes
-CHECKED_OUT: Final = 10.0
-"""Seconds that a source may be younger than its program and still be the one that was compiled: a checkout or an unpacked
-archive writes both, in any order."""
 _KEPT: Final = 64
 """Files whose text is kept."""
 

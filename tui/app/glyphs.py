@@ -33,8 +33,6 @@ class Glyphs(NamedTuple):
     ellipsis: str
     bars: str
     dot: str
-    caret: str
-    minus: str
 
 
 UNICODE: Final = Glyphs(
@@ -57,8 +55,6 @@ UNICODE: Final = Glyphs(
     ellipsis="…",
     bars=" ▁▂▃▄▅▆▇█",
     dot="·",
-    caret="^",
-    minus="−",  # noqa: RUF001 - the sign for a removed hint, as wide as a digit
 )
 
 ASCII: Final = Glyphs(
@@ -81,8 +77,6 @@ ASCII: Final = Glyphs(
     ellipsis="..",
     bars=" .:-=+*#@",
     dot=".",
-    caret="^",
-    minus="-",
 )
 
 _BOX = str.maketrans(

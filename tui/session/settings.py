@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from backends.base import HwbpError
 from symbols.dataclass import dataclass
@@ -32,8 +32,6 @@ KEYMAPS: Final = ("default", "vim", "gdb", "emacs")
 _MOTION: Final = ("full", "reduced")
 _LARGEST: Final = 1 << 20
 """Bytes of a settings file."""
-
-Motion = Literal["full", "reduced"]
 
 
 @dataclass(frozen=True, slots=True)

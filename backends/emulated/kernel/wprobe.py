@@ -195,11 +195,6 @@ class Wprobes:
         unregister_wide(self._kernel, probe.events)
         probe.enabled = False
 
-    def perf_attach(self, name: str) -> None:
-        """perf_event_open on the tracepoint: always EOPNOTSUPP."""
-        self.find(name)
-        raise HwbpError(f"perf cannot attach to wprobe {name}", errno="EOPNOTSUPP")
-
     def _hit(self, probe: Wprobe) -> Callable[[PerfEvent, Regs, int], None]:
         def handler(_event: PerfEvent, regs: Regs, cpu: int) -> None:
             probe.hits += 1
