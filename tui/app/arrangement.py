@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from tui.app.plans import Wants
 from tui.app.views import VIEWS
+from tui.app.widgets.message import MOST
 
 __all__ = ["MIN_HEIGHT", "MIN_WIDTH", "Arrangement", "Wants", "plan"]
 
@@ -42,7 +43,7 @@ def plan(width: int, height: int, wants: Wants = _PLAIN) -> dict[str, Region]:
     command = 1 if wants.command or roomy else 0
     room = height - top - 1 - command - wants.narration
     proposal = min(wants.proposal, max(0, room - view.least[roomy] - 1))
-    message = min(wants.message, 5, max(1, room - view.least[roomy] - proposal))
+    message = min(wants.message, MOST, max(1, room - view.least[roomy] - proposal))
     bottom = height
     for name, lines in (
         ("footer", 1),

@@ -81,14 +81,18 @@ def fitting(width: int, values: int) -> tuple[str, ...]:
 
 class HitColumns:
     """Widths for a list of `width` cells; `values` is how many cells the widest pair of values took so far, `last` the
-    greatest number of a hit."""
+    greatest number of a hit, `label` the length of the longest watch's name."""
 
-    def __init__(self, width: int, chosen: tuple[str, ...], clock: str, values: int, last: int) -> None:
+    def __init__(
+        self, width: int, chosen: tuple[str, ...], clock: str, values: int, last: int, label: int = 18
+    ) -> None:
         self.clock = clock
         self.columns = [COLUMNS[name] for name in COLUMNS if name in chosen]
         self.widths = {column.name: column.width for column in self.columns}
-        if width < 100 and "number" in self.widths:
-            self.widths["number"] = max(5, len(str(last))) + 1
+        if "number" in self.widths:
+            self.widths["number"] = max(5 if width < 100 else 7, len(str(last))) + 1
+        if "watch" in self.widths:
+            self.widths["watch"] = min(self.widths["watch"], max(9, label))
         fixed = 1 + sum(self.widths[c.name] + c.gap for c in self.columns if c.width)
         fixed += 2 * any(self._two_blanks(n) for n in range(len(self.columns)))
         left = width - fixed - ("change" in self.widths)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["address", "count", "rate", "value"]
+__all__ = ["address", "count", "counted", "rate", "value"]
 
 
 def count(number: int | None) -> str:
     """61204 -> 61,204; None -> ?."""
     return "?" if number is None else f"{number:,}"
+
+
+def counted(number: int, what: str) -> str:
+    """1 -> 1 hit; 61204 -> 61,204 hits."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def rate(per_second: float | None) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from symbols.dataclass import dataclass
-from tui.app.widgets.message import wrap
+from tui.app.widgets.message import brief_holder, wrap
 
 if TYPE_CHECKING:
     from tui.session.result import Result
 
 __all__ = ["Reply"]
-
-_PARENTHESES = re.compile(r" \(0x[0-9a-f]+\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Reply:
         if not result.holders:
             return cls((why,), ok=False)
         held = "held by " + "; ".join(result.holders)
-        short = "held by " + "; ".join(_brief(holder) for holder in result.holders)
+        short = "held by " + "; ".join(map(brief_holder, result.holders))
         return cls((why, held), brief=(why, short), ok=False)
 
     def rows(self, width: int, room: int) -> list[str]:
@@ -50,9 +47,3 @@ class Reply:
         left = f"(+{len(rows) - room} more)"
         last = rows[room - 1]
         return [*rows[: room - 1], f"{last:<{width - len(left) - 1}.{width - len(left) - 1}} {left}"]
-
-
-def _brief(holder: str) -> str:
-    """A holder by name, and whether it is off: `watch 1: total (0x403048), perf fd 4, task 1000, disabled` is on the screen besides."""
-    name, *rest = _PARENTHESES.sub("", holder).split(", ")
-    return f"{name}, disabled" if "disabled" in rest else name

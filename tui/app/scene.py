@@ -201,6 +201,11 @@ class Scene:
         """The same by id; a hit may belong to one that is gone."""
         return self._labels.get(bp, "(removed)")
 
+    @property
+    def longest_label(self) -> int:
+        """Letters of the longest name of a watch."""
+        return max(map(len, self._labels.values()), default=0)
+
     def numbered(self, bp: Breakpoint) -> str:
         """`watch 0 counter`; the bare label of what belongs to no watch."""
         number = self.watches.get(bp.id)

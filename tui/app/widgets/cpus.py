@@ -70,16 +70,17 @@ class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
         return out
 
     def _label_widths(self, room: int) -> list[int]:
-        """Cells for what each register watches: as many as they need where that fits, else the same for each, or none."""
+        """Cells for what each register watches: as many as they need where that fits, else the longest give way, or none is named."""
         view = self.scene.view
         widest = [0] * 4
         for bp in view.breakpoints if view else ():
             if bp.slot is not None:
                 widest[bp.slot] = max(widest[bp.slot], min(18, len(self.scene.label(bp)) - 1))
-        if sum(widest) <= room:
-            return widest
-        even = room // 4
-        return [even if even >= 6 else 0] * 4
+        if room < 24:
+            return widest if sum(widest) <= room else [0] * 4
+        while sum(widest) > room:
+            widest[widest.index(max(widest))] -= 1
+        return widest
 
     def _slots(self, line: Line, cpu: CpuView, labels: list[int]) -> None:
         view, ink = self.scene.view, self.ink

@@ -29,6 +29,16 @@ _FOR_THE_LIVING = (
     *(f"command('{word}')" for word in ("watch", "continue", "step", "next", "stepi", "nexti", "finish")),
 )
 """What a program that can run no further refuses."""
+_FOR_A_MACHINE = (
+    *_FOR_THE_LIVING,
+    "delete_slot",
+    "switch_slot",
+    "edit_slot",
+    "toggle_bit",
+    "ask_bit",
+    "command('print')",
+)
+"""What needs a machine that answers."""
 
 
 class KeyFooter(Panel):
@@ -66,6 +76,7 @@ class KeyFooter(Panel):
         if where == "command":
             typing = _TYPING if app.command_line.purpose == "command" else _FOR_A_PANEL
             return [hint for hint in typing if hint[2] != "take_instead" or app.proposal.instead]
+        refused = _FOR_A_MACHINE if app.machine.broken else _FOR_THE_LIVING if self.scene.over else ()
         taken: set[str] = set()
         chosen: list[KeyEntry] = []
         for entry in sorted(
@@ -73,7 +84,7 @@ class KeyFooter(Panel):
         ):  # what has the focus first
             if entry.action == "follow" and not hasattr(app.main_panel, "following"):
                 continue
-            if entry.action in _FOR_THE_LIVING and self.scene.over:
+            if entry.action in refused:
                 continue
             usable = entry.where in ("app", where) and entry.rank is not None and bool(entry.keys)
             if usable and entry.keys[0] not in taken:

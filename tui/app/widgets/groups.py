@@ -105,7 +105,7 @@ class GroupTable:
         head.add(" " * (_BAR + 3))
         for title in ("first #", "last #")[width < _WIDE :]:
             head.add(title, ink.muted, 13, right=True)
-        what = f"  {self.by}, of {numbers.count(counter.tally.counted)} hits since {numbers.count(counter.since + 1)}"
+        what = f"  {self.by}, of {numbers.counted(counter.tally.counted, 'hit')} since {numbers.count(counter.since + 1)}"
         out = [head.add(what, ink.muted).strip()]
         for number, group in enumerate(shown, self.top):
             out.append(self._row(panel, width, group, number == self.cursor, most))

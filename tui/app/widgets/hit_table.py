@@ -46,6 +46,7 @@ class HitTable:
             _clock(scene),
             self._widest,
             scene.ring.head if scene.ring else 0,
+            scene.longest_label,
         )
         out = [columns.heading(panel.line(width), ink, glyphs).strip()]
         before = found[0][1].time if above and found[0][1] is not None else None

@@ -154,7 +154,9 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         found = {r.seq: r for r in records.read(ring, first - 1, count + 1)} if ring else {}
         self._widest = max(self._widest, *(change_width(r, self.glyphs) for r in found.values()), 0)
         clock = scene.view.clock if scene.view else "instructions"
-        columns = HitColumns(width, fitting(width, self._widest), clock, self._widest, head)
+        columns = HitColumns(
+            width, fitting(width, self._widest), clock, self._widest, head, scene.longest_label
+        )
         out = [self._heading(width, head), columns.heading(self.line(width), ink, self.glyphs).strip()]
         for seq in range(first, min(first + count, head)):
             line = self.line(width)

@@ -75,7 +75,7 @@ class HitsOverTimePanel(Panel):
         known = [count for count in self._counts if count >= 0]
         most = max(known, default=0)
         clock = self.scene.view.clock if self.scene.view else "instructions"
-        after = f"{numbers.count(sum(known))} hits, at most {numbers.count(most)} in {span_text(timeline.scale, clock)}"
+        after = f"{numbers.counted(sum(known), 'hit')}, at most {numbers.count(most)} in {span_text(timeline.scale, clock)}"
         right = f"watches: 1 hit in {self._every}" if self._every > 1 else ""
         if any(count < 0 for count in self._counts):
             right = (right + "  " if right else "") + f"{self.glyphs.unknown} overwritten"

@@ -10,7 +10,6 @@ from tui.app import numbers
 from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.records import record_of_site
-from tui.app.shown import shown
 from tui.app.site_facts import SiteHits
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class StacksPanel(Panel):
         """The rule, then columns: stacks, and tasks where the width allows a third."""
         ink, facts = self.ink, self._writers.facts
         site, hits = self._writers.chosen(), self._writers.chosen_hits()
-        after = f"{numbers.count(facts.counted)} hits looked at"
+        after = f"{numbers.counted(facts.counted, 'hit')} looked at"
         if facts.since > 0 or facts.missed:
             after += f", those before {numbers.count(facts.since + 1)} were gone"
         out = [self.rule(width, self.title, after=after)]
@@ -45,7 +44,12 @@ class StacksPanel(Panel):
         hottest, first = hits.stacks[0], min(hits.stacks, key=lambda group: group.first)
         share = f"{100 * hottest.hits / total:.0f} % of {numbers.count(total)}"
         columns = [
-            self._stack(f"hottest of {_counted(len(hits.stacks))}, {share}", site, hottest.key, height - 1)
+            self._stack(
+                f"hottest of {numbers.counted(len(hits.stacks), 'stack')}, {share}",
+                site,
+                hottest.key,
+                height - 1,
+            )
         ]
         if first.key != hottest.key:
             title = f"first, at hit {numbers.count(first.first + 1)}"
@@ -84,19 +88,13 @@ class StacksPanel(Panel):
         return [(title, ""), *frames]
 
     def _tasks(self, hits: SiteHits, total: int, room: int) -> list[tuple[str, str]]:
-        view = self.scene.view
-        comms = {task.tid: task.comm for task in view.tasks} if view else {}
         rows = [
             (
-                f"{group.key} {shown(comms.get(group.key, ''))}",
+                f"{group.key} {self._writers.name_of(group)}" if number < room else "",
                 f"{numbers.count(group.hits)}  {100 * group.hits / total:5.1f} %",
             )
-            for group in hits.tasks
+            for number, group in enumerate(hits.tasks)
         ]
         if len(rows) > room - 1:
             rows = [*rows[: room - 2], (f"and {len(rows) - room + 2} more", "")]
-        return [(f"{len(hits.tasks)} task{'s' * (len(hits.tasks) != 1)}", ""), *rows]
-
-
-def _counted(stacks: int) -> str:
-    return f"{stacks} stack{'s' * (stacks != 1)}"
+        return [(numbers.counted(len(hits.tasks), "task"), ""), *rows]

@@ -32,7 +32,7 @@ class SpreadPanel(Panel):
         """The rule, a line of figures, and bars: the fullest ones where not all fit."""
         chart, ink = self._chart, self.ink
         found, kind = chart.spread, chart.kind
-        after = f"{numbers.count(chart.values)} values"
+        after = numbers.counted(chart.values, "value")
         if chart.unknown:
             after += f", {numbers.count(chart.unknown)} unknown"
         out = [self.rule(width, self.title, after=after)]
@@ -57,7 +57,7 @@ class SpreadPanel(Panel):
             out.append(line.add(self.glyphs.bars[-1] * bar, ink.accent).strip())
         if len(bins) < len(found.bins):
             hidden = sum(each.times for each in found.bins) - sum(each.times for each in bins)
-            text = f" {len(found.bins) - len(bins)} more, {numbers.count(hidden)} values"
+            text = f" {len(found.bins) - len(bins)} more, {numbers.counted(hidden, 'value')}"
             out.append(self.line(width).add(text, ink.muted).strip())
         return out
 

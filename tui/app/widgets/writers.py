@@ -10,6 +10,7 @@ from textual.strip import Strip
 from backends.model import Site
 from tui.app import numbers, records
 from tui.app.hit_columns import delta_text, put_change, time_text
+from tui.app.hit_groups import Group
 from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.rates import Meter
@@ -41,7 +42,8 @@ overwritten; tasks and stacks are counted from the hits that the ring kept when 
 
 hits, share   of all hits of the watches that are shown
 rate          measured over the last second
-first, last   the machine's clock at the first hit, and how long ago the last one was
+first, ago    the machine's clock at the first hit, and how long ago the last one was: in instructions on the emulated
+              machine (M: millions, G: thousands of millions), in seconds live
 old, new      what the last hit changed
 tasks         how many did it, the one that did it most first
 
@@ -260,7 +262,7 @@ the hits of the site. f keeps the order as it is while you read."""
         total = sum(site.count for site in sites)
         order = _ORDERS[self.order] + (", kept" if self._kept is not None else "")
         right = f"{len(sites)} sites, {order}" if len(sites) > room else order
-        after = f"{numbers.count(total)} hits"
+        after = numbers.counted(total, "hit")
         if self.words:
             after += f"  / {one_line(self.words)}"
         one = bool(sites) and len({self.scene.label_of(site.breakpoint) for site in sites}) == 1
@@ -310,7 +312,9 @@ the hits of the site. f keeps the order as it is while you read."""
         line.add("rate/s", ink.muted, 7, right=True)
         if cells.first:
             line.add("first", ink.muted, cells.first, right=True)
-        line.add("last ago" if cells.last > 8 else "ago", ink.muted, cells.last, right=True).add("  ")
+        instructions = self.scene.view is None or self.scene.view.clock == "instructions"
+        ago = "insns ago" if instructions and cells.last > 8 else "last ago" if cells.last > 8 else "ago"
+        line.add(ago, ink.muted, cells.last, right=True).add("  ")
         line.add(f"old {self.glyphs.arrow} new", ink.muted, cells.change).add(" ")
         line.add("tasks", ink.muted, cells.tasks).add(" ").add("done by", ink.muted, cells.by).add(" ")
         if cells.source:
@@ -349,14 +353,18 @@ the hits of the site. f keeps the order as it is while you read."""
         tasks = self.facts.of(site.breakpoint, site.insn_ip).tasks
         if not tasks:
             return self.glyphs.unknown
-        view = self.scene.view
-        comm = (
-            next((task.comm for task in view.tasks if task.tid == tasks[0].key), "")
-            if view and width >= 112
-            else ""
-        )
+        comm = self.name_of(tasks[0]) if width >= 112 else ""
         more = f" +{len(tasks) - 1}" if len(tasks) > 1 else ""
-        return f"{tasks[0].key}{more}" + (f" {shown(comm)}" if comm else "")
+        return f"{tasks[0].key}{more}" + (f" {comm}" if comm else "")
+
+    def name_of(self, task: Group) -> str:
+        """A task's name: as it is now, or of one that has ended as it was at its last hit."""
+        view, ring = self.scene.view, self.scene.ring
+        living = next((each.comm for each in view.tasks if each.tid == task.key), "") if view else ""
+        if living or ring is None:
+            return shown(living)
+        last = records.read(ring, task.last, 1)
+        return self.scene.comm(last[0].comm) if last and last[0].seq == task.last else ""
 
 
 class _Cells:
