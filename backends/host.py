@@ -1,7 +1,7 @@
 """The backend's process: one machine, driven between messages.
 
-It ends when the front end goes away, however that goes: the socket then reads as closed. It is started by
-`backends.client`, never by hand.
+It ends when the front end goes away, however that goes and whatever it is doing then: the socket hangs up. It is started
+by `backends.client`, never by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from typing import TYPE_CHECKING, Protocol
@@ -141,6 +142,19 @@ def _same_user(connection: socket.socket) -> bool:
     return uid == os.getuid()
 
 
+def _end_with(connection: socket.socket) -> None:
+    """End this process as soon as the other side has gone.
+
+    Whoever is served would see that only after the answer that is being made, and an answer may take seconds (thousands of
+    threads, a busy machine): as long a program that we hold would stand still, and slots would stay taken. What ends here
+    is what SIGKILL could end as well.
+    """
+    gone = select.poll()
+    gone.register(connection, 0)  # POLLHUP is always told
+    gone.poll()
+    os._exit(0)
+
+
 def main(arguments: list[str]) -> int:
     """`python -m backends.host SOCKET_FD BACKEND`. The name lets it import while the front end still does the same."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the front end
@@ -167,6 +181,7 @@ def main(arguments: list[str]) -> int:
         connection.sendall(pack(Failure(0, str(error), None, (), "")))
         return 1
     connection.sendall(pack(Hello(VERSION, hello.backend)))
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     gc.freeze()
     gc.disable()  # nothing in the loop makes cycles
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

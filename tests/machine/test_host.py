@@ -438,25 +438,24 @@ def test_a_front_end_that_goes_in_the_middle_of_a_message_ends_the_process(host:
 
 
 BROKEN = """
-import sys
+import sys, time
 from backends import host
 from backends.emulated.backend import EmulatedBackend
 def broken(self, *args):
-    raise ZeroDivisionError("a wheel came off")
+    {does}
 setattr(EmulatedBackend, {where!r}, broken)
 sys.exit(host.main(sys.argv[1:]))
 """
 
 
 @pytest.fixture
-def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ClientBackend]:
-    """A machine with a method that raises what nobody expects."""
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ClientBackend]:
+    """A machine with a method that raises what nobody expects, or does what else is said."""
 
-    def make(where: str) -> ClientBackend:
+    def make(where: str, does: str = "raise ZeroDivisionError('a wheel came off')") -> ClientBackend:
         script = tmp_path / "broken"
-        script.write_text(
-            f"#!{sys.executable}\n" + BROKEN.format(where=where).replace("sys.argv[1:]", "sys.argv[-2:]")
-        )
+        text = BROKEN.format(where=where, does=does).replace("sys.argv[1:]", "sys.argv[-2:]")
+        script.write_text(f"#!{sys.executable}\n{text}")
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
         try:
@@ -468,7 +467,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], C
 
 
 def test_a_fault_in_an_answer_is_a_message_with_its_cause_and_the_machine_goes_on(
-    broken: Callable[[str], ClientBackend],
+    broken: Callable[..., ClientBackend],
 ) -> None:
     machine = broken("sites")
     launch(machine)
@@ -481,7 +480,7 @@ def test_a_fault_in_an_answer_is_a_message_with_its_cause_and_the_machine_goes_o
 
 
 def test_a_fault_while_the_program_runs_is_one_line_with_its_cause(
-    broken: Callable[[str], ClientBackend],
+    broken: Callable[..., ClientBackend],
 ) -> None:
     machine = broken("run_slice")
     launch(machine)
@@ -493,6 +492,19 @@ def test_a_fault_while_the_program_runs_is_one_line_with_its_cause(
     )
     machine.close()
     assert gone(machine.pid)
+
+
+def test_the_machine_does_not_finish_an_answer_that_nobody_waits_for(
+    broken: Callable[..., ClientBackend],
+) -> None:
+    machine = broken("sites", "print('begun', file=sys.stderr, flush=True) or time.sleep(60)")
+    launch(machine)
+    machine._connection.sendall(pack(Call(99, "sites", [])))
+    assert machine._process.stderr is not None
+    assert machine._process.stderr.readline() == b"begun\n"
+    machine._connection.shutdown(socket.SHUT_RDWR)
+    assert wait_for(lambda: gone(machine.pid)) < 5
+    machine.close()
 
 
 def test_a_machine_that_cannot_be_started_is_an_error_and_leaves_nothing(
