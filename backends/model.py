@@ -96,7 +96,7 @@ class BreakpointRequest:
     `tid` is the task it follows (None: the machine's first task), `cpu` one CPU (None: all).
     `stop` asks that the task stops at each hit. Hits that do not meet `condition` are counted only: not recorded, and no
     reason to stop; of those that do, the first `ignore` of all windows of the watch are counted only too. After `limit` recorded hits
-    of all windows no more are recorded, and it is disabled.
+    of all windows no more are recorded, and it is disabled. `again`: it was asked before, and another refusal is no news.
     """
 
     address: int
@@ -113,6 +113,7 @@ class BreakpointRequest:
     condition: Condition | None = None
     limit: int | None = None
     ignore: int = 0
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,10 @@ def _builtin_app(options: SimpleNamespace, tour: bool | None) -> int:
     if tour is None and (watches or bare or spawned.backend != "emulated"):
         tour = False
     return _app(
-        target.session(launch, watches or suggested, spawned), options, startup=("continue",), tour=tour
+        target.session(launch, watches or suggested, spawned, fitting=True),
+        options,
+        startup=("continue",),
+        tour=tour,
     )
 
 
@@ -178,7 +181,7 @@ def _run(options: SimpleNamespace, program: list[str] | None) -> int:
     watches = target.watches(options)
     require_terminal("run")
     spawned = target.start_machine(options)
-    return _app(target.session(target.launch(program, options), watches, spawned), options)
+    return _app(target.session(target.launch(program, options), watches, spawned, fitting=True), options)
 
 
 def _demo(options: SimpleNamespace, program: list[str] | None) -> int:
@@ -225,7 +228,7 @@ def _attach(options: SimpleNamespace, program: list[str] | None) -> int:
     watches = target.watches(options)
     require_terminal("attach")
     spawned = target.start_machine(options)
-    return _app(target.session(target.attach(options), watches, spawned), options)
+    return _app(target.session(target.attach(options), watches, spawned, fitting=True), options)
 
 
 def _trace(options: SimpleNamespace, program: list[str] | None) -> int:

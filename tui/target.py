@@ -188,7 +188,12 @@ def root_process(target: int | str, options: SimpleNamespace) -> RootProcess:
 
 
 def session(
-    target: Launch | Attach, wanted: tuple[Watch, ...], spawned: Spawned, patient: bool = False
+    target: Launch | Attach,
+    wanted: tuple[Watch, ...],
+    spawned: Spawned,
+    *,
+    patient: bool = False,
+    fitting: bool = False,
 ) -> Callable[[], Session]:
     """What opens the session: on the process that is starting, and on a fresh one each further time."""
     starting = [spawned]
@@ -199,7 +204,7 @@ def session(
         from tui.session.open import open_session
 
         process = starting.pop() if starting else spawn(spawned.backend, root=root)
-        return open_session(process, target, wanted, patient=patient)
+        return open_session(process, target, wanted, patient=patient, fitting=fitting)
 
     return open_it
 

@@ -209,6 +209,8 @@ class EmulatedBackend(Backend):
                 raise HwbpError("the program has ended", errno="ESRCH")
             made = self._requests.arm(requests)
         except HwbpError as error:
+            if requests[0].again:
+                raise
             what = requests[0].text or f"{requests[0].address:#x}"
             raise self._refusal(error, f"{requests[0].owner}: {what}") from error
         self._changed()

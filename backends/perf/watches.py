@@ -45,6 +45,8 @@ class Watches:
                 watch_over()
             carriers = self._arming.arm(requests)
         except HwbpError as error:
+            if requests[0].again:
+                raise
             what = requests[0].text or f"{requests[0].address:#x}"
             self.refused += 1
             row = Refusal(

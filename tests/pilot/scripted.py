@@ -288,7 +288,8 @@ class Machine(Backend):
         if len(held) + len(requests) > 4:
             holders = tuple(f"DR{b.slot} {b.owner.kind} {b.text}" for b in held)
             refusal = Refusal(requests[0].text, "ENOSPC", "0 pinned + 4 of task 1000", holders)
-            self.set(refusals=(*self.state.refusals, refusal), refused=self.state.refused + 1)
+            if not requests[0].again:
+                self.set(refusals=(*self.state.refusals, refusal), refused=self.state.refused + 1)
             raise HwbpError("all 4 slots of CPU 0 are held", errno="ENOSPC", holders=holders)
         return tuple(self.add(request) for request in requests)
 

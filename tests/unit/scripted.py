@@ -290,15 +290,17 @@ class ScriptedBackend(Backend):
             comms=("counter",),
         )
 
-    def _refuse(self, what: str, count: int) -> HwbpError:
+    def _refuse(self, what: str, known: bool = False) -> HwbpError:
         holders = tuple(f"DR{bp.slot}: {bp.owner.kind} {bp.text}" for bp in self.points.values())
+        if known:
+            return HwbpError(f"{what}: the 4 slots of CPU 0 are held", errno="ENOSPC", holders=holders)
         self.refusals += (Refusal(what, "ENOSPC", "the 4 slots are held", holders),)
         self._moved()
         return HwbpError(f"{what}: the 4 slots of CPU 0 are held", errno="ENOSPC", holders=holders)
 
     def arm(self, requests: tuple[BreakpointRequest, ...]) -> tuple[Breakpoint, ...]:
         if len(self.points) + len(requests) > 4:
-            raise self._refuse(requests[0].text, len(requests))
+            raise self._refuse(requests[0].text, requests[0].again)
         made = tuple(self._add(request) for request in requests)
         self._moved()
         return made
@@ -442,7 +444,7 @@ class ScriptedBackend(Backend):
         mine = {bp.index: bp for bp in self.points.values() if bp.index is not None}
         if register < 4 and register not in mine:
             if len(self.points) == 4:
-                raise self._refuse(f"ptrace poke {register}", 1)
+                raise self._refuse(f"ptrace poke {register}")
             self._add(BreakpointRequest(value, 1, "w", owner="ptrace", enabled=False), register)
         elif register < 4:
             self.points[mine[register].id] = replace(mine[register], address=value)

@@ -129,7 +129,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self._ticking = fps > 0
         self.scene.fps = (min(fps, 2) if self.scene.still else fps) or 15
         self.arrangement = Arrangement()
-        self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble)
+        self.machine = Machine(self.scene, self.call_later, self._changed, self._trouble, self._tell_news)
         self.waiting = Waiting(self.machine)
         self.player = self._player(demo) if demo is not None else None
         self._late: list[tuple[str, Result]] = []
@@ -274,6 +274,9 @@ class HwbpApp(Actions, inherit_bindings=False):
             )
         )
         self._changed()
+
+    def _tell_news(self, result: Result) -> None:
+        self.tell(note_of(result.command, result))
 
     def tick(self) -> None:
         """A frame: look at shared memory, ask the machine if that says so, draw what changed."""

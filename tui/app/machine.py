@@ -26,14 +26,16 @@ __all__ = ["Machine"]
 
 T = TypeVar("T")
 
-Picture = tuple["MachineView", dict[int, str], dict[int, int]]
-"""A view with the labels of its breakpoints and the numbers of their watches."""
+Picture = tuple["MachineView", dict[int, str], dict[int, int], tuple[str, ...], tuple["Result", ...]]
+"""A view with the labels of its breakpoints and the numbers of their watches; the watches that wait, and what has happened
+without a command."""
 
 _KEPT = 512
 
 
 class Machine:
-    """Asks at the desk and fills the scene. `changed` is called for a new picture, `trouble` for a lost machine."""
+    """Asks at the desk and fills the scene. `changed` is called for a new picture, `trouble` for a lost machine, `tell`
+    for what has happened without a command."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Machine:
         deliver: Deliver,
         changed: Callable[[], None],
         trouble: Callable[[Exception], None],
+        tell: Callable[[Result], None],
     ) -> None:
         self.scene = scene
         self.desk = Desk(deliver)
@@ -51,6 +54,7 @@ class Machine:
         self._deliver = deliver
         self._changed = changed
         self._trouble = trouble
+        self._tell = tell
         self.working: deque[str] = deque()
         """Command lines that are not answered yet, the one under way first."""
         self._asking = False
@@ -76,8 +80,11 @@ class Machine:
             self.scene.session = session
             self.scene.ring = session.ring
             self.broken = False
-            self._show(_picture(session))
+            *_, news = picture = _picture(session)
+            self._show((*picture[:4], ()))
             self._deliver(then)
+            for result in news:
+                self._deliver(self._tell, result)
 
         def done(future: Future[Session]) -> None:
             error = future.exception()
@@ -292,9 +299,12 @@ class Machine:
             self._show(picture)
 
     def _show(self, picture: Picture) -> None:
-        self.scene.take(*picture)
+        view, labels, numbers, waiting, news = picture
+        self.scene.take(view, labels, numbers, waiting)
         self.pictures += 1
         self._changed()
+        for result in news:
+            self._tell(result)
 
     def _lost(self, error: Exception) -> None:
         self._asking = False
@@ -315,4 +325,6 @@ def _picture(session: Session) -> Picture:
     view = session.view
     labels = {b.id: session.watch_label(b.id).replace("\x7f", "\\x7f") for b in view.breakpoints}
     found = {b.id: session.watches.find(b.id) for b in view.breakpoints}
-    return view, labels, {id: watch[0].index for id, watch in found.items() if watch is not None}  # noqa: A001
+    waiting = tuple(f"{row.index} {row.label}".replace("\x7f", "\\x7f") for row in session.watches.waiting)
+    numbers = {id: watch[0].index for id, watch in found.items() if watch is not None}  # noqa: A001
+    return view, labels, numbers, waiting, session.news()

@@ -76,6 +76,7 @@ class Scene:
         self.still = False
         self.problem = ""
         self.watches: dict[int, int] = {}
+        self.waiting: tuple[str, ...] = ()
         self._labels: dict[int, str] = {}
         self._newest: dict[int, Record] = {}
         self._sampled = 0
@@ -90,6 +91,7 @@ class Scene:
         self.meter = Meter()
         self.sites = ()
         self.problem = ""
+        self.waiting = ()
         self._labels.clear()
         self._newest.clear()
         self._sampled = 0
@@ -124,13 +126,17 @@ class Scene:
         """The program runs now."""
         return self.state == "running"
 
-    def take(self, view: MachineView, labels: dict[int, str], watches: dict[int, int]) -> None:
-        """A newer picture of the machine, with the labels (escaped) and watch numbers of its breakpoints."""
+    def take(
+        self, view: MachineView, labels: dict[int, str], watches: dict[int, int], waiting: tuple[str, ...]
+    ) -> None:
+        """A newer picture of the machine, with the labels (escaped) and watch numbers of its breakpoints, and the watches
+        that are to be armed later."""
         if self.view is not None and view.mappings != self.view.mappings:
             self.names.forget()
         self.view = view
         self._labels.update(labels)
         self.watches = watches
+        self.waiting = waiting
 
     def sample(self, now: float) -> bool:
         """Measure: called four times a second. Whether there is anything new to show."""

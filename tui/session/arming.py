@@ -111,17 +111,18 @@ def arm(
     owner: OwnerKind = "perf",
     stop: bool = False,
     numbers: tuple[int, ...] | None = None,
+    again: bool = False,
 ) -> tuple[ArmedWatch, ...]:
     """Reserve all windows of all watches, or none. Raises HwbpError; ENOSPC names who holds the slots.
 
-    `numbers` are those of watches that have waited.
+    `numbers` are those of watches that have waited; `again`: they were refused before, and that is known.
     """
     first = session.watches.next_index
     numbers = numbers or tuple(range(first, first + len(plans)))
     requests = tuple(
         request
         for number, planned in zip(numbers, plans, strict=True)
-        for request in asked(planned, number, owner, stop)
+        for request in asked(planned, number, owner, stop, again)
     )
     try:
         made = session.backend.arm(requests)
@@ -139,7 +140,9 @@ def arm(
     return tuple(armed)
 
 
-def asked(planned: Planned, index: int, owner: OwnerKind, stop: bool) -> tuple[BreakpointRequest, ...]:
+def asked(
+    planned: Planned, index: int, owner: OwnerKind, stop: bool, again: bool = False
+) -> tuple[BreakpointRequest, ...]:
     """What a machine is asked for a watch with this number: a breakpoint for each window."""
     return tuple(
         BreakpointRequest(
@@ -154,6 +157,7 @@ def asked(planned: Planned, index: int, owner: OwnerKind, stop: bool) -> tuple[B
             condition=planned.condition,
             limit=planned.watch.limit,
             ignore=planned.watch.ignore,
+            again=again,
         )
         for window, (address, length) in enumerate(planned.windows)
     )

@@ -65,6 +65,11 @@ def replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> tupl
             errno="EPERM",
             remedy=f"arm another one: watch {escape(str(watch))}",
         )
+    with session.queue.held():
+        return _replace(session, old, watch, stop)
+
+
+def _replace(session: Session, old: ArmedWatch, watch: Watch, stop: bool) -> tuple[ArmedWatch, str]:
     planned = plan_edit(session, old, watch)
     moved = ""
     if len(planned.windows) == len(old.breakpoints):

@@ -20,9 +20,15 @@ __all__ = ["open_session"]
 
 
 def open_session(
-    spawned: Spawned, target: Launch | Attach, watches: tuple[Watch, ...] = (), *, patient: bool = False
+    spawned: Spawned,
+    target: Launch | Attach,
+    watches: tuple[Watch, ...] = (),
+    *,
+    patient: bool = False,
+    fitting: bool = False,
 ) -> Session:
-    """Load a program into a machine whose process has been started, or attach it to one, and arm watches, all or none.
+    """Load a program into a machine whose process has been started, or attach it to one, and arm watches: all or none, or
+    with `fitting` those that fit, and the others wait for slots.
 
     Raises HwbpError; a machine that could not be opened is closed again. With `target.lossless` the ring waits for its reader.
     """
@@ -46,7 +52,7 @@ def open_session(
         if target.lossless:
             ring.set_flow(True)
         session = Session(client, ring, patient=patient)
-        session.open_watches(watches)
+        session.open_watches(watches, fitting)
     except BaseException:
         client.close()
         raise

@@ -81,12 +81,12 @@ class Pending:
     def follow(self) -> None:
         """The session has a new view: something may have been mapped, or the program may stand still for that."""
         session = self._session
-        if self._busy or not (session.watches.waiting or self._gate):
+        if self._busy or session.queue.is_held or not (session.watches.waiting_for("library") or self._gate):
             return
         self._busy = True
         try:
             self._arm()
-            if not session.watches.waiting:
+            if not session.watches.waiting_for("library"):
                 self._close_gate()
             if session.view.state == "stopped" and session.view.stop.reason == "mapped":
                 session.backend.resume()
@@ -96,15 +96,15 @@ class Pending:
 
     def _forget(self) -> None:
         """The program has executed another: where its loader called is no more."""
-        for row in self._session.watches.waiting:
+        for row in self._session.watches.waiting_for("library"):
             self._session.watches.remove(row.index)
             text = f"watch {row.index}: {row.label} has ended: the program executed another"
-            self._session.note(f"delete {row.index}", Result(True, "delete", (text,)))
+            self._session.happened(f"delete {row.index}", Result(True, "delete", (text,)))
         self._gate = None
 
     def removed(self) -> None:
         """One is not wanted any more."""
-        if not self._session.watches.waiting:
+        if not self._session.watches.waiting_for("library"):
             self._close_gate()
 
     # Arming what has come
@@ -116,7 +116,7 @@ class Pending:
         if self._gate and not _mapped(session.view.mappings, self._gate):
             self._forget()
             return
-        for row in session.watches.waiting:
+        for row in session.watches.waiting_for("library"):
             try:
                 planned = plan(session, row.watch)
             except HwbpError:
@@ -124,9 +124,13 @@ class Pending:
             try:
                 self._arm_one(planned, row)
             except HwbpError as error:
+                if error.errno == "ENOSPC" and planned.frame is None:
+                    waits = session.queue.add(planned, error, row.stop, row.index)
+                    session.happened(f"watch {row.watch}", Result(True, "watch", session.queue.said(waits)))
+                    continue
                 session.watches.remove(row.index)
                 self.refused = error
-                session.note(
+                session.happened(
                     f"watch {row.watch}",
                     Result(
                         False,
@@ -146,12 +150,12 @@ class Pending:
                 raise
             self._close_gate()  # its slot may be the one that is missing
             (armed,) = arm(session, (planned,), stop=row.stop, numbers=(row.index,))
-            if session.watches.waiting:
+            if session.watches.waiting_for("library"):
                 self._open_gate()
         module = session.names.place(armed.address).module or ""
         place = f"{armed.type} at {armed.address:#x}"
         text = f"watch {armed.index}: {armed.label} has come with {escape(os.path.basename(module))}, {place}"
-        session.note(f"watch {row.watch}", Result(True, "watch", (text,)))
+        session.happened(f"watch {row.watch}", Result(True, "watch", (text,)))
 
     # Stopping where the loader calls
 

@@ -63,7 +63,7 @@ class Proposal:
     """A request as it would be made. Texts are escaped; `wanted` is its condition and limit. `windows` are (address, length), one slot each.
 
     `errno` and `problem` are "" where it would be accepted; `instead` is a command line that would fit, "" for none.
-    `freed` is the number of slots that an edit gives back first.
+    `freed` is the number of slots that an edit gives back first. `waits`: as many are not free, and it may wait for them.
     """
 
     command: str
@@ -84,6 +84,7 @@ class Proposal:
     instead: str
     pointer: tuple[str, ...] = ()
     freed: int = 0
+    waits: bool = False
 
     @property
     def free(self) -> int:
@@ -116,7 +117,8 @@ def propose(session: Session, line: str, typed: bool = True) -> Proposal | None:
         return _refused(session, line, word, text, stop, room, error, freed)
     needed, free = len(planned.windows), min((each.free for each in room), default=SLOTS)
     problem = remedy = instead = errno = ""
-    if needed > free:
+    waits = needed > free and watch.pending and replaced is None and planned.frame is None
+    if needed > free and not waits:
         errno = "ENOSPC"
         have = "none is free" if not free else f"{free} {'is' if free == 1 else 'are'} free"
         problem = f"needs {needed} slot{'s' * (needed != 1)}, and {have}"
@@ -140,6 +142,7 @@ def propose(session: Session, line: str, typed: bool = True) -> Proposal | None:
         remedy=remedy,
         instead=instead,
         freed=freed,
+        waits=waits,
     )
 
 
@@ -180,6 +183,12 @@ def proposal_lines(proposal: Proposal, brief: bool = False) -> list[tuple[str, s
         out.append(("bad", f"{errno}{proposal.problem}"))
         if proposal.remedy:
             out.append(("help", proposal.remedy))
+    elif proposal.waits:
+        slots = len(proposal.windows)
+        have = f"{proposal.free} free" if proposal.free else "none is free"
+        out.append(
+            ("good", f"waits: needs {slots} slot{'s' * (slots != 1)}, {have}; armed by itself when it fits")
+        )
     else:
         slots = len(proposal.windows)
         freed = f" (after the {proposal.freed} that this watch gives back)" if proposal.freed else ""
@@ -300,6 +309,9 @@ def _way_out(
     instead = _shorter(session, word, str(planned.watch), free, stop)
     ways = [f"`{one_line(instead)}` would fit"] if instead else []
     ways.append(way_to_free(session, max(1, len(planned.windows) - free), kept))
+    if not kept and planned.frame is None:
+        ways.append("with `pending` behind it, it waits")
+        instead = instead or f"{word} {replace(planned.watch, pending=True)}{' stop' * stop}"
     return "; ".join(filter(None, ways)), instead
 
 

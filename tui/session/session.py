@@ -23,6 +23,7 @@ from tui.session.names import Level, Names, Space, open_space
 from tui.session.opening import open_watches
 from tui.session.pending import Pending
 from tui.session.result import Result, pointer
+from tui.session.slot_queue import SlotQueue
 from tui.session.undo import Changes
 from tui.session.watch import Watch
 from tui.session.watches import ArmedWatch, WatchBook
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Session"]
 
 _JOURNAL: Final = 1000
+_NEWS: Final = 20
 _LOOK_EVERY: Final = 0.25
 _MOMENT: Final = 0.25
 _STACK: Final = 8 << 20  # bytes: a stack pointer farther away is on another stack
@@ -72,10 +74,12 @@ class Session:
         self.cpu = 0
         self.watches = WatchBook()
         self.pending = Pending(self)
+        self.queue = SlotQueue(self)
         self.changes = Changes()
         self.chosen: ChosenFrame | None = None
         """The caller's frame that was chosen (`tui.session.frames`)."""
         self.journal: deque[Entry] = deque(maxlen=_JOURNAL)
+        self._news: list[Result] = []
         self._stacks: list[tuple[Frame, ...]] = []
         self._nowhere: set[int] = set()
         self._goal: Goal | None = None
@@ -167,6 +171,7 @@ class Session:
         self.names.update(view.mappings, view.bits)
         self._leave_frames(view)
         self.pending.follow()
+        self.queue.follow()
         return True
 
     def _leave_frames(self, view: MachineView) -> None:
@@ -188,7 +193,7 @@ class Session:
             self._take(self.backend.view())
         for watch in dead:
             text = f"watch {watch.index} is gone: the function of {watch.label} has returned"
-            self.note(f"delete {watch.index}", Result(True, "delete", (text,)))
+            self.happened(f"delete {watch.index}", Result(True, "delete", (text,)))
 
     # Commands
 
@@ -224,8 +229,18 @@ class Session:
         return result
 
     def note(self, line: str, result: Result) -> None:
-        """Something for the journal: a command, or what happened without one."""
+        """A command for the journal."""
         self.journal.append(Entry(line, result, time.time()))
+
+    def happened(self, line: str, result: Result) -> None:
+        """Something that nobody's command did: for the journal, and to be told (`news`)."""
+        self.note(line, result)
+        self._news = [*self._news[-_NEWS:], result]
+
+    def news(self) -> tuple[Result, ...]:
+        """What has happened since the last call, without a command."""
+        news, self._news = tuple(self._news), []
+        return news
 
     def complete(self, line: str) -> list[str]:
         """What the last word of a line may become, as whole lines."""
@@ -233,9 +248,9 @@ class Session:
 
         return complete(self, line)
 
-    def open_watches(self, watches: tuple[Watch, ...]) -> tuple[ArmedWatch, ...]:
-        """Arm the -w watches, all or none (`tui.session.opening.open_watches`)."""
-        return open_watches(self, watches)
+    def open_watches(self, watches: tuple[Watch, ...], fitting: bool = False) -> tuple[ArmedWatch, ...]:
+        """Arm the -w watches, all or none, or those that fit (`tui.session.opening.open_watches`)."""
+        return open_watches(self, watches, fitting)
 
     @property
     def entry(self) -> int | None:

@@ -26,7 +26,7 @@ _KEPT: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What undo brings back: each armed watch and whether it is enabled, those that wait for a library; `registers` are
+    """What undo brings back: each armed watch and whether it is enabled, those that are to be armed later; `registers` are
     DR0-DR3, DR6 and DR7 by CPU."""
 
     armed: tuple[tuple[ArmedWatch, bool], ...]
@@ -130,6 +130,12 @@ class Changes:
 
         Raises HwbpError, with the watches as they were.
         """
+        with session.queue.held():
+            said = self._turn(session, here, there)
+        session.look()
+        return said + (_write_back(session, here, there) if by_hand else [])
+
+    def _turn(self, session: Session, here: State, there: State) -> list[str]:
         said: list[str] = []
         alive = {self._identity(watch): watch for watch in session.watches.armed}
         old = {self._identity(watch): (watch, on) for watch, on in here.armed}
@@ -140,7 +146,11 @@ class Changes:
         )
         # One that waited may be armed by now: its library has come, and that was nobody's command.
         gone = [alive[key] for key in {**old, **waited} if key not in {**new, **to_wait} and key in alive]
-        back = [new[key] for key in new if key not in old and key not in alive]
+        back = [new[key] for key in new if key not in {**old, **alive, **waiting}]
+        # What it was armed into is wanted back.
+        displaced = [
+            alive[key] for key, row in to_wait.items() if back and row.waits == "slot" and key in alive
+        ]
         unwanted = [waiting[key] for key in waited if key not in {**new, **to_wait} and key in waiting]
         again = [to_wait[key] for key in to_wait if key not in {**old, **waited, **alive, **waiting}]
         for watch in (*gone, *(watch for watch, _ in back)):
@@ -153,6 +163,10 @@ class Changes:
             session.backend.disarm(watch.breakpoints)
             session.watches.remove(watch.index)
             said.append(f"watch {watch.index}: {watch.label} is gone again")
+        for watch in displaced:
+            session.backend.disarm(watch.breakpoints)
+            session.queue.put(dataclasses.replace(watch, breakpoints=(), waits="slot"))
+            said.append(f"watch {watch.index}: {watch.label} waits again")
         for watch in unwanted:
             session.watches.remove(watch.index)
             session.pending.removed()
@@ -163,14 +177,13 @@ class Changes:
                 armed = self._again(session, watch, on)
                 said.append(f"watch {armed.index}: {armed.label} is armed again, as watch {watch.index} was")
             for watch in again:
-                row = session.pending.add(watch.watch, HwbpError(f"{watch.label} means nothing"), watch.stop)
+                row = self._wait_again(session, watch)
                 self._first[row.index] = self._identity(watch)
                 said.append(f"watch {row.index}: {row.label} waits again, as watch {watch.index} did")
         except HwbpError:
             for watch in gone:
                 self._again(session, watch, old[self._identity(watch)][1])
             raise
-        session.pending.follow()
         for key, (watch, on) in new.items():
             if key not in old or key not in alive:
                 continue
@@ -186,7 +199,15 @@ class Changes:
                     session.backend.enable(bp_id, on)
                 said.append(f"watch {alive[key].index} is {'enabled' if on else 'disabled'} again")
         session.look()
-        return said + (_write_back(session, here, there) if by_hand else [])
+        return said
+
+    @staticmethod
+    def _wait_again(session: Session, watch: ArmedWatch) -> ArmedWatch:
+        if watch.waits == "library":
+            return session.pending.add(watch.watch, HwbpError(f"{watch.label} means nothing"), watch.stop)
+        row = dataclasses.replace(watch, index=session.watches.next_index)
+        session.queue.put(row)
+        return row
 
     def _again(self, session: Session, watch: ArmedWatch, enabled: bool) -> ArmedWatch:
         armed = rearm(session, watch, enabled)

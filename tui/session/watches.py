@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from backends.condition import Condition
 from backends.model import Breakpoint, OwnerKind, WatchType
 from symbols.dataclass import dataclass
 from tui.session.watch import Watch
 
-__all__ = ["ArmedWatch", "WatchBook"]
+__all__ = ["ArmedWatch", "Waits", "WatchBook"]
+
+Waits = Literal["", "library", "slot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class ArmedWatch:
 
     `frame`: the stack pointer at which the function that the variable belongs to has returned, None for other ones.
     `per_thread`: a thread-local variable, of the threads that there were.
-    `waiting`: it means nothing yet, has its number, and is armed when a library is mapped that says what it means.
+    `waits`: it has its number and is armed later: when a "library" is mapped that says what it means, or when as many slots are
+    free as it has windows. "" for one that is armed.
     """
 
     index: int
@@ -38,8 +42,13 @@ class ArmedWatch:
     removed: bool = False
     frame: int | None = None
     condition: Condition | None = None
-    waiting: bool = False
+    waits: Waits = ""
     per_thread: bool = False
+
+    @property
+    def waiting(self) -> bool:
+        """It is not armed yet."""
+        return self.waits != ""
 
     @property
     def caution(self) -> str:
@@ -72,15 +81,26 @@ class WatchBook:
 
     @property
     def waiting(self) -> tuple[ArmedWatch, ...]:
-        """Those that wait for a library."""
+        """Those that are to be armed later."""
         return tuple(watch for watch in self._watches if watch.waiting and not watch.removed)
 
+    def waiting_for(self, what: Waits) -> tuple[ArmedWatch, ...]:
+        """Those of them that wait for this."""
+        return tuple(watch for watch in self.waiting if watch.waits == what)
+
     def reserve(self, watch: Watch, label: str, stop: bool = False) -> ArmedWatch:
-        """A number for a watch that cannot be armed yet."""
+        """A number for a watch that means nothing yet."""
         kind = watch.type or "w"
-        row = ArmedWatch(self.next_index, watch, label, kind, 0, 0, (), (), "perf", stop, waiting=True)
+        row = ArmedWatch(self.next_index, watch, label, kind, 0, 0, (), (), "perf", stop, waits="library")
         self._watches.append(row)
         return row
+
+    def queue(self, row: ArmedWatch) -> None:
+        """A watch that waits for slots, in its own place or behind all others."""
+        if row.index < len(self._watches):
+            self._watches[row.index] = row
+        else:
+            self._watches.append(row)
 
     def get(self, index: int) -> ArmedWatch | None:
         return self._watches[index] if 0 <= index < len(self._watches) else None

@@ -15,6 +15,7 @@ from backends.model import MachineView
 from tui.session.escape import escape
 from tui.session.hit_lines import HitLines, JsonLines, TextLines
 from tui.session.session import Session
+from tui.session.slot_queue import needed_text
 from tui.text.output import ClosedOutputError, Output, ProgramOutput, note
 
 __all__ = ["Interrupt", "TraceOptions", "trace"]
@@ -87,6 +88,7 @@ class _Trace:
         self.program = ProgramOutput(session.backend, session.ring, keep=options.output is not None)
         self.lines: HitLines = (JsonLines if options.json else TextLines)(session, options.stack)
         self.hits = 0
+        self._told: set[int] = set()
 
     def run(self) -> int:
         """Everything after the opening; returns the exit code."""
@@ -103,8 +105,9 @@ class _Trace:
         for row in session.watches.armed:
             if row.caution:
                 note(row.caution)
-        if session.watches.waiting and session.pending.late:
+        if session.watches.waiting_for("library") and session.pending.late:
             note(session.pending.late)
+        self._tell_who_waits()
         if session.view.state in ("loaded", "stopped"):
             session.backend.resume()
         self._follow(None if self.options.duration is None else began + self.options.duration)
@@ -112,8 +115,10 @@ class _Trace:
         self._rest()
         self.output.flush()
         self.program.pump()
-        for row in session.watches.waiting:
+        for row in session.watches.waiting_for("library"):
             note(f"watch {row.index}: no library that knows {row.label} was seen")
+        for row in session.watches.waiting_for("slot"):
+            note(f"watch {row.index}: {row.label} was never armed, {needed_text(row)} did not come free")
         facts: dict[str, Any] = {
             "hits": self.hits,
             "lost": view.lost,
@@ -132,6 +137,13 @@ class _Trace:
         if view.state == "failed":
             raise HwbpError(escape(view.stop.text) or "the machine cannot go on")
         return 0
+
+    def _tell_who_waits(self) -> None:
+        """Whatever they would have hit is not in the output."""
+        for row in self.session.watches.waiting_for("slot"):
+            if row.index not in self._told:
+                self._told.add(row.index)
+                note(self.session.queue.said(row)[0])
 
     def _rest(self) -> None:
         """Hits that were on their way when the watching ended."""
@@ -160,6 +172,8 @@ class _Trace:
             if self.session.watches.waiting:
                 pause = min(pause, _LIBRARY_PAUSE)
                 self.session.refresh()  # arms what has come, and lets a program go on that stands still for that
+                self.session.queue.follow()  # another process may have given its slot back, which moves nothing of ours
+                self._tell_who_waits()
                 if self.session.pending.refused is not None:
                     raise self.session.pending.refused
                 if state == "stopped":

@@ -61,6 +61,9 @@ class OwnersPanel(Panel):
             for kind in none:
                 line.add(f"{kind} 0  ", ink.muted)
             out.append(line.strip())
+        if self.scene.waiting:
+            line = self.line(width).add(" waits  ", ink.warn)
+            out.append(line.add(", ".join(self.scene.waiting), ink.base).strip())
         out.append(self.line(width).add(" books  ", ink.muted).add(sums, ink.strong).strip())
         if view and view.refusals:
             last = view.refusals[-1]
@@ -86,6 +89,8 @@ class OwnersPanel(Panel):
         if hidden:
             text = ", ".join(self.scene.numbered(b) for b in hidden)
             line.add(f" in no register: {text}", self.ink.warn)
+        if self.scene.waiting:
+            line.add(f" waits: {', '.join(self.scene.waiting)}", self.ink.warn)
         return line.strip()
 
     def _describe(self, bp: Breakpoint) -> str:

@@ -85,9 +85,11 @@ class ProposalPanel(Panel):
                 self.line(width).add("   ").add(part, ink.muted).strip() for part in wrap(hint, width - 6)
             ]
             return [self.rule(width, self.title), *body]
-        right, style = ("Enter: arm it", ink.good)
+        right, style = ("Enter: let it wait" if found.waits else "Enter: arm it", ink.good)
         if found.problem:
-            right, style = ("F2: take what fits" if found.instead else "does not fit", ink.warn)
+            waits = f" {found.instead} ".find(" pending ") >= 0
+            take = "F2: wait for it" if waits else "F2: take what fits"
+            right, style = (take if found.instead else "does not fit", ink.warn)
             if found.address is None and not found.instead:
                 right = ""
         from tui.session.proposal import proposal_lines

@@ -82,7 +82,9 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             return ""
         waiting = sum(1 for b in view.breakpoints if b.slot is None and b.cpu in (None, cpu.cpu))
         text = f"{4 - cpu.free} used, {cpu.free} free"
-        return f"{text}, {waiting} in no register" if waiting else text
+        text += f", {waiting} in no register" if waiting else ""
+        later = len(self.scene.waiting)
+        return text + f", {later} wait{'s' * (later == 1)}" if later else text
 
     def _table(self, rows: list[SlotRow], width: int) -> list[Strip]:
         cpu = self.scene.cpu

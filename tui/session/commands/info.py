@@ -16,6 +16,7 @@ from tui.session.commands.words import count, number
 from tui.session.escape import escape, escape_bytes
 from tui.session.frames import OF_A_THREAD, chosen_frame
 from tui.session.result import Answer
+from tui.session.slot_queue import needed_text
 
 if TYPE_CHECKING:
     from backends.model import Owner, Refusal
@@ -81,8 +82,12 @@ def _watchpoints(session: Session, _text: str) -> Answer:
             }
         )
     for watch in session.watches.waiting:
-        lines.append(f"{watch.index:3}  {'-':<12} {escape(str(watch.watch))}  waits for a library")
-    waiting = [{"watch": watch.index, "expr": watch.label} for watch in session.watches.waiting]
+        what = "a library" if watch.waits == "library" else f"{needed_text(watch)} to come free"
+        lines.append(f"{watch.index:3}  {'-':<12} {escape(str(watch.watch))}  waits for {what}")
+    waiting = [
+        {"watch": watch.index, "expr": watch.label, "for": watch.waits, "slots": len(watch.windows) or None}
+        for watch in session.watches.waiting
+    ]
     return answer(*(lines or ["no watches"]), watches=rows, waiting=waiting)
 
 

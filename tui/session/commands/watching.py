@@ -56,8 +56,27 @@ def arm_text(
             planned = plan(session, watch)
         except HwbpError as still:
             return _wait(session, watch, still, owner, stop)
-    (armed,) = arm(session, (planned,), owner, stop)
+    try:
+        (armed,) = arm(session, (planned,), owner, stop)
+    except HwbpError as error:
+        if error.errno != "ENOSPC" or owner != "perf" or planned.frame is not None:
+            raise
+        if not watch.pending:
+            raise session.queue.hint(error) from None
+        return _wait_for_slots(session, session.queue.add(planned, error, stop), ran)
     return armed_answer(session, armed, ran)
+
+
+def _wait_for_slots(session: Session, row: ArmedWatch, ran: str) -> Answer:
+    return answer(
+        *session.queue.said(row),
+        *([ran] if ran else []),
+        watch=row.index,
+        expr=row.label,
+        waiting=True,
+        waits_for="slot",
+        slots=len(row.windows),
+    )
 
 
 def _wait(session: Session, watch: Watch, why: HwbpError, owner: OwnerKind, stop: bool) -> Answer:
@@ -72,6 +91,7 @@ def _wait(session: Session, watch: Watch, why: HwbpError, owner: OwnerKind, stop
         watch=row.index,
         expr=row.label,
         waiting=True,
+        waits_for="library",
     )
 
 
@@ -155,8 +175,13 @@ def _rwatch(_session: Session, text: str) -> Answer:
 
 def _delete(session: Session, text: str) -> Answer:
     gone = watches_of(session, text, "delete N... | all", waiting=True)
-    session.backend.disarm(tuple(bp_id for watch in gone for bp_id in watch.breakpoints))
     for watch in gone:
+        if watch.waiting:
+            session.watches.remove(watch.index)
+    waiting = session.watches.waiting
+    armed = [watch for watch in gone if not watch.waiting]
+    session.backend.disarm(tuple(bp_id for watch in armed for bp_id in watch.breakpoints))
+    for watch in armed:
         session.watches.remove(watch.index)
     session.pending.removed()
     session.look()
@@ -164,6 +189,11 @@ def _delete(session: Session, text: str) -> Answer:
     for watch in gone:
         freed = len(watch.breakpoints)
         lines.append(f"watch {watch.index}: {watch.label} is gone, {freed} slot{'s' * (freed != 1)} freed")
+    lines += [
+        armed_line(session, now)
+        for row in waiting
+        if (now := session.watches.get(row.index)) is not None and not now.waiting and not now.removed
+    ]
     return answer(
         *lines,
         watch=gone[0].index if len(gone) == 1 else None,
@@ -259,7 +289,8 @@ COMMANDS = (
         "Hits are recorded and the program runs on; with `stop` as the last word it stops at each hit.\n"
         "Hits that do not meet CONDITION are counted only (see `condition`), then the first N of `ignore N` (see `ignore`);\n"
         "after `limit N` recorded hits it is disabled.\n"
-        "With `pending` a name that means nothing yet waits for a library that the program loads later (dlopen).\n"
+        "With `pending` it waits where it cannot be armed yet: for slots to come free, or, where its name means nothing yet,\n"
+        "for a library that the program loads later (dlopen). It is armed by itself then; `delete N` ends the waiting.\n"
         "Example: watch cfg.limits[3]   watch counter if value > 100 limit 5 stop",
         _watch,
         key="w",

@@ -79,7 +79,7 @@ def ended(session: Session) -> None:
 
 
 def watch_of(session: Session, text: str, grammar: str, *, waiting: bool = False) -> ArmedWatch:
-    """The armed watch with a number (with `waiting` also one that waits for a library), as `watch` and `info watchpoints` print it."""
+    """The armed watch with a number (with `waiting` also one that is to be armed later), as `watch` and `info watchpoints` print it."""
     index = number(text, "a watch's number", grammar)
     watch = session.watches.get(index)
     if watch is None or watch.removed:
@@ -87,12 +87,13 @@ def watch_of(session: Session, text: str, grammar: str, *, waiting: bool = False
         why = "was removed" if watch else "does not exist"
         raise HwbpError(f"watch {index} {why}", errno="ENOENT", remedy=f"armed now: {armed}")
     if watch.waiting and not waiting:
-        raise HwbpError(f"watch {index} waits for a library", errno="EAGAIN", remedy=f"delete {index}")
+        what = "a library" if watch.waits == "library" else "a free slot"
+        raise HwbpError(f"watch {index} waits for {what}", errno="EAGAIN", remedy=f"delete {index}")
     return watch
 
 
 def watches_of(session: Session, text: str, grammar: str, *, waiting: bool = False) -> tuple[ArmedWatch, ...]:
-    """The armed watches that are named, with `waiting` also those that wait for a library: numbers, ranges like 0-2, or `all`; in the order named, each once."""
+    """The armed watches that are named, with `waiting` also those that are to be armed later: numbers, ranges like 0-2, or `all`; in the order named, each once."""
     words = text.split()
     there = session.watches.armed + (session.watches.waiting if waiting else ())
     if words == ["all"]:
