@@ -14,6 +14,7 @@ __all__ = [
     "LAST_STORES",
     "MIGRATE",
     "OVERFLOW",
+    "OWNED",
     "RECORDS",
     "RING",
     "SIGNAL",
@@ -423,6 +424,56 @@ int main(int argc, char **argv) {
 )
 """remove_on_exec.c: a forked child keeps the event, an executed program has lost it, the parent still is signalled."""
 
+OWNED = (
+    _HEAD
+    + r"""
+static volatile int variable;
+static void ask(const char *what, int fd, int to, int from) {
+  char c;
+  write(to, "g", 1);
+  read(from, &c, 1);
+  printf("%s %ld ", what, count(fd));
+}
+int main(int argc, char **argv) {
+  int ends[2] = {3, 4}, back[2] = {5, 6}, fd = 7, other = 8;
+  if (argc > 1) {
+    ask("executed", fd, ends[1], back[0]);
+    prctl(PR_TASK_PERF_EVENTS_DISABLE, 0, 0, 0, 0);
+    ask("prctl", fd, ends[1], back[0]);
+    ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
+    ask("ioctl", fd, ends[1], back[0]);
+    printf("other %ld\n", count(other));
+    return 0;
+  }
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &variable, 4);
+  attr.inherit = attr.remove_on_exec = 1;
+  int first = open_event(&attr, 0, -1, -1, 0), pair[4];
+  attr.inherit = attr.remove_on_exec = 0;
+  int second = open_event(&attr, 0, -1, -1, 0);
+  if (first < 0 || second < 0) return printf("open %d\n", errno), 1;
+  dup2(first, 17), dup2(second, 18);
+  pipe(pair), pipe(pair + 2);
+  for (int i = 0; i < 4; i++) dup2(pair[i], 13 + i);
+  for (int i = 3; i < 13; i++) close(i);
+  for (int i = 13; i < 19; i++) dup2(i, i - 10), close(i);
+  if (!fork()) {
+    char c;
+    close(ends[1]);
+    while (read(ends[0], &c, 1) == 1) variable++, write(back[1], "d", 1);
+    _exit(0);
+  }
+  ask("forked", fd, ends[1], back[0]);
+  prctl(PR_TASK_PERF_EVENTS_DISABLE, 0, 0, 0, 0);
+  ask("off", fd, ends[1], back[0]);
+  prctl(PR_TASK_PERF_EVENTS_ENABLE, 0, 0, 0, 0);
+  fflush(stdout);
+  execl(argv[0], argv[0], "executed", (char *)0);
+  return 1;
+}
+"""
+)
+"""Who executes a program no longer owns the event that remove_on_exec takes from it: prctl leaves the copies alone, ioctl does not."""
+
 LAST_STORES = (
     _HEAD
     + r"""
@@ -719,6 +770,15 @@ int main(void) {
   attr = other, attr.size = 5000;
   int fd = open_event(&attr, 0, -1, -1, 0);
   printf("too large: %d %d\n", fd, errno);
+  char *two = mmap(0, 8192, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  munmap(two + 4096, 4096);
+  other.size = 512;
+  struct perf_event_attr *edge = memcpy(two + 4096 - 256, &other, sizeof other);
+  told("nothing and then no memory", syscall(SYS_perf_event_open, edge, 0, -1, -1, 0));
+  two[4095] = 1, edge->size = 512;
+  told("something and then no memory", syscall(SYS_perf_event_open, edge, 0, -1, -1, 0));
+  printf("size %d\n", edge->size);
+  other.size = sizeof other;
   attr = other, attr.bp_type = HW_BREAKPOINT_R;
   opens("read", attr, 0, -1, -1, 0);
   attr = other, attr.bp_len = 3;
@@ -733,6 +793,15 @@ int main(void) {
   opens("sigtrap alone", attr, 0, -1, -1, 0);
   attr = other, attr.bp_addr = 0xffffffff82000000;
   opens("kernel", attr, 0, -1, -1, 0);
+  fd = open_event(&other, 0, -1, -1, 0);
+  opens("output to none", other, 0, -1, fd, PERF_FLAG_FD_OUTPUT);
+  mmap(0, 4096, 3, MAP_SHARED, fd, 0);
+  told("pause without room", ioctl(fd, PERF_EVENT_IOC_PAUSE_OUTPUT, 1));
+  attr = other, attr.pinned = 1;
+  opens("output", other, 0, -1, fd, PERF_FLAG_FD_OUTPUT);
+  opens("output of a pinned one", attr, 0, -1, fd, PERF_FLAG_FD_OUTPUT);
+  opens("output without the group", attr, 0, -1, fd, PERF_FLAG_FD_OUTPUT | PERF_FLAG_FD_NO_GROUP);
+  close(fd);
   attr = other, attr.inherit = 1;
   fd = open_event(&attr, 0, -1, -1, 0);
   told("map inherited", mmap(0, 8192, 3, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0);

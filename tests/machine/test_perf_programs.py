@@ -15,7 +15,8 @@ from tests.machine import perf_programs
 from tests.machine.tasks_programs import built
 
 _ERRORS = """plain 0, flags 22, nobody 3, no CPU 22, all of all 22, bad group 9, group that is none 9, too small 7,
-without bp_len 22, read 22, three 22, odd 22, execute 0, execute 1 22, sigtrap alone 22, kernel 22, map inherited 22,
+without bp_len 22, nothing and then no memory 14, something and then no memory 7, read 22, three 22, odd 22, execute 0, execute 1 22, sigtrap alone 22, kernel 22, output to none 22,
+pause without room 22, output 0, output of a pinned one 22, output without the group 0, map inherited 22,
 refresh inherited 22, unknown ioctl 25, pause without ring 22, period 0 22, period nowhere 14, own output 22, half of none 9, none 0, seek 29, write 22,
 attr nowhere 14, closed 9, fifth 28, bad fifth 28, worse fifth 22, after a close 0"""
 
@@ -48,6 +49,7 @@ ON_LINUX = {
         "ended: poll 1 10 mmap 0 poll 1 10 count 0", "inherited on CPU 0: poll 1 10 mmap 0 poll 0 0 count 1",
         "own: poll 1 10 mmap 0 poll 0 0 count 0",
     ],
+    "OWNED": ["forked 1 off 1 executed 2 prctl 3 ioctl 3 other 0"],
     "LAST_STORES": ["forked 3 3", "executed 5 5", "thread 6 6"],
     "EXEC": ["forked 41, executed 7 7, parent 1"],
     "RECORDS": [

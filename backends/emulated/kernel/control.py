@@ -185,6 +185,7 @@ class EventControl:
                 scheduler.enable_on_exec(event)
         for event in tuple(task.ctx.events):
             if event.attr.flag("remove_on_exec"):
+                event.owned = False  # perf_remove_from_owner
                 self._exit_event(event)
 
     def exited(self, task: Task) -> None:

@@ -88,7 +88,8 @@ class PerfEvent:
     who is sent what at an overflow. `ring` takes its records, `lost` counts those
     that found no room; `notify` wakes whoever polls it. `enabled_ns` and `running_ns` are its times up to `stamp`, by its
     context's clock. A group's leader has `siblings`, which are in registers only while it is. `frequency` is what attr.freq
-    needs to adapt the period. `stop` asks the machine to stand still at a hit.
+    needs to adapt the period. `stop` asks the machine to stand still at a hit. `owned`: prctl of the task that opened it
+    reaches it and its copies.
     """
 
     id: int
@@ -129,6 +130,7 @@ class PerfEvent:
     window: int = 0
     text: str = ""
     stop: bool = False
+    owned: bool = True
 
     def __repr__(self) -> str:
         return f"<{self.described()}, {self.state.name}, count {self.count}>"

@@ -189,7 +189,7 @@ class PerfFile(File):
             case 0x2405:  # SET_OUTPUT
                 self._set_output(task, argument)
             case 0x4004_2409:  # PAUSE_OUTPUT
-                if event.ring is None:
+                if event.ring is None or not event.ring.size:
                     raise fail(errno.EINVAL)
                 event.ring.paused = bool(argument)
             case 0x4008_240B:  # MODIFY_ATTRIBUTES
@@ -302,11 +302,14 @@ def _attr(task: Task, address: int) -> bytes:
     if not _VER0 <= size <= PAGE:
         task.pack("<I", address + _SIZE_AT, ATTR_SIZE)
         raise fail(errno.E2BIG)
-    data = task.space.copy_out(address, size)
-    if any(data[ATTR_SIZE:]):
-        task.pack("<I", address + _SIZE_AT, ATTR_SIZE)
-        raise fail(errno.E2BIG)
-    return data
+    at = address + ATTR_SIZE
+    while at < address + size:  # check_zeroed_user: a byte that is set is met before memory that is not there
+        piece = min(address + size, at // PAGE * PAGE + PAGE) - at
+        if any(task.space.copy_out(at, piece)):
+            task.pack("<I", address + _SIZE_AT, ATTR_SIZE)
+            raise fail(errno.E2BIG)
+        at += piece
+    return task.space.copy_out(address, size)
 
 
 def perf_event_open(task: Task, attr: int, pid: int, cpu: int, group: int, flags: int, *_: int) -> int:
@@ -323,12 +326,12 @@ def perf_event_open(task: Task, attr: int, pid: int, cpu: int, group: int, flags
         if not isinstance(file, PerfFile):
             raise HwbpError(f"{signed(group)} is no perf event's descriptor", errno="EBADF")
         found.append(file)
-        return None if flags & _FD_OUTPUT else file.event
+        return file.event
 
     owner = Owner("perf", task.pid, task.comm)
     try:
         event = kernel.perf.opening.open(
-            _tracked(task), data, signed(pid), signed(cpu), flags & ~_FD_OUTPUT, leader, owner
+            _tracked(task), data, signed(pid), signed(cpu), flags, leader, owner
         )
     except HwbpError as error:
         wish = Attr.unpack(data)
@@ -351,7 +354,7 @@ def perf_event_open(task: Task, attr: int, pid: int, cpu: int, group: int, flags
 def all_of_the_task(task: Task, *, on: bool) -> int:
     """prctl(PR_TASK_PERF_EVENTS_ENABLE or _DISABLE): every event that this task has opened."""
     control = _kernel(task).perf.control
-    task.opened = [event for event in task.opened if event.state is not State.DEAD]
+    task.opened = [event for event in task.opened if event.state is not State.DEAD and event.owned]
     for event in task.opened:
         (control.enable if on else control.disable)(event)
     task.system.on_breakpoints()
