@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +55,20 @@ def test_a_command_sent_all_at_once_is_run_and_none_of_its_letters(terminal: Ter
     terminal.until("perf fd 3")
     terminal.keys("Escape")
     assert _hits(terminal) == before
+
+
+def test_sigterm_gives_the_terminal_back(terminal: Terminal) -> None:
+    assert terminal.run("list-panes", "-F", "#{alternate_on} #{mouse_any_flag}").split() == ["1", "1"]
+    terminal.run("set", "remain-on-exit", "on")
+    app = terminal.run("list-panes", "-F", "#{pane_pid}").strip()
+    os.kill(int(Path(f"/proc/{app}/task/{app}/children").read_text().split()[0]), signal.SIGTERM)
+    for _ in range(100):
+        if terminal.ended() is not None:
+            break
+        time.sleep(0.1)
+    assert terminal.ended() == 128 + signal.SIGTERM
+    assert terminal.run("list-panes", "-F", "#{alternate_on} #{mouse_any_flag}").split() == ["0", "0"]
+    assert "Traceback" not in terminal.log.read_text()
 
 
 def test_random_keys_and_sizes_leave_the_app_running_and_no_traceback(terminal: Terminal) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 from backends import dr
@@ -37,6 +40,17 @@ class Actions(Copying, inherit_bindings=False):
     def replay(self) -> None:
         """Start the demo again on a fresh machine."""
         raise NotImplementedError
+
+    # Leaving
+
+    def heed_sigterm(self) -> None:
+        """SIGTERM leaves as `q` does, and the terminal is the shell's again; a second one ends the process where it stands."""
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._terminated)
+
+    def _terminated(self) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        self.exit(return_code=128 + signal.SIGTERM)
 
     # Moving
 

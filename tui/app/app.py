@@ -187,6 +187,7 @@ class HwbpApp(Actions, inherit_bindings=False):
 
     async def on_load(self) -> None:
         """The machine is already on its way."""
+        self.heed_sigterm()
         await asyncio.wait([asyncio.wrap_future(self._opening)], timeout=_PATIENCE)
         self.machine.open(self._opening, self._opened, self._failed)
 

@@ -330,9 +330,7 @@ def perf_event_open(task: Task, attr: int, pid: int, cpu: int, group: int, flags
 
     owner = Owner("perf", task.pid, task.comm)
     try:
-        event = kernel.perf.opening.open(
-            _tracked(task), data, signed(pid), signed(cpu), flags, leader, owner
-        )
+        event = kernel.perf.opening.open(_tracked(task), data, signed(pid), signed(cpu), flags, leader, owner)
     except HwbpError as error:
         wish = Attr.unpack(data)
         raise _refused(task, error, f"task {task.tid} asks for {wish.bp_addr:#x}/{wish.bp_len}") from error
