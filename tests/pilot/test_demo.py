@@ -138,6 +138,27 @@ async def test_replaying_opens_a_fresh_machine_and_ends_the_old_one() -> None:
         assert "1/3" in screen_text(app)
 
 
+async def test_a_scene_whose_machine_died_can_be_played_on_a_fresh_one() -> None:
+    first, second = Machine(), Machine()
+
+    def reopen() -> Future[Session]:
+        opening: Future[Session] = Future()
+        opening.set_result(Session(second, second.reader, space=lambda _mappings, _program: FakeSpace()))
+        return opening
+
+    app = app_on(first, demo=DEMO, reopen=reopen)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.machine._lost(HwbpError("the machine's process died"))
+        await settle(pilot)
+        assert "r plays the scene on a fresh one, q leaves" in screen_text(app)
+        await pilot.press("r")
+        await settle(pilot)
+        await settle(pilot)
+        assert second.calls == ["arm(lock)"]
+        assert "gone" not in screen_text(app)
+
+
 async def test_a_step_that_goes_otherwise_than_planned_says_so() -> None:
     machine = Machine()
     demo = Demo("t", "t", ("emulated",), "counter", (Step("No.", "watch lock", expect_errno="ENOSPC"),))

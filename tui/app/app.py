@@ -271,7 +271,8 @@ class HwbpApp(Actions, inherit_bindings=False):
             Note(
                 "trouble",
                 f"the machine is gone: {without_del(one_line(message))}",
-                remedy=one_line(remedy) or "what it left can be read; q leaves",
+                remedy=one_line(remedy)
+                or f"what it left can be read; {'r plays the scene on a fresh one, ' * self.demo_active}q leaves",
             )
         )
         self._changed()
@@ -332,6 +333,7 @@ class HwbpApp(Actions, inherit_bindings=False):
             self.machine.desk.ask(old.close, lambda _answer: None)
         self.scene.reset()
         self.machine.forget()
+        self.tell(Note("idle", ""))
         self.hits.newest()
         self.machine.open(self._reopen(), self._opened, self._failed)
 
