@@ -149,7 +149,8 @@ class EmulatedBackend(Backend):
                     errno="EINVAL",
                     remedy="`task run`, `task access`",
                 )
-            raise HwbpError(f"no task {tid}", errno="ESRCH")
+            there = ", ".join(map(str, sorted(tasks)[:8])) + (", ..." if len(tasks) > 8 else "")
+            raise HwbpError(f"no task {tid}", errno="ESRCH", remedy=f"there are: {there}" if there else "")
         return task
 
     # -- running
@@ -330,7 +331,8 @@ class EmulatedBackend(Backend):
 
     def _cpus(self, cpus: tuple[int, ...]) -> frozenset[int] | None:
         if unknown := [cpu for cpu in cpus if cpu not in range(len(self._machine.cpus))]:
-            raise HwbpError(f"no CPU {unknown[0]}", errno="EINVAL")
+            last = len(self._machine.cpus) - 1
+            raise HwbpError(f"no CPU {unknown[0]}", errno="EINVAL", remedy=f"there are 0 to {last}")
         return frozenset(cpus) if cpus else None
 
     def pin(self, tid: int, cpus: tuple[int, ...]) -> TaskView:

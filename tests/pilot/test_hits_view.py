@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,29 @@ async def test_a_filter_acts_while_it_is_typed_and_escape_brings_back_what_was()
         await pilot.press("escape")
         await settle(pilot)
         assert app.open_view.name == "machine"
+
+
+async def test_hits_keep_the_name_of_what_was_watched_when_the_watch_is_moved() -> None:
+    machine = busy_machine()
+    app = app_on(machine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot)
+        before = next(bp for bp in machine.state.breakpoints if bp.id == 1)
+        moved = replace(before, address=0x404100, text="elsewhere")
+        machine.set(breakpoints=tuple(moved if bp is before else bp for bp in machine.state.breakpoints))
+        machine.hit(1, 5, 6)
+        await settle(pilot)
+        app.sample()
+        await settle(pilot)
+        *_, last, newest = rows(app)
+        assert "elsewhere" in newest
+        assert "cfg.limits[3]" in last
+        await pilot.press("slash", *"watch=elsewhere")
+        await settle(pilot)
+        assert "1 of 80  / watch=elsewhere" in screen_text(app)
+        await pilot.press("escape", "slash", *"watch=cfg")
+        await settle(pilot)
+        assert "60 of 80  / watch=cfg" in screen_text(app)
 
 
 async def test_a_window_that_was_changed_unseen_is_marked_found_and_told_in_words() -> None:

@@ -533,6 +533,19 @@ class TestKgdb:
         assert any("breakinfo[1]: 0x1000/4:w" in line for line in held)
         assert "disabled" not in " ".join(held)
 
+    def test_one_that_is_set_at_another_place_is_another_breakpoint(self, kgdb: Bench) -> None:
+        """Its events are made once and used again; what was counted at the place before is not this one's."""
+        self.stop(kgdb, f"Z2,{JIFFIES:x},4")
+        before = {event.id for event in kgdb.kernel.layer.events}
+        self.stop(kgdb, f"z2,{JIFFIES:x},4", f"Z2,{JIFFIES:x},4")
+        assert {event.id for event in kgdb.kernel.layer.events} == before
+        self.stop(kgdb, f"z2,{JIFFIES:x},4", f"Z2,{JIFFIES + 8:x},4")
+        now = {event.id for event in kgdb.kernel.layer.events}
+        assert len(now) == len(before)
+        assert not now & before
+        self.stop(kgdb, f"z2,{JIFFIES + 8:x},4")
+        assert kgdb.kernel.layer.free(0) == 4
+
     def test_a_misaligned_watch_of_kgdb_covers_the_aligned_block(self, kgdb: Bench) -> None:
         """kgdb checks no alignment; the hardware masks the low bits of the address by the length."""
         assert self.stop(kgdb, f"Z2,{JIFFIES + 2:x},4") == ["OK"]

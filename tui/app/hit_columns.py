@@ -163,7 +163,7 @@ class HitColumns:
                 case "comm":
                     line.add(scene.comm(record.comm), ink.base, width)
                 case "watch":
-                    line.add_end(scene.label_of(record.breakpoint), ink.symbol, width)
+                    line.add_end(scene.label_of_hit(record.breakpoint, record.address), ink.symbol, width)
                 case "mode":
                     line.add("kernel" if record.flags & FLAG_KERNEL else "user", ink.base, width)
                 case "acc":

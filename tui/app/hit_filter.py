@@ -71,14 +71,17 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "insn_ip": ("insn_ip", "ip"),
     "place": ("insn_ip", "ip"),
     "source": ("insn_ip", "ip"),
-    "watch": ("breakpoint",),
+    "watch": ("breakpoint", "address"),
     "comm": ("comm",),
     "access": ("access",),
     "changed": ("value", "old", "value_from", "old_from"),
     "same": ("value", "old", "value_from", "old_from"),
     "kernel": ("flags",),
     "unseen": ("flags",),
-    "any": ("insn_ip", "ip", "breakpoint", "comm", "value", "old", "value_from", "old_from", "length"),
+    "any": (
+        *("insn_ip", "ip", "breakpoint", "address", "comm"),
+        *("value", "old", "value_from", "old_from", "length"),
+    ),
 }
 
 

@@ -70,8 +70,13 @@ class SceneTexts:
         return verdict
 
     def watches(self, columns: Columns, text: str) -> Bools:
-        """Rows of watches whose label holds the text."""
-        return self._by_number("watch", columns["breakpoint"], text, self._scene.label_of)
+        """Rows of watches whose label holds the text; of a watch that was moved, the label that it had then."""
+        found = self._by_number("watch", columns["breakpoint"], text, self._scene.label_of)
+        for number, places in self._scene.moved():
+            own = columns["breakpoint"] == number
+            for address, label in places.items() if own.any() else ():
+                found[own & (columns["address"] == address)] = text in label.lower()
+        return found
 
     def comms(self, columns: Columns, text: str) -> Bools:
         """Rows of threads whose name holds the text."""

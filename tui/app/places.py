@@ -81,7 +81,7 @@ def covering(view: MachineView | None, address: int, length: int = 1, code: bool
 
 def spot_of_hit(scene: Scene, record: Record) -> Spot:
     """A hit: the bytes that were watched, and the instruction that did it."""
-    label = scene.label_of(record.breakpoint)
+    label = scene.label_of_hit(record.breakpoint, record.address)
     data = None if record.access_text == "x" else record.address
     name = label if label.isidentifier() else ""
     return Spot(

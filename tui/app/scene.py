@@ -78,6 +78,10 @@ class Scene:
         self.watches: dict[int, int] = {}
         self.waiting: tuple[str, ...] = ()
         self._labels: dict[int, str] = {}
+        self._places: dict[int, dict[int, str]] = {}
+        """What each breakpoint watched, by address: one that is moved keeps its number, and its hits keep their names."""
+        self.longest_label = 0
+        """Letters of the longest name that a watch had."""
         self._newest: dict[int, Record] = {}
         self._sampled = 0
         self._searches = 0
@@ -93,6 +97,8 @@ class Scene:
         self.problem = ""
         self.waiting = ()
         self._labels.clear()
+        self._places.clear()
+        self.longest_label = 0
         self._newest.clear()
         self._sampled = 0
         self._searches = 0
@@ -135,6 +141,10 @@ class Scene:
             self.names.forget()
         self.view = view
         self._labels.update(labels)
+        self.longest_label = max(self.longest_label, *map(len, labels.values()), 0)
+        for bp in view.breakpoints:
+            if bp.id in labels:
+                self._places.setdefault(bp.id, {})[bp.address] = labels[bp.id]
         self.watches = watches
         self.waiting = waiting
 
@@ -204,13 +214,16 @@ class Scene:
         return known or shown(bp.text) or (self.names.of(bp.address).symbol if bp.address else "0x0")
 
     def label_of(self, bp: int) -> str:
-        """The same by id; a hit may belong to one that is gone."""
+        """The same by id; it may be gone."""
         return self._labels.get(bp, "(removed)")
 
-    @property
-    def longest_label(self) -> int:
-        """Letters of the longest name of a watch."""
-        return max(map(len, self._labels.values()), default=0)
+    def label_of_hit(self, bp: int, address: int) -> str:
+        """What a hit's breakpoint watched then: it may watch something else by now."""
+        return self._places.get(bp, {}).get(address) or self.label_of(bp)
+
+    def moved(self) -> list[tuple[int, dict[int, str]]]:
+        """The breakpoints that have watched several places, with what those are called."""
+        return [(bp, places) for bp, places in self._places.items() if len(places) > 1]
 
     def numbered(self, bp: Breakpoint) -> str:
         """`watch 0 counter`; the bare label of what belongs to no watch."""

@@ -274,6 +274,8 @@ class Kgdb:
         info.enabled, info.address, info.length = True, address, length
         info.type, info.code = _TYPES[kind]
         for event in info.events:
+            if event.hardware.address not in (_ARCH_INIT, address):
+                layer.renumber(event, self._kernel.new_id())
             event.hardware = Hardware(address, length, info.type)
             event.text = self._kernel.symbol_at(address)
         return True

@@ -169,6 +169,12 @@ class HwBreakpointLayer:
             self.accounting.remove(event)
             event.reserved = False
 
+    def renumber(self, event: PerfEvent, number: int) -> None:
+        """An event that is made once and used again has another number each time: what it counted before was somebody else's."""
+        self.by_id.pop(event.id, None)
+        event.id = number
+        self.by_id[number] = event
+
     def destroy(self, event: PerfEvent) -> None:
         """event->destroy: the event is gone, its slot is free."""
         self.release(event)

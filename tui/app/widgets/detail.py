@@ -84,7 +84,7 @@ the members of what is watched where its type is known, and how they were read."
         record = self.record
         if record is None:
             return self.rule(width, self.title)
-        what = self.scene.label_of(record.breakpoint)
+        what = self.scene.label_of_hit(record.breakpoint, record.address)
         access = {"x": "executes", "r": "reads", "w": "writes", "rw": "reads or writes"}[record.access_text]
         after = f"{numbers.count(record.seq + 1)}  {access} {what}"
         right = ""

@@ -19,7 +19,7 @@ def hit_page(
     scene: Scene, record: Record, inspection: Inspection | None, glyphs: Glyphs, typed: str = ""
 ) -> tuple[str, ...]:
     """Values, instructions and the whole stack."""
-    label = scene.label_of(record.breakpoint)
+    label = scene.label_of_hit(record.breakpoint, record.address)
     unit = "instruction" if scene.view is None or scene.view.clock == "instructions" else "ns"
     lines = [
         f"{_ACCESS[record.access_text]}: {label}, {record.length} byte{'s' * (record.length != 1)} at {record.address:#x}",

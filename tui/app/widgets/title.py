@@ -91,4 +91,6 @@ class TitleBar(Panel):
         found = records.read(ring, view.stop.hit, 1)
         if not found or found[0].seq != view.stop.hit:
             return ""
-        return f"at hit {found[0].seq + 1:,} of {self.scene.label_of(found[0].breakpoint)}"
+        return (
+            f"at hit {found[0].seq + 1:,} of {self.scene.label_of_hit(found[0].breakpoint, found[0].address)}"
+        )

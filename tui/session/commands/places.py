@@ -33,9 +33,7 @@ def _line(session: Session, text: str) -> Answer:
     address = _address(session, text)
     frames = session.names.frames(address)
     if not frames:
-        raise HwbpError(
-            f"{address:#x} <{session.describe(address)}> has no line", remedy="compile the program with -g"
-        )
+        raise _no_line(session, address)
     lines, rows = [], []
     for depth, frame in enumerate(frames):
         place = escape(f"{frame.file}:{frame.line}" + (f":{frame.column}" if frame.column else ""))
@@ -97,14 +95,30 @@ def _frames(session: Session, _text: str) -> Answer:
     return answer(*(lines or ["no frame is known"]), task=where.tid, frames=rows)
 
 
+def _no_line(session: Session, address: int) -> HwbpError:
+    name = session.describe(address)
+    where = f"{address:#x}" if name == f"{address:#x}" else f"{address:#x} <{name}>"
+    return HwbpError(f"{where} has no line", remedy="compile the program with -g")
+
+
+def _here(session: Session) -> int:
+    """A place in the file that a bare line number means: where the program stands, else main."""
+    address = _address(session, "")
+    if session.names.source_file(address) is None:
+        return _address(session, "main")
+    return address
+
+
 def _list(session: Session, text: str) -> Answer:
-    address = _address(session, text)
+    number = text.strip()
+    of_file = number.isascii() and number.isdecimal()
+    address = _here(session) if of_file else _address(session, text)
     found = session.names.source_file(address)
     if found is None:
-        raise HwbpError(
-            f"{address:#x} <{session.describe(address)}> has no line", remedy="compile the program with -g"
-        )
+        raise _no_line(session, address)
     source, line = found
+    if of_file:
+        line = int(number)
     name = escape(source.name)
     if not source.path:
         raise HwbpError(
@@ -116,9 +130,8 @@ def _list(session: Session, text: str) -> Answer:
     numbered = ((n, source_text(source, n)) for n in range(first, first + _AROUND))
     rows = [(n, text) for n, text in numbered if text is not None]
     if not rows:
-        raise HwbpError(
-            f"{name} has no line {line}", remedy=f"{escape(source.path)} is another version of it"
-        )
+        other = "" if of_file else f"{escape(source.path)} is another version of it"
+        raise HwbpError(f"{name} has no line {line}", remedy=other)
     lines = [f"{'=>' if n == line else '  '} {n:>5}  {shown}".rstrip() for n, shown in rows]
     if source.newer:
         lines.append(f"{name} is newer than the program: these may not be the lines that were compiled")
@@ -178,9 +191,9 @@ COMMANDS = (
     Command(
         "list",
         "looking",
-        "list [EXPR | FILE:LINE]",
+        "list [LINE | EXPR | FILE:LINE]",
         "the source lines around a place",
-        "Without words, where the program stands. Example: list add_limit   list counter.c:42",
+        "Without words, where the program stands; a line number is one of the file there. Example: list add_limit   list 42   list counter.c:42",
         _list,
         aliases=("l",),
         complete=symbols,
