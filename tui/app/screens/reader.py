@@ -13,10 +13,12 @@ from textual.strip import Strip
 
 from tui.app.panel import Panel
 
-__all__ = ["HEADING", "Reader"]
+__all__ = ["HEADING", "PARAGRAPH", "Reader"]
 
 HEADING = "\t"
 """Marks a heading; no text that was escaped can hold it."""
+PARAGRAPH = "\v"
+"""Marks running text, whose lines all begin at the edge."""
 
 
 _WIDEST = 116
@@ -26,6 +28,8 @@ _NARROWEST = 20
 
 def _broken(text: str, width: int) -> list[str]:
     """A line as it is if it fits, else broken at blanks, what follows indented like its second column."""
+    if text.startswith(PARAGRAPH):
+        return textwrap.wrap(text[1:], width, break_on_hyphens=False)
     if len(text) <= width:
         return [text]
     column = text.find("  ", 1)

@@ -23,7 +23,18 @@ class CpusPanel(Panel, can_focus=True, inherit_bindings=False):
     """One line a CPU; the one that the main screen shows is marked."""
 
     title = "CPUS"
-    help: ClassVar[str] = "The four registers of every CPU, by the letters of their owners."
+    help: ClassVar[
+        str
+    ] = """The four registers of every CPU, and who runs there; Up and Down choose the CPU that the main screen shows.
+
+DR0 to DR3  the owner's letter, and what the register watches where there is room: P perf, T ptrace, G kgdb, F ftrace, V KVM,
+            M module, H by hand, B the bare program itself
+DR7         as the hardware has it
+free        slots that a request for all tasks of this CPU would still get: four, less what is bound to it and what its greediest
+            task has
+#DB         debug exceptions that it took
+writes      moves to its debug registers
+switches    context switches"""
     first = 0
 
     def arrow(self, right: int, down: int) -> bool:

@@ -40,8 +40,9 @@ nothing goes away while it is read; f or G follows again.
 / filters while you type; words are joined by "and", values after a comma by "or", ! turns a word round:
    add_limit tid=44,45 value>0x10 !r
 A word without = < > is looked for in names, sources, watches and threads; a number also among the values.
-Fields: """
-        + ", ".join(f"{name} ({about})" for name, about in FIELDS.items())
+
+"""
+        + "\n".join(f"{name:<11} {about}" for name, about in FIELDS.items())
         + """
 
 F finds the next hit without hiding the others, ] and [ go on. m marks a hit, ' goes from mark to mark, and the rule

@@ -21,7 +21,10 @@ class HitsOverTimePanel(Panel):
     """Follows the span of the timeline below it."""
 
     title = "HITS OVER TIME"
-    help: ClassVar[str] = "Hits in each column of the timeline, in all and by watch."
+    help: ClassVar[str] = """Hits in each column of the timeline below, in all and by watch.
+
+The number is that of the fullest column; ? stands where the ring has overwritten what came then. Where there are too many hits to
+look at each, the rows of the watches are drawn from every second, fourth ... hit, and the rule says so."""
 
     def __init__(self, id: str, timeline: TimelinePanel) -> None:  # noqa: A002 - Textual's word
         super().__init__(id)

@@ -17,7 +17,9 @@ class SitesPanel(Panel):
     """The busiest instructions first."""
 
     title = "BY INSTRUCTION"
-    help: ClassVar[str] = "Exact hit counts by instruction and watch."
+    help: ClassVar[str] = (
+        "Exact hit counts by instruction and watch, the busiest first. 3 shows all of them, with their stacks."
+    )
 
     def sampled(self) -> None:
         """Exact totals, counted where the hits are."""

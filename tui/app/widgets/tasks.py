@@ -22,7 +22,16 @@ class TasksPanel(Panel, can_focus=True, inherit_bindings=False):
 
     title = "TASKS"
     where = "tasks"
-    help: ClassVar[str] = "Every task, with the breakpoints that follow it."
+    help: ClassVar[
+        str
+    ] = """Every task of the program and beside it; the cursor sign marks the one that is looked at.
+
+state       on its CPU, runnable (it waits for its turn), wait: what for, held back (by `sleep`), to be told, never runs
+CPU         where it runs, or ran last
+pinned      the CPUs that it may run on, where that is not all
+slots       breakpoints that follow it, in registers or not
+turns       how often it was given a CPU
+ran ns      for how long it ran, on the machine's clock: emulated, an instruction is a nanosecond"""
     cursor = 0
     first = 0
 

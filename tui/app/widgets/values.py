@@ -34,8 +34,8 @@ was written last; where a column has several writes, the bar reaches from the lo
 is the last. Reads count too: they tell the value as well.
 
 Up and Down choose the watch, Left and Right go through time, + and - zoom, z shows all that is kept, f follows the
-newest moment, Enter shows the hits of this watch and time. On the right: how often each value came in the time that is
-shown (equal spans of values, where there are too many), and below it the last changes."""
+newest moment, Enter shows the hits of this watch and time. Below: the last changes, and how often each value came in the
+time that is shown (equal spans of values, where there are too many)."""
 
     @property
     def left(self) -> int:
