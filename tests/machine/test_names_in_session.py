@@ -74,3 +74,11 @@ def test_a_thread_local_variable_is_watched_in_its_thread_and_a_local_until_its_
         "x",
     ]
     assert [row["expr"] for row in results[8]["watches"]] == ["per_thread"]
+
+
+def test_list_takes_a_line_of_the_file_where_the_program_stands(program: Path) -> None:
+    answers = script(program, "list 8", "hbreak twice stop", "continue", "list 12", "! list 99999")
+    shown = [answers[number]["result"] for number in (0, 3)]
+    assert {Path(each["file"]).name for each in shown} == {"values.c"}
+    assert [each["line"] for each in shown] == [8, 12]
+    assert answers[4]["expected"] is True
