@@ -14,6 +14,17 @@ o_dr4_alias:
     sub rax, rbx
     call print_value
 
+    CASE bus_lock_kernel
+o_bus_lock_kernel:
+    call bus_lock
+    mov rax, [rip + split]
+    call print_value
+    CASE bus_lock_user
+    lea rax, [rip + o_bus_lock_user]
+    call enter_user
+    mov rax, [rip + split]
+    call print_value
+
     CASE dr4_reserved
     RECOVER 2f
     mov rbx, cr4
@@ -104,6 +115,19 @@ o_hw_wp2:
 o_icebp:
     END_OF_CASES
 
+bus_lock:                               # a locked store over two cache lines; DEBUGCTL and AC are as they were
+    xor eax, eax
+    mov [rip + split], rax
+    mov ecx, 1
+    lock cmpxchg [rip + split], ecx
+    ret
+o_bus_lock_user:
+    xor eax, eax
+    mov [rip + split], rax
+    mov ecx, 1
+    lock cmpxchg [rip + split], ecx
+    int 0x80
+
 step_basic:
     SET_TF
     CLEAR_TF_IMAGE
@@ -192,3 +216,6 @@ movss_icebp_user:
 .data
 .balign 8
 value: .quad 0
+.balign 64
+.skip 62
+split: .quad 0
