@@ -169,6 +169,14 @@ def test_a_dead_target_counts_until_the_descriptor_is_closed(bench: Bench) -> No
     bench.register(C0, None)
 
 
+def test_a_tid_that_has_become_free_is_not_given_again_at_once(bench: Bench) -> None:
+    last = bench.kernel.spawn("last")
+    bench.kernel.exit(last)
+    bench.kernel.reap(last)
+    assert bench.kernel.clone(bench.t).tid == last.tid + 1
+    assert bench.kernel.spawn("next").tid == last.tid + 2
+
+
 def test_kgdb_counts_on_every_cpu(bench: Bench) -> None:
     bench.kernel.kgdb.connect()
     bench.kernel.kgdb.enter(0)

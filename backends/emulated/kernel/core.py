@@ -157,9 +157,11 @@ class Kernel:
         return task
 
     def _next_tid(self) -> int:
+        """alloc_pid goes on from the last one, and does not come back to one that has just become free."""
         while self.tasks.get(self._tids) is not None:
             self._tids += 1
-        return self._tids
+        self._tids += 1
+        return self._tids - 1
 
     def spawn(
         self,
