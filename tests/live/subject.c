@@ -75,7 +75,7 @@ static void serve(int fd)
 		if (c.op == 'f') {
 			r.result = fork();
 			if (r.result == 0) {
-				signals = 0;
+				signals = 0, last_data = 0;
 				serve(fds[c.other]);
 				_exit(0);
 			}

@@ -102,6 +102,7 @@ def test_where_a_stopped_program_stands(session: Session) -> None:
     ]
     assert where.words[0].returns == 1
     assert where.words[0].value == where.frames[1].ip
+    assert [word.about for word in where.words if word.value == 0x400040] == ["file counter+0x40"]  # AT_PHDR
     assert [local.name for local in where.locals] == ["which", "amount"]
 
 

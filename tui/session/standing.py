@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backends.base import HwbpError
@@ -141,7 +142,9 @@ def _points(session: Session, value: int, sp: int | None = None) -> str:
         return f"rsp{value - sp:+#x}".replace("0x", "")
     if mapping.path.startswith("["):
         return escape(mapping.path.strip("[]"))
-    return session.names.describe(value) if mapping.path else "anonymous memory"
+    if not mapping.path:
+        return "anonymous memory"
+    return f"file {escape(os.path.basename(mapping.path))}+{value - mapping.start + mapping.offset:#x}"
 
 
 def _words(session: Session, sp: int | None, frames: tuple[StandingFrame, ...]) -> tuple[StackWord, ...]:
