@@ -222,6 +222,9 @@ class ClientBackend(Backend):
     def owner(self, owner: str, verb: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
         return self._call("owner", owner, verb, arguments)  # type: ignore[no-any-return]
 
+    def kallsyms(self) -> bytes:
+        return self._call("kallsyms")  # type: ignore[no-any-return]
+
     def stacks(self, first: int) -> tuple[tuple[Frame, ...], ...]:
         return self._call("stacks", first)  # type: ignore[no-any-return]
 

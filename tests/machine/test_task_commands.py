@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from backends.emulated.programs import PROGRAMS
+from tests.machine.scripts import told
 
 COUNTER = str(PROGRAMS["counter"].path)
 
@@ -102,3 +104,14 @@ def test_a_task_that_is_told_what_to_do_is_seen_with_its_hits_and_its_time(tmp_p
         for row in asked["info journal"]["occupancies"]
     ]
     assert sat == [(1, 0, 0, None), (1, 1, 100, 203)]
+
+
+def test_slots_at_kernel_addresses_go_by_the_kernels_names(tmp_path: Path) -> None:
+    lines = (
+        "kgdb connect", "kgdb enter 0", "kgdb watch jiffies/4", "kgdb continue", "task access 0 jiffies/4:w kernel",
+        "kgdb delete jiffies", "kgdb continue", "info slots", "perf event pid_max/4 -C 1 kernel", "cpu 1", "info slots",
+    )  # fmt: skip
+    printed = told([sys.executable, "-m", "tui", "script", "-", "--", COUNTER], lines)
+    assert "CPU 0 DR0  w  4 0xffffffff82205000 G  jiffies  in nobody's books\n" in printed
+    assert "every task, CPU 1, active, period 1\n" in printed
+    assert re.search(r"CPU 1 DR.  w  4 0xffffffff82206040 G  pid_max  perf fd \d+, 0 hits\n", printed)

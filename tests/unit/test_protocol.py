@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 
 from backends import model
 from backends.base import Backend, Launch, Register
+from backends.client import ClientBackend
+from backends.emulated.backend import EmulatedBackend
+from backends.perf.backend import PerfBackend
 from backends.protocol import (
     MAX_MESSAGE,
     METHODS,
@@ -118,6 +121,13 @@ def example(kind: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         return example(args[0])
     return {int: 1, str: "a", bool: True, bytes: b"a", type(None): None}[kind]
+
+
+def test_the_far_side_of_the_socket_answers_whatever_a_machine_answers() -> None:
+    asked = [name for name, each in vars(Backend).items() if callable(each) and not name.startswith("_")]
+    for machine in (EmulatedBackend, PerfBackend):
+        answered = [name for name in asked if getattr(machine, name) is not getattr(Backend, name)]
+        assert [name for name in answered if getattr(ClientBackend, name) is getattr(Backend, name)] == []
 
 
 @pytest.mark.parametrize("kind", SENT, ids=lambda kind: kind.__name__)

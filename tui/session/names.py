@@ -207,7 +207,11 @@ class Names:
     def describe_data(self, address: int) -> str:
         """`cfg.limits[3]`, escaped, or the address where nothing is known to lie there."""
         if (found := self._data_names.get(address)) is None:
-            found = self._data_names[address] = escape(self.space.data_name(address) or f"{address:#x}")
+            self._know_kernel(address)
+            name = self.space.data_name(address)
+            if name is None and address >= _KERNEL:
+                name = self.space.name(address)
+            found = self._data_names[address] = escape(name or f"{address:#x}")
         return found
 
     def source(self, address: int) -> str | None:

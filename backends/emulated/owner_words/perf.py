@@ -58,7 +58,7 @@ class PerfWords(Reading):
         cpu = f"CPU {event.cpu}" if event.cpu >= 0 else "every CPU"
         state = event.state.name.lower()
         flags = " ".join(flag_names(event.attr.flags))
-        return f"{event.type} {event.length} {event.address:#x}, {where}, {cpu}, {state}, period {event.attr.sample_period}, {flags}"
+        return f"{event.type} {event.length} {event.address:#x}, {where}, {cpu}, {state}, period {event.attr.sample_period}{', ' * bool(flags)}{flags}"
 
     def do_read(self, fd: str) -> Lines:
         number = self._fd(fd)
