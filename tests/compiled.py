@@ -21,7 +21,7 @@ def compiled(path: Path, source: str | Path, *options: str) -> Path:
         path.with_suffix(".c").write_text(source)
         source = Path(path.with_suffix(".c").name)
     done = subprocess.run(
-        ["gcc", *options, "-o", path, source], cwd=path.parent, capture_output=True, text=True, check=False
+        ["gcc", source, *options, "-o", path], cwd=path.parent, capture_output=True, text=True, check=False
     )
     if "cannot find" in done.stderr:
         pytest.skip(f"gcc {' '.join(options)} does not link here: {done.stderr.splitlines()[0]}")

@@ -30,7 +30,7 @@ from tests.live.ptrace import (
 )
 from tests.live.tracee import USER_REGS, Tracee
 
-__all__ = ["End", "Halt", "emulated", "silicon"]
+__all__ = ["End", "Halt", "TooMany", "compared", "emulated", "silicon"]
 
 _DB_BITS = 0x400F
 """BS and B0 to B3."""
@@ -39,6 +39,10 @@ _FLAGS = 0xCD5
 """OF, DF, SF, ZF, AF, PF and CF."""
 _LEFT_BY_EXIT = ("rax", "rcx", "r11", "rip")
 _MOST = 20_000
+
+
+class TooMany(Exception):
+    """The program hits more often than is kept."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class _Silicon(Tracee):
 
 
 def silicon(path: str, slots: Slots, steps: int, memory: tuple[int, int]) -> tuple[list[Halt], End]:
-    """Run a program with `slots` armed, its first `steps` instructions by PTRACE_SINGLESTEP. Raises Unavailable."""
+    """Run a program with `slots` armed, its first `steps` instructions by PTRACE_SINGLESTEP. Raises Unavailable, TooMany."""
     halts: list[Halt] = []
     tracee = _Silicon([path], {})
     stepped = pending = 0
@@ -151,7 +155,7 @@ def silicon(path: str, slots: Slots, steps: int, memory: tuple[int, int]) -> tup
                 continue
             how = f"exit {registers['rdi'] & 0xFF}" if stop is None else tracee.how(stop)
             return halts, End(how, state, tracee.read(*memory))
-    raise AssertionError(f"more than {_MOST} halts")
+    raise TooMany(f"more than {_MOST} halts")
 
 
 def emulated(path: str, slots: Slots, steps: int, memory: tuple[int, int]) -> tuple[list[Halt], End]:
@@ -217,3 +221,30 @@ def emulated(path: str, slots: Slots, steps: int, memory: tuple[int, int]) -> tu
     end = End(how, _state(registers, registers["eflags"], fxsave(engine), exited), backend.read(*memory))
     backend.close()
     return halts, end
+
+
+def compared(path: str, slots: Slots, steps: int, memory: tuple[int, int]) -> tuple[int, str]:
+    """A program on both: how often it halted, and what differs, "" where nothing does. Raises Unavailable, TooMany."""
+    there, end = silicon(path, slots, steps, memory)
+    here, ours = emulated(path, slots, steps, memory)
+    return len(there), _difference(here, ours, there, end, memory[0])
+
+
+def _difference(here: list[Halt], ours: End, there: list[Halt], end: End, start: int) -> str:
+    for at, (mine, real) in enumerate(zip(here, there, strict=False)):
+        if mine != real:
+            return f"#DB {at}: emulated {mine}, silicon {real}"
+    if ours.how != end.how:
+        return f"end: emulated {ours.how}, silicon {end.how}"
+    if len(here) != len(there):
+        return f"{len(here)} #DB emulated, {len(there)} on silicon"
+    different = [name for name in ours.state | end.state if ours.state.get(name) != end.state.get(name)]
+    if different:
+        return "; ".join(
+            f"{name}: emulated {ours.state.get(name, 0):#x}, silicon {end.state.get(name, 0):#x}"
+            for name in different
+        )
+    if ours.memory != end.memory:
+        at = next(n for n in range(len(end.memory)) if ours.memory[n] != end.memory[n])
+        return f"memory at {start + at:#x}: emulated {ours.memory[at]:#x}, silicon {end.memory[at]:#x}"
+    return ""

@@ -131,7 +131,7 @@ def program(seed: int) -> Program:
     ):  # fmt: skip
         if chance.random() < share:
             flags.append(flag)
-    return Program(source, tuple(flags), steps)
+    return Program(source, (*flags, "-lgcc"), steps)
 
 
 class _Writer:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from symbols.disasm import disassemble
-from tests.live.program_state import emulated, silicon
+from tests.live.program_state import compared
 from tests.live.ptrace import Slots, Unavailable
 from tests.live.random_pieces import LAST, MIDDLE, TO_MIDDLE, Maker
 from tests.live.random_transfers import linked, own_steps
@@ -80,25 +80,7 @@ def make(seed: int) -> Case:
 def difference(folder: Path, case: Case) -> str:
     """What differs, "" where nothing does. Raises Unavailable."""
     path = program(folder / "program", case.code, ends=False)
-    there, end = silicon(path, case.armed, case.steps, (DATA, LAST - DATA))
-    here, ours = emulated(path, case.armed, case.steps, (DATA, LAST - DATA))
-    for at, (mine, real) in enumerate(zip(here, there, strict=False)):
-        if mine != real:
-            return f"#DB {at}: emulated {mine}, silicon {real}"
-    if ours.how != end.how:
-        return f"end: emulated {ours.how}, silicon {end.how}"
-    if len(here) != len(there):
-        return f"{len(here)} #DB emulated, {len(there)} on silicon"
-    different = [name for name in ours.state | end.state if ours.state.get(name) != end.state.get(name)]
-    if different:
-        return "; ".join(
-            f"{name}: emulated {ours.state.get(name, 0):#x}, silicon {end.state.get(name, 0):#x}"
-            for name in different
-        )
-    if ours.memory != end.memory:
-        at = next(n for n in range(len(end.memory)) if ours.memory[n] != end.memory[n])
-        return f"memory at {DATA + at:#x}: emulated {ours.memory[at]:#x}, silicon {end.memory[at]:#x}"
-    return ""
+    return compared(path, case.armed, case.steps, (DATA, LAST - DATA))[1]
 
 
 def shrunk(folder: Path, case: Case) -> Case:

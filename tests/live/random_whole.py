@@ -112,8 +112,12 @@ class WholePieces(Pieces):
 
     def divide(self) -> bytes:
         """A division that mostly fits."""
-        wide = self.chance.choice([b"\x48", b"", b"\x66"])
         digit = self.chance.choice([6, 7])
+        if self.chance.random() < 0.25:  # and eax, 127; or r8d.., 1; div r8b..
+            register = self.chance.randrange(8)
+            odd = bytes([0x41, 0x83, 0xC8 | register, 1])
+            return b"\x83\xe0\x7f" + odd + bytes([0x41, 0xF6, 0xC0 | digit << 3 | register]) + self._compare()
+        wide = self.chance.choice([b"\x48", b"", b"\x66"])
         if self.chance.random() < 0.5:
             return (
                 b"\x31\xd2\x48\x0f\xba\x6b\x10\x01"
