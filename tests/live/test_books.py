@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,15 @@ def scanner() -> Iterator[Scanner]:
 
 
 @contextlib.contextmanager
-def opened(*events: int) -> Iterator[tuple[int, ...]]:
+def opened(*openings: Callable[[], int]) -> Iterator[list[int]]:
+    """Events, closed again also where one of them cannot be had."""
+    fds: list[int] = []
     try:
-        yield events
+        for opening in openings:
+            fds.append(opening())
+        yield fds
     finally:
-        for fd in events:
+        for fd in fds:
             os.close(fd)
 
 
@@ -63,7 +68,7 @@ def of(books: Books, pid: int) -> tuple[Holding, ...]:
 
 
 def test_a_perf_event_on_a_sleeping_task_is_reserved(scanner: Scanner, victim: Puppet, counter: int) -> None:
-    with opened(perf_open(counter, 8, pid=victim.pid)) as (fd,):
+    with opened(partial(perf_open, counter, 8, pid=victim.pid)) as (fd,):
         (holding,) = of(scanner.scan(), victim.pid)
         assert (holding.slot, holding.address, holding.length, holding.type) == (None, counter, 8, "w")
         assert holding.owner == Owner("perf", ME, COMM, fd)
@@ -79,13 +84,13 @@ def test_a_perf_event_on_a_sleeping_task_is_reserved(scanner: Scanner, victim: P
 def test_types_and_lengths_are_those_of_the_hardware(
     scanner: Scanner, victim: Puppet, counter: int, kind: int, length: int, as_shown: tuple[int, str]
 ) -> None:
-    with opened(perf_open(counter, length, kind, pid=victim.pid)):
+    with opened(partial(perf_open, counter, length, kind, pid=victim.pid)):
         (holding,) = of(scanner.scan(), victim.pid)
         assert (holding.length, holding.type) == as_shown
 
 
 def test_hits_are_the_events_own_count(scanner: Scanner, victim: Puppet, counter: int) -> None:
-    with opened(perf_open(counter, pid=victim.pid)):
+    with opened(partial(perf_open, counter, pid=victim.pid)):
         for _ in range(3):
             victim.ask("h")
         assert [holding.hits for holding in of(scanner.scan(), victim.pid)] == [3]
@@ -95,7 +100,9 @@ def test_a_task_on_a_cpu_has_its_breakpoints_in_registers(
     scanner: Scanner, victim: Puppet, counter: int
 ) -> None:
     with (
-        opened(perf_open(counter, pid=victim.pid), perf_open(counter + 8, 4, 3, pid=victim.pid)),
+        opened(
+            partial(perf_open, counter, pid=victim.pid), partial(perf_open, counter + 8, 4, 3, pid=victim.pid)
+        ),
         apart(victim.pid),
     ):
         victim.ask("s")
@@ -115,7 +122,7 @@ def test_a_task_on_a_cpu_has_its_breakpoints_in_registers(
 
 
 def test_a_disabled_event_still_holds_its_slot(scanner: Scanner, victim: Puppet, counter: int) -> None:
-    with opened(perf_open(counter, pid=victim.pid, disabled=True)):
+    with opened(partial(perf_open, counter, pid=victim.pid, disabled=True)):
         (holding,) = of(scanner.scan(), victim.pid)
         assert (holding.slot, holding.enabled) == (None, False)
 
@@ -123,7 +130,7 @@ def test_a_disabled_event_still_holds_its_slot(scanner: Scanner, victim: Puppet,
 def test_every_thread_has_its_own(scanner: Scanner, programs: Path, counter: int) -> None:
     with (
         puppet(programs / "victim", 3) as child,
-        opened(*(perf_open(counter, pid=tid) for tid in child.tids)),
+        opened(*(partial(perf_open, counter, pid=tid) for tid in child.tids)),
     ):
         found = of(scanner.scan(), child.pid)
         assert sorted(h.target.tid or 0 for h in found if h.target) == sorted(child.tids)
@@ -135,7 +142,7 @@ def test_every_thread_has_its_own(scanner: Scanner, programs: Path, counter: int
 def test_an_event_of_a_task_that_has_ended_still_holds_its_slot(
     scanner: Scanner, programs: Path, counter: int
 ) -> None:
-    with puppet(programs / "victim") as child, opened(perf_open(counter, pid=child.pid)) as (fd,):
+    with puppet(programs / "victim") as child, opened(partial(perf_open, counter, pid=child.pid)) as (fd,):
         child.kill()
         (holding,) = of(scanner.scan(), child.pid)
         assert holding.owner == Owner("perf", ME, COMM, fd)
@@ -322,7 +329,7 @@ def test_a_full_task_names_its_holders(
 ) -> None:
     with (
         puppet(programs / "tracer", victim.pid, 0, counter, 7, 0xD_0001) as tracer,
-        opened(*(perf_open(counter + 8 * n, pid=victim.pid) for n in range(3))) as fds,
+        opened(*(partial(perf_open, counter + 8 * n, pid=victim.pid) for n in range(3))) as fds,
     ):
         with pytest.raises(OSError, match="No space") as caught:
             perf_open(counter, pid=victim.pid)
@@ -340,7 +347,9 @@ def test_an_event_of_a_cpu_is_in_its_register_and_leaves_less_for_others(
 ) -> None:
     cpu = max(scanner.per_cpu.bases)
     before = {book.cpu: book.free for book in scanner.scan().cpus}
-    with opened(perf_open(counter, 8, 3, cpu=cpu), perf_open(counter, cpu=cpu, disabled=True)) as (fd, off):
+    with opened(
+        partial(perf_open, counter, 8, 3, cpu=cpu), partial(perf_open, counter, cpu=cpu, disabled=True)
+    ) as (fd, off):
         books = scanner.scan()
         mine = of(books, ME)
         armed = next(h for h in mine if h.owner.fd == fd)
