@@ -11,6 +11,7 @@ from backends.model import Mapping
 
 __all__ = [
     "comm_of",
+    "is_kernel_thread",
     "is_over",
     "mappings_in",
     "mappings_of",
@@ -25,6 +26,7 @@ _MAP: Final = re.compile(
 )
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _READ_LIMIT: Final = 1 << 20
+_PF_KTHREAD: Final = 0x200000
 
 
 def mappings_of(pid: int) -> tuple[Mapping, ...]:
@@ -82,6 +84,16 @@ def standing(pid: int, tid: int) -> tuple[str, int]:
     except OSError:
         return "", 0
     return state, tracer
+
+
+def is_kernel_thread(pid: int) -> bool:
+    """Whether it never had memory of its own: PF_KTHREAD of include/linux/sched.h, in /proc/PID/stat's flags (proc(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # a name may hold anything
+    except OSError:
+        return False
+    return len(fields) > 6 and bool(int(fields[6]) & _PF_KTHREAD)
 
 
 def comm_of(pid: int, tid: int | None = None) -> str:

@@ -21,7 +21,7 @@ from backends.base import HwbpError, Launch
 from backends.model import Mapping
 from backends.perf import ptrace
 from backends.perf.opener import Opener
-from backends.perf.process import comm_of, is_over, mappings_in, status_of, threads_of
+from backends.perf.process import comm_of, is_kernel_thread, is_over, mappings_in, status_of, threads_of
 from backends.perf.tracer import Tracer
 
 __all__ = ["Target", "attach", "launch"]
@@ -351,20 +351,23 @@ def attach(opener: Opener, pid: int) -> Target:
             errno="ESRCH",
             remedy=f"attach to {status['Tgid']}",
         )
-    state = status.get("State", "")
-    if state.startswith(("Z", "X")) and any(not is_over(pid, tid) for tid in threads_of(pid)):
-        raise HwbpError(
-            f"the first thread of process {pid} has ended, and through it alone its memory can be had; the others run on",
-            errno="EOPNOTSUPP",
-        )
-    if state.startswith(("Z", "X")):
-        raise HwbpError(f"process {pid} has ended already (a zombie)", errno="ESRCH")
-    if "VmSize" not in status:
+    without_memory = "VmSize" not in status
+    if without_memory and is_kernel_thread(pid):
         raise HwbpError(
             f"{pid} is a kernel thread: it has no memory of its own",
             errno="EINVAL",
             remedy="watch a process",
         )
+    ended = status.get("State", "").startswith(("Z", "X"))
+    if (ended or without_memory) and any(tid != pid and not is_over(pid, tid) for tid in threads_of(pid)):
+        raise HwbpError(
+            f"the first thread of process {pid} has ended, and through it alone its memory can be had; the others run on",
+            errno="EOPNOTSUPP",
+        )
+    if ended:
+        raise HwbpError(f"process {pid} has ended already (a zombie)", errno="ESRCH")
+    if without_memory:
+        raise HwbpError(f"process {pid} is ending: its memory is gone already", errno="ESRCH")
     if pid == os.getpid():
         raise HwbpError("that is the process that would have to watch itself", errno="EINVAL")
     try:

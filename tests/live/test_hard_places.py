@@ -22,7 +22,7 @@ from backends.client import ClientBackend, start
 from backends.model import BreakpointRequest
 from backends.perf import events
 from backends.perf.backend import PerfBackend
-from backends.perf.process import is_over, standing, threads_of
+from backends.perf.process import is_over, standing, status_of, threads_of
 from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
@@ -452,6 +452,24 @@ def test_rings_that_get_less_memory_are_smaller_and_say_so(program: str) -> None
         assert re.search(
             r"hwbp-tui: note: memory was refused: .* ring of \d+ KiB a CPU instead of 4096", done.stderr
         )
+
+
+def test_a_process_whose_memory_is_gone_already_is_no_kernel_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /proc shows one for some microseconds of its end: no VmSize, and not a zombie yet."""
+
+    def without_memory(pid: int) -> dict[str, str]:
+        return {name: value for name, value in status_of(pid).items() if not name.startswith("Vm")}
+
+    monkeypatch.setattr("backends.perf.target.status_of", without_memory)
+    machine = PerfBackend(create_memfd(1 << 12), (1, 2))
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            with pytest.raises(HwbpError, match="is ending") as caught:
+                machine.attach(Attach(process.pid))
+        finally:
+            process.kill()
+            machine.close()
+    assert caught.value.errno == "ESRCH"
 
 
 @pytest.mark.slow
