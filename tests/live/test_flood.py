@@ -69,6 +69,10 @@ def test_both_cpus_at_the_ceiling_lose_nothing(program: str, way: str, stacks: b
                 for number, name in enumerate(("first", "second"))
             )
         )
+        if (
+            os.getuid() == 0
+        ):  # what else runs on this machine, other tests, is not to keep the collector from its work
+            os.setpriority(os.PRIO_PROCESS, client.pid, -15)
         client.resume()
         ring = RingReader(client.ring_fd)
         until = time.monotonic() + SECONDS + 30
@@ -79,9 +83,9 @@ def test_both_cpus_at_the_ceiling_lose_nothing(program: str, way: str, stacks: b
         said = [int(part) for part in note.read_text().split()]
         sites = client.sites()
         counted = [sum(site.count for site in sites if site.breakpoint == bp.id) for bp in made]
+        assert view.lost == 0
         assert counted == said
         assert view.hits == sum(said)
-        assert view.lost == 0
         if way == "bpf":
             assert {site.breakpoint: site.value for site in sites} == {
                 bp.id: value for bp, value in zip(made, said, strict=True)
