@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 COMPILE := $(BIN)/python -m compileall -q tui backends symbols
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick random-kernel fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs monkey kills fuzz lint format bench screenshots recording programs wheel clean FORCE
+.PHONY: help demo test test-quick random-kernel fidelity-kernel fidelity-culprits fidelity-instructions fidelity-programs fidelity-c monkey kills fuzz lint format bench screenshots recording programs wheel clean FORCE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -53,7 +53,10 @@ fidelity-instructions: $(VENV)/dev.stamp ## every form of instruction in this ma
 	@$(BIN)/python -m tests.live.instructions --forms $(or $(FORMS),20)
 
 fidelity-programs: $(VENV)/dev.stamp ## random programs on this machine's CPU and on the emulated one for SECONDS (60): hits, DR6, registers, memory, end
-	@$(BIN)/python -m tests.live.random_programs --seconds $(or $(SECONDS),60)
+	@$(BIN)/python -m tests.live.random_programs --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+fidelity-c: $(VENV)/dev.stamp ## random C programs, compiled in random ways, on this machine's CPU and on the emulated one for SECONDS (60)
+	@$(BIN)/python -m tests.live.random_c_programs --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 monkey: $(VENV)/dev.stamp ## random keys, clicks, resizes and commands, EVENTS (20000) on each backend: no traceback, nothing left behind
 	@$(BIN)/python -m tests.pilot.monkey --events $(or $(EVENTS),20000)
