@@ -1,193 +1,33 @@
 """Symbol tables as arrays: .symtab and .dynsym of one image, and names for its PLT stubs.
 
-The tables are read as numpy arrays and sorted by address; a name is decoded when it is asked for. Layout: `elf.h`
-(Elf64_Sym, Elf32_Sym). A stripped program has its .symtab in its debug file, or compressed in .gnu_debugdata.
+The tables are read as numpy arrays and sorted by address; a name is decoded when it is asked for. A stripped program has its
+.symtab in its debug file, or compressed in .gnu_debugdata.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from symbols.arrays import np
-from symbols.dataclass import dataclass
 from symbols.elf import SHF_EXECINSTR, SHT_NOBITS, ElfError, ElfImage, Section
+from symbols.symbol_rows import STT_TLS, Rows, Symbol, look_through
 
 if TYPE_CHECKING:
     from symbols.name_index import NameIndex
-    from symbols.versions import Versions
 
 __all__ = ["Symbol", "SymbolTable", "without_parameters"]
 
-_FIELDS = [
-    ("name", "<u4"),
-    ("info", "u1"),
-    ("other", "u1"),
-    ("shndx", "<u2"),
-    ("value", "<u8"),
-    ("size", "<u8"),
-]
-_NARROW_FIELDS = [
-    ("name", "<u4"),
-    ("value", "<u4"),
-    ("size", "<u4"),
-    ("info", "u1"),
-    ("other", "u1"),
-    ("shndx", "<u2"),
-]
-_ROW, _NARROW_ROW = struct.Struct("<IBBHQQ"), struct.Struct("<IIIBBH")
-_KINDS: dict[int, Literal["func", "object", "tls", "other"]] = {
-    1: "object",
-    2: "func",
-    5: "object",
-    6: "tls",
-    10: "func",
-}
-_BINDS: dict[int, Literal["local", "global", "weak"]] = {0: "local", 2: "weak"}
-STT_FILE, STT_TLS = 4, 6
 SHN_ABS = 0xFFF1
 OVERLAP = 32  # symbols looked back through for one that covers the address
-TABLE_LIMIT = 1 << 28  # bytes
 EMBEDDED_LIMIT = 1 << 26  # bytes
 FOUND_LIMIT = 1 << 14  # symbols of one name
 NAME_LIMIT = 1024
 MANGLED_LIMIT = 1 << 15  # names that are demangled to find one by its source form
 SMALL = 1 << 17  # bytes of a table that is looked through row by row, without numpy
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """One symbol. `value` is an address of the file (for "tls": an offset in the thread's block), `size` in bytes.
-
-    `file` is the source file's name as the symbol table has it, for local symbols only. `version` is `@VERSION`, or
-    `@@VERSION` for the default one, "" where there is none.
-    """
-
-    name: str
-    value: int
-    size: int
-    kind: Literal["func", "object", "tls", "other"]
-    bind: Literal["local", "global", "weak"]
-    file: str | None = None
-    version: str = field(default="", compare=False)
-
-
-class _Names:
-    """A string table whose strings are decoded one at a time."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data + b"\0"
-
-    def at(self, offset: int) -> str:
-        end = self.data.find(b"\0", offset)
-        raw = self.data[offset:end] if 0 <= offset <= end else b""
-        name, _, _ = raw.partition(b"@") if raw[:1] != b"@" else (raw, b"", b"")
-        return name.decode("utf-8", "surrogateescape")
-
-    def version(self, offset: int) -> str:
-        """What a linker wrote behind the name in .symtab: `@GLIBC_2.3`."""
-        end = self.data.find(b"\0", offset)
-        place = self.data.find(b"@", offset + 1, end) if 0 <= offset < end else -1
-        return self.data[place:end].decode("utf-8", "surrogateescape") if place > 0 else ""
-
-    def offsets(self, name: str) -> list[int]:
-        """Where the string, with or without a version behind it, begins; tails of longer strings count."""
-        raw = name.encode("utf-8", "surrogateescape")
-        if not raw or b"\0" in raw:
-            return []
-        return [match.start() for match in re.finditer(re.escape(raw) + b"[\0@]", self.data)]
-
-
-def _look_through(image: ElfImage, section: Section, name: str) -> Iterator[Symbol]:
-    """The symbols of this name in a small table, row by row."""
-    table = image.section_table
-    names = _Names(image.section_bytes(table[section.link] if section.link < len(table) else None))
-    offsets = frozenset(names.offsets(name))
-    file = None
-    data = image.section_bytes(section) if offsets else b""
-    versions: Versions | None = None
-    wide = image.bits == 64
-    form = _ROW if wide else _NARROW_ROW
-    for row, fields in enumerate(form.iter_unpack(data[: len(data) // form.size * form.size])):
-        if wide:
-            at, info, _, shndx, value, size = fields
-        else:
-            at, value, size, info, _, shndx = fields
-        if info & 15 == STT_FILE:
-            file = names.at(at) or None
-        elif at in offsets and at and shndx and info & 15 != 3:
-            bind = _BINDS.get(info >> 4, "global")
-            local = file if bind == "local" else None
-            if section.name == ".dynsym":
-                from symbols.versions import Versions
-
-                versions = versions or Versions(image)
-            version = versions.of(row) if versions is not None else names.version(at)
-            yield Symbol(names.at(at), value, size, _KINDS.get(info & 15, "other"), bind, local, version)
-
-
-def _rows_of(image: ElfImage, data: bytes) -> Any:
-    """A whole table, in the fields of Elf64_Sym."""
-    wide = np.dtype(_FIELDS)
-    if image.bits == 64:
-        return np.frombuffer(data[: len(data) // wide.itemsize * wide.itemsize], dtype=wide)
-    narrow = np.dtype(_NARROW_FIELDS)
-    found = np.frombuffer(data[: len(data) // narrow.itemsize * narrow.itemsize], dtype=narrow)
-    rows = np.zeros(len(found), wide)
-    for name in wide.names or ():
-        rows[name] = found[name]
-    return rows
-
-
-class _Part:
-    """One of the two tables: its rows without undefined ones, its strings, its STT_FILE marks."""
-
-    def __init__(self, image: ElfImage, section: Section) -> None:
-        from symbols.versions import Versions
-
-        table = image.section_table
-        self.versions = Versions(image) if section.name == ".dynsym" else None
-        data = image.section_bytes(section) if section.size <= TABLE_LIMIT else b""
-        rows = _rows_of(image, data)
-        strings = table[section.link] if section.link < len(table) else None
-        self.names = _Names(image.section_bytes(strings))
-        kinds = rows["info"] & 15
-        self.all = rows
-        self.files: Any = np.flatnonzero(kinds == STT_FILE)
-        keep = (rows["shndx"] != 0) & (rows["name"] != 0) & (kinds != 3) & (kinds != STT_FILE)
-        self.index: Any = np.flatnonzero(keep)
-        self.rows = rows[self.index]
-        letters = np.frombuffer(self.names.data, "u1")
-        self.plain: Any = letters[np.minimum(self.rows["name"], len(letters) - 1)] != ord("_")
-
-    def symbol(self, row: int) -> Symbol:
-        entry = self.rows[row]
-        info = int(entry["info"])
-        bind = _BINDS.get(info >> 4, "global")
-        name = self.names.at(int(entry["name"]))
-        kind = _KINDS.get(info & 15, "other")
-        return Symbol(
-            name,
-            int(entry["value"]),
-            int(entry["size"]),
-            kind,
-            bind,
-            self._file(row) if bind == "local" else None,
-            self.versions.of(int(self.index[row]))
-            if self.versions is not None
-            else self.names.version(int(entry["name"])),
-        )
-
-    def _file(self, row: int) -> str | None:
-        mark = int(np.searchsorted(self.files, self.index[row])) - 1
-        if mark < 0:
-            return None
-        return self.names.at(int(self.all["name"][self.files[mark]])) or None
 
 
 class SymbolTable:
@@ -206,8 +46,8 @@ class SymbolTable:
             self._places.append((image, dynamic))
 
     @cached_property
-    def _parts(self) -> list[_Part]:
-        return [_Part(image, section) for image, section in self._places]
+    def _parts(self) -> list[Rows]:
+        return [Rows(image, section) for image, section in self._places]
 
     @cached_property
     def _index(self) -> tuple[Any, Any, Any, Any]:
@@ -262,7 +102,7 @@ class SymbolTable:
         found: dict[tuple[int, str], Symbol] = {}
         if not at and "_parts" not in self.__dict__ and sum(s.size for _, s in self._places) <= SMALL:
             for image, section in self._places:
-                for symbol in _look_through(image, section, name):
+                for symbol in look_through(image, section, name):
                     found.setdefault((symbol.value, symbol.kind), symbol)
             return list(found.values())
         for part in self._parts:
