@@ -52,3 +52,13 @@ class Pieces:
     def _on_data(self, body: bytes) -> bytes:
         lea = b"\x48\x8d\x63" + struct.pack("b", self.chance.randrange(0, 48) & -8)
         return b"\x48\x89\xe5" + lea + body + b"\x48\x89\xec"
+
+    def load(self) -> bytes:
+        kind = self.chance.randrange(3)
+        if kind == 0:
+            return (
+                b"\x48\x0f"
+                + self.chance.choice([b"\xb6", b"\xb7", b"\xbe", b"\xbf"])
+                + self._memory(self._register())
+            )
+        return self._sized(b"\x8b", self._register())

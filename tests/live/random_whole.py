@@ -22,16 +22,6 @@ class WholePieces(Pieces):
             return b"\x48\xc7" + self._memory(0) + self.chance.randbytes(4)
         return self._sized(b"\x89", self._register())
 
-    def load(self) -> bytes:
-        kind = self.chance.randrange(3)
-        if kind == 0:
-            return (
-                b"\x48\x0f"
-                + self.chance.choice([b"\xb6", b"\xb7", b"\xbe", b"\xbf"])
-                + self._memory(self._register())
-            )
-        return self._sized(b"\x8b", self._register())
-
     def alu(self) -> bytes:
         opcode = 8 * self.chance.choice(_ALU) + self.chance.choice([1, 3])
         lock = opcode & 2 == 0 and opcode < 0x38 and self.chance.random() < 0.2
