@@ -169,7 +169,8 @@ class HitColumns:
                 case "acc":
                     line.add(record.access_text, ink.base, width)
                 case "change":
-                    _change(line, record, width, glyphs, ink)
+                    signed = scene.signed(record.breakpoint, record.address)
+                    _change(line, record, width, glyphs, ink, signed)
                 case "ip":
                     line.add(numbers.address(record.ip), ink.muted, width)
                 case "by":
@@ -179,11 +180,11 @@ class HitColumns:
             line.add(" " * (2 if self._two_blanks(number) else column.gap))
 
 
-def _change(line: Line, record: Record, width: int, glyphs: Glyphs, ink: Ink) -> None:
+def _change(line: Line, record: Record, width: int, glyphs: Glyphs, ink: Ink, signed: int) -> None:
     start = line.at
     if record.access_text != "x":
         change = Line(min(width, line.room), ink.base, glyphs.ellipsis)
-        put_change(change, record, glyphs, ink)
+        put_change(change, record, glyphs, ink, signed)
         for segment in change.strip():
             line.add(segment.text, segment.style)
     line.to(start + width)
@@ -210,21 +211,22 @@ def _nanoseconds(ticks: int) -> str:
     return f"{ticks / 1e9:,.1f}s"
 
 
-def change_width(record: Record, glyphs: Glyphs) -> int:
+def change_width(record: Record, scene: Scene, glyphs: Glyphs) -> int:
     """Cells that `put_change` needs to show both values."""
     if record.access_text in ("x", "r"):
         return 0
-    shown = (numbers.value(record.old), numbers.value(record.value))
+    signed = scene.signed(record.breakpoint, record.address)
+    shown = (numbers.value(record.old, signed), numbers.value(record.value, signed))
     return sum(map(len, shown)) + 2 + len(glyphs.arrow) + record.unseen
 
 
-def put_change(line: Line, record: Record, glyphs: Glyphs, ink: Ink) -> None:
-    """`17 -> 18`; `?` for what is not known; one value for a read, and where there is no room for two. `!` before them: since
+def put_change(line: Line, record: Record, glyphs: Glyphs, ink: Ink, signed: int) -> None:
+    """`17 -> 18`, of a signed integer of so many bits (0: of anything else); `?` for what is not known; one value for a read, and where there is no room for two. `!` before them: since
     the hit before, something that made no hit had changed the window."""
     if record.unseen:
         line.add(glyphs.refused, ink.warn)
-    old = numbers.value(record.old) if record.old_from else glyphs.unknown
-    new = numbers.value(record.value) if record.value_from else glyphs.unknown
+    old = numbers.value(record.old, signed) if record.old_from else glyphs.unknown
+    new = numbers.value(record.value, signed) if record.value_from else glyphs.unknown
     if record.access_text == "r":
         line.add(new, ink.value)
         return

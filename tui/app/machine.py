@@ -17,7 +17,7 @@ from tui.app.records import Record
 from tui.app.scene import Scene
 
 if TYPE_CHECKING:
-    from backends.model import Journal, MachineView, Site
+    from backends.model import Breakpoint, Journal, MachineView, Site
     from tui.session.proposal import Proposal
     from tui.session.result import Result
     from tui.session.session import Session
@@ -26,9 +26,11 @@ __all__ = ["Machine"]
 
 T = TypeVar("T")
 
-Picture = tuple["MachineView", dict[int, str], dict[int, int], tuple[str, ...], tuple["Result", ...]]
-"""A view with the labels of its breakpoints and the numbers of their watches; the watches that wait, and what has happened
-without a command."""
+Picture = tuple[
+    "MachineView", dict[int, str], dict[int, int], dict[int, int], tuple[str, ...], tuple["Result", ...]
+]
+"""A view with the labels of its breakpoints, the numbers of their watches, and the bits of those that hold a signed integer; the
+watches that wait, and what has happened without a command."""
 
 _KEPT = 512
 
@@ -81,7 +83,7 @@ class Machine:
             self.scene.ring = session.ring
             self.broken = False
             *_, news = picture = _picture(session)
-            self._show((*picture[:4], ()))
+            self._show((*picture[:5], ()))
             self._deliver(then)
             for result in news:
                 self._deliver(self._tell, result)
@@ -299,8 +301,8 @@ class Machine:
             self._show(picture)
 
     def _show(self, picture: Picture) -> None:
-        view, labels, numbers, waiting, news = picture
-        self.scene.take(view, labels, numbers, waiting)
+        view, labels, numbers, signed, waiting, news = picture
+        self.scene.take(view, labels, numbers, waiting, signed)
         self.pictures += 1
         self._changed()
         for result in news:
@@ -327,4 +329,13 @@ def _picture(session: Session) -> Picture:
     found = {b.id: session.watches.find(b.id) for b in view.breakpoints}
     waiting = tuple(f"{row.index} {row.label}".replace("\x7f", "\\x7f") for row in session.watches.waiting)
     numbers = {id: watch[0].index for id, watch in found.items() if watch is not None}  # noqa: A001
-    return view, labels, numbers, waiting, session.news()
+    signed = {
+        b.id: 8 * b.length for b in view.breakpoints if view.hits and b.type != "x" and _signed(session, b)
+    }
+    return view, labels, numbers, signed, waiting, session.news()
+
+
+def _signed(session: Session, bp: Breakpoint) -> bool:
+    from tui.app.value_kinds import value_kind
+
+    return value_kind(session, bp.id, bp.length).signed

@@ -39,8 +39,10 @@ def address(number: int) -> str:
     return f"{number:016x}"
 
 
-def value(number: int | None) -> str:
-    """Small numbers as people count, big ones (pointers, patterns) as the CPU does."""
+def value(number: int | None, signed: int = 0) -> str:
+    """Small numbers as people count, big ones (pointers, patterns) as the CPU does. `signed`: the bits of a signed integer."""
     if number is None:
         return "?"
+    if signed and number >> signed - 1:
+        return str(number - (1 << signed))
     return str(number) if number < 1_000_000_000 else f"{number:#x}"

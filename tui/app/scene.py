@@ -82,6 +82,7 @@ class Scene:
         """What each breakpoint watched, by address: one that is moved keeps its number, and its hits keep their names."""
         self.longest_label = 0
         """Letters of the longest name that a watch had."""
+        self._signed: dict[tuple[int, int | None], int] = {}
         self._newest: dict[int, Record] = {}
         self._sampled = 0
         self._searches = 0
@@ -98,6 +99,7 @@ class Scene:
         self.waiting = ()
         self._labels.clear()
         self._places.clear()
+        self._signed.clear()
         self.longest_label = 0
         self._newest.clear()
         self._sampled = 0
@@ -133,10 +135,15 @@ class Scene:
         return self.state == "running"
 
     def take(
-        self, view: MachineView, labels: dict[int, str], watches: dict[int, int], waiting: tuple[str, ...]
+        self,
+        view: MachineView,
+        labels: dict[int, str],
+        watches: dict[int, int],
+        waiting: tuple[str, ...],
+        signed: dict[int, int],
     ) -> None:
         """A newer picture of the machine, with the labels (escaped) and watch numbers of its breakpoints, and the watches
-        that are to be armed later."""
+        that are to be armed later. `signed` has the bits of those breakpoints that hold a signed integer."""
         if self.view is not None and view.mappings != self.view.mappings:
             self.names.forget()
         self.view = view
@@ -145,6 +152,7 @@ class Scene:
         for bp in view.breakpoints:
             if bp.id in labels:
                 self._places.setdefault(bp.id, {})[bp.address] = labels[bp.id]
+            self._signed[bp.id, None] = self._signed[bp.id, bp.address] = signed.get(bp.id, 0)
         self.watches = watches
         self.waiting = waiting
 
@@ -220,6 +228,10 @@ class Scene:
     def label_of_hit(self, bp: int, address: int) -> str:
         """What a hit's breakpoint watched then: it may watch something else by now."""
         return self._places.get(bp, {}).get(address) or self.label_of(bp)
+
+    def signed(self, bp: int, address: int | None = None) -> int:
+        """The bits of the signed integer that a breakpoint watches, or watched at that address; 0 for anything else."""
+        return self._signed.get((bp, address), 0)
 
     def moved(self) -> list[tuple[int, dict[int, str]]]:
         """The breakpoints that have watched several places, with what those are called."""

@@ -12,6 +12,7 @@ from backends.planner import SLOTS, explain, slots_needed, windows
 from symbols.dataclass import dataclass
 from tui.session.condition import condition
 from tui.session.escape import escape
+from tui.session.typed import signed_integer
 from tui.session.watch import Watch
 from tui.session.watches import ArmedWatch
 
@@ -95,11 +96,7 @@ def held_against(
 ) -> Condition:
     """The condition that a text spells for a watch of `expr` with these windows. Raises HwbpError."""
     length = windows_[0][1]
-    found = session.names.type_of(expr)
-    plain = found.plain if found is not None else None
-    signed = (
-        plain is not None and plain.kind in ("int", "char", "enum") and plain.signed and plain.size == length
-    )
+    signed = signed_integer(session, expr, length)
     return condition(
         text, expr, session.names, execute=kind == "x", length=length, whole=len(windows_) == 1, signed=signed
     )

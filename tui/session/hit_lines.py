@@ -15,11 +15,12 @@ from backends.ring import ACCESS_CODES, FLAG_KERNEL, FROM_CODES, NO_SLOT, RECORD
 from tui.session.escape import escape
 from tui.session.hits import unseen
 from tui.session.session import Session
+from tui.session.typed import signed_bits
 
 __all__ = ["HitLines", "JsonLines", "TextLines", "dump"]
 
 Row = tuple[int, ...]
-Fixed = tuple[str, str, str]
+Fixed = tuple[str, str, str, int]
 
 _NAMES: Final = tuple(name for name, _ in RECORD_FIELDS)
 _TIME, _IP, _VALUE, _OLD, _STACK = (_NAMES.index(name) for name in ("time", "ip", "value", "old", "stack"))
@@ -139,10 +140,10 @@ class JsonLines(HitLines):
         if unseen(hit["flags"]):
             facts["unseen"] = True
         origins = dump(facts)[1:-1]
-        return before, (', "old": ' if old_from else ', "old": null'), ", " + origins
+        return before, (', "old": ' if old_from else ', "old": null'), ", " + origins, 0
 
     def join(self, row: Row, number: int, fixed: Fixed) -> str:
-        before, between, after = fixed
+        before, between, after, _signed = fixed
         value = row[_VALUE] if row[_VALUE_FROM] else ""
         old = row[_OLD] if row[_OLD_FROM] else ""
         end = ""
@@ -182,13 +183,21 @@ class TextLines(HitLines):
         before = f"{slot:>2} {names['tid']:>6} {names['comm']:<15} {names['access']:<3} {label:<{self._wide}}"
         after = f"{names['symbol']:<28} {names['source'] or '-':<18} {names['insn'] or ''}".rstrip()
         after += "  changed unseen before" if unseen(hit["flags"]) else ""
-        return before, names["access"], after
+        return before, names["access"], after, self._signed(hit["breakpoint"], hit["seq"])
+
+    def _signed(self, bp_id: int, seq: int) -> int:
+        found = self.session.watches.find(bp_id, seq)
+        return signed_bits(self.session, found[0]) if found is not None else 0
 
     def join(self, row: Row, number: int, fixed: Fixed) -> str:
-        before, access, after = fixed
-        change = "" if access == "x" else str(row[_VALUE]) if row[_VALUE_FROM] else "?"
+        before, access, after, signed = fixed
+        value, old = row[_VALUE], row[_OLD]
+        if signed:
+            value -= value >> signed - 1 << signed
+            old -= old >> signed - 1 << signed
+        change = "" if access == "x" else str(value) if row[_VALUE_FROM] else "?"
         if access in ("w", "rw") and row[_OLD_FROM]:
-            change = f"{row[_OLD]} -> {change}"
+            change = f"{old} -> {change}"
         end = ""
         if self.stack and row[_STACK]:
             stack = self._stacks.get(row[_STACK])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tui.session.session import Session
     from tui.session.watches import ArmedWatch
 
-__all__ = ["Looked", "changed", "look", "style", "type_lines"]
+__all__ = ["Looked", "changed", "look", "signed_bits", "signed_integer", "style", "type_lines"]
 
 LARGEST = 1 << 16  # bytes that are read to print one value
 
@@ -103,10 +103,25 @@ def type_lines(session: Session, text: str) -> tuple[str, list[str]]:
     return escape(str(kind)), [escape(line) for line in layout(kind)]
 
 
+def signed_bits(session: Session, watch: ArmedWatch) -> int:
+    """The bits of the signed integer that a watch covers exactly, in one window; 0 for anything else."""
+    whole = len(watch.windows) == 1 and signed_integer(session, watch.watch.expr, watch.length)
+    return 8 * watch.length if whole else 0
+
+
+def signed_integer(session: Session, expr: str, length: int) -> bool:
+    """Whether an expression is a signed integer of so many bytes."""
+    kind = session.names.type_of(expr)
+    plain = kind.plain if kind is not None else None
+    return (
+        plain is not None and plain.kind in ("int", "char", "enum") and plain.signed and plain.size == length
+    )
+
+
 def changed(session: Session, watch: ArmedWatch, window: int, value: int, old: int | None) -> str | None:
     """What a hit changed, by the members that the window holds: `limits[0] 3 -> 4, state OFF -> ON`.
 
-    None where the plain numbers say it as well: there is no type, or a whole integer was watched.
+    None where the plain numbers say it as well: there is no type, or a whole integer was watched and none of them is negative.
     """
     from symbols.ctype import RECORDS
     from symbols.values import describe
@@ -115,9 +130,12 @@ def changed(session: Session, watch: ArmedWatch, window: int, value: int, old: i
     if kind is None or window >= len(watch.windows):
         return None
     plain = kind.plain
-    if plain.kind in ("int", "unknown", "void", "function") or not plain.size:
+    if plain.kind in ("unknown", "void", "function") or not plain.size:
         return None
     address, length = watch.windows[window]
+    signed = signed_bits(session, watch)
+    if plain.kind == "int" and not (signed and any(n is not None and n >> signed - 1 for n in (value, old))):
+        return None
     base = address - watch.address
     if base < 0 or base + length > plain.size + 7:
         return None

@@ -161,7 +161,8 @@ the members of what is watched where its type is known, and how they were read."
         if self.typed:
             line.add(self.typed.replace(" -> ", f" {self.glyphs.arrow} "), self.ink.value)
         else:
-            put_change(line, record, self.glyphs, self.ink)
+            signed = self.scene.signed(record.breakpoint, record.address)
+            put_change(line, record, self.glyphs, self.ink, signed)
 
     def _values(self, width: int) -> Line:
         ink, record = self.ink, self.record

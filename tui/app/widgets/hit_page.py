@@ -31,7 +31,8 @@ def hit_page(
             ("old", record.old, FROM_CODES[record.old_from]),
             ("new", record.value, FROM_CODES[record.value_from]),
         ):
-            shown = f"{numbers.value(value)}  ({value:#x}, {source})" if source else "unknown"
+            signed = scene.signed(record.breakpoint, record.address)
+            shown = f"{numbers.value(value, signed)}  ({value:#x}, {source})" if source else "unknown"
             lines.append(f"{word} {shown}")
         if typed:
             lines.append(f"by its type: {typed}")

@@ -39,7 +39,9 @@ class HitTable:
             hits.top = max(0, hits.count - room)
         found = hits.tail(room + 1) if hits.following else hits.window(max(0, hits.top - 1), room + 1)
         above = len(found) > room if hits.following else hits.top > 0
-        self._widest = max(self._widest, *(change_width(r, glyphs) for _n, r in found if r is not None), 0)
+        self._widest = max(
+            self._widest, *(change_width(r, scene, glyphs) for _n, r in found if r is not None), 0
+        )
         columns = HitColumns(
             width,
             chosen or self.fitting(width),

@@ -152,7 +152,7 @@ Walking away from the newest hit stays there: nothing moves until f or G follows
         self._first_row = first
         cursor = head - 1 if self.following else self._cursor
         found = {r.seq: r for r in records.read(ring, first - 1, count + 1)} if ring else {}
-        self._widest = max(self._widest, *(change_width(r, self.glyphs) for r in found.values()), 0)
+        self._widest = max(self._widest, *(change_width(r, scene, self.glyphs) for r in found.values()), 0)
         clock = scene.view.clock if scene.view else "instructions"
         columns = HitColumns(
             width, fitting(width, self._widest), clock, self._widest, head, scene.longest_label

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.style import Style
 from textual.events import Click
 from textual.strip import Strip
@@ -170,7 +171,8 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         if newest.access_text == "x":
             line.add("reached ", ink.muted)
         else:
-            put_change(line, newest, self.glyphs, ink)
+            signed = self.scene.signed(newest.breakpoint, newest.address)
+            put_change(line, newest, self.glyphs, ink, signed)
             line.add("  ")
         line.add(self.scene.names.of(newest.place).symbol, ink.symbol)
 
@@ -189,12 +191,14 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         )
         edge = ink.rule_focus if focused else ink.rule
         row = rows[number] if number < len(rows) else None
+        in_words = width >= 34
         name = f" DR{number} " if row is None or row.known else " DR? "
         top = self.line(width).add(corners[0] + rule, edge).add(name, ink.title)
         if row and not row.free:
             text, style = self._owner(row)
-            top.add(f"{clip(text, width - 18 + 4 * (width < 34), glyphs.ellipsis)} ", style)
-        flash = f" {glyphs.flash}{' HIT' if width >= 34 else ''} " if row and row.flash else ""
+            in_words = width >= 34 and cell_len(text) <= width - 17
+            top.add(f"{clip(text, width - 13, glyphs.ellipsis)} ", style)
+        flash = f" {glyphs.flash}{' HIT' if in_words else ''} " if row and row.flash else ""
         top.end((flash, ink.changed), (rule + corners[1], edge), fill=rule, style=edge)
         inner = width - 4
         body = self._card_body(row, inner)

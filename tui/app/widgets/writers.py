@@ -336,7 +336,7 @@ the hits of the site. f keeps the order as it is while you read."""
         start = line.at
         change = Line(min(cells.change, line.room), ink.base, glyphs.ellipsis)
         if site.value is not None or site.old is not None:
-            put_change(change, record_of_site(site), glyphs, ink)
+            put_change(change, record_of_site(site), glyphs, ink, scene.signed(site.breakpoint))
         for segment in change.strip():
             line.add(segment.text, segment.style)
         line.to(start + cells.change).add(" ")
