@@ -19,6 +19,7 @@ from tui.session.arming import Planned, numbered, owner_text, plan, wanted_text,
 from tui.session.editing import edited, plan_edit
 from tui.session.escape import escape, one_line
 from tui.session.result import pointer
+from tui.session.slot_queue import IT_MAY_WAIT
 from tui.session.watch import Watch
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def _way_out(
     ways = [f"`{one_line(instead)}` would fit"] if instead else []
     ways.append(way_to_free(session, max(1, len(planned.windows) - free), kept))
     if not kept and planned.frame is None:
-        ways.append("with `pending` behind it, it waits")
+        ways.append(IT_MAY_WAIT)
         instead = instead or f"{word} {replace(planned.watch, pending=True)}{' stop' * stop}"
     return "; ".join(filter(None, ways)), instead
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from backends.model import MachineView
     from tui.session.session import Session
 
-__all__ = ["SlotQueue", "needed_text"]
+__all__ = ["IT_MAY_WAIT", "SlotQueue", "needed_text"]
+
+IT_MAY_WAIT: Final = "with `pending` behind it, it waits"
+"""What a refusal says of a request that could wait for slots."""
 
 _ASK_AGAIN: Final = 1.0
 """Seconds until the kernel is asked again where nothing tells that a slot has come free: another process's may have."""
@@ -87,7 +90,7 @@ class SlotQueue:
     @staticmethod
     def hint(error: HwbpError) -> HwbpError:
         """The refusal of a request that could wait; it says so."""
-        error.remedy = "; ".join(filter(None, (error.remedy, "with `pending` behind it, it waits")))
+        error.remedy = "; ".join(filter(None, (error.remedy, IT_MAY_WAIT)))
         return error
 
     def put(self, row: ArmedWatch) -> None:

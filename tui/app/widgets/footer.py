@@ -75,7 +75,12 @@ class KeyFooter(Panel):
         where = app.where
         if where == "command":
             typing = _TYPING if app.command_line.purpose == "command" else _FOR_A_PANEL
-            return [hint for hint in typing if hint[2] != "take_instead" or app.proposal.instead]
+            instead = app.proposal.instead
+            return [
+                (key, app.proposal.way_out if action == "take_instead" else label, action)
+                for key, label, action in typing
+                if action != "take_instead" or instead
+            ]
         refused = _FOR_A_MACHINE if app.machine.broken else _FOR_THE_LIVING if self.scene.over else ()
         taken: set[str] = set()
         chosen: list[KeyEntry] = []

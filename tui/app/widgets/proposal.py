@@ -64,6 +64,11 @@ class ProposalPanel(Panel):
         return self.found.instead if self.found is not None and self._answered == self.text else ""
 
     @property
+    def way_out(self) -> str:
+        """What F2 does."""
+        return "wait for it" if " pending " in f" {self.instead} " else "take what fits"
+
+    @property
     def short(self) -> str:
         """The same in a few words."""
         found = self.found
@@ -87,12 +92,11 @@ class ProposalPanel(Panel):
             return [self.rule(width, self.title), *body]
         right, style = ("Enter: let it wait" if found.waits else "Enter: arm it", ink.good)
         if found.problem:
-            waits = f" {found.instead} ".find(" pending ") >= 0
-            take = "F2: wait for it" if waits else "F2: take what fits"
-            right, style = (take if found.instead else "does not fit", ink.warn)
+            right, style = (f"F2: {self.way_out}" if found.instead else "does not fit", ink.warn)
             if found.address is None and not found.instead:
                 right = ""
         from tui.session.proposal import proposal_lines
+        from tui.session.slot_queue import IT_MAY_WAIT
 
         lines = proposal_lines(found)
         room = height - 1
@@ -109,8 +113,8 @@ class ProposalPanel(Panel):
             ("good", text) for text in kept.get("good", [])
         ]
         last += [("help", text) for text in kept.get("help", [])]
-        if room < 5 and len(last) > 1:
-            last = [(last[0][0], f"{last[0][1]}: {last[1][1]}")]
+        if room < 5 and len(last) > 1:  # that it may wait is said on the rule
+            last = [(last[0][0], f"{last[0][1]}: {last[1][1].removesuffix(f'; {IT_MAY_WAIT}')}")]
         first = [("what", text) for text in kept.get("what", [])]
         first += [("windows", text) for text in kept.get("windows", [])]
         ends = [part for kind, text in last for part in self._wrapped(kind, text, width)]
