@@ -6,7 +6,7 @@ Texts (names of processes) are kept as they are and are escaped where they are s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -103,18 +103,20 @@ class Books:
         )
 
 
-def used_slots(cpu: int, holdings: Iterable[Holding]) -> tuple[int, int]:
-    """(breakpoints bound to a CPU, those of the greediest task that count there): 4 minus both is what is free.
+def used_slots(cpus: Iterable[int], holdings: Collection[Holding]) -> dict[int, tuple[int, int]]:
+    """For each CPU (breakpoints bound to it, those of the greediest task that count there): 4 minus both is what is free.
 
     The rule of `__reserve_bp_slot` (kernel/events/hw_breakpoint.c): a CPU-bound breakpoint must leave room for every
     single task, whether or not that runs; a task's breakpoints are those on all CPUs and those on this one. Disabled ones,
     and those of tasks that have ended, count.
     """
-    bound = 0
-    tasks: Counter[int] = Counter()
+    everywhere = Counter(holding.task for holding in holdings if holding.task and holding.cpu is None)
+    on_one: dict[int, Counter[int]] = {cpu: Counter() for cpu in cpus}
     for holding in holdings:
-        if holding.task and holding.cpu in (None, cpu):
-            tasks[holding.task] += 1
-        elif not holding.task and holding.cpu == cpu:
-            bound += 1
-    return bound, max(tasks.values(), default=0)
+        if holding.cpu in on_one:
+            on_one[holding.cpu][holding.task] += 1
+    most = max(everywhere.values(), default=0)
+    return {
+        cpu: (here[0], max([most, *(n + everywhere[task] for task, n in here.items() if task)]))
+        for cpu, here in on_one.items()
+    }

@@ -6,13 +6,13 @@ the list it was found on still leads to it after it has been read.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from typing import Final, Literal
 
 from backends.kernelview.layout import Layout, Record
-from backends.kernelview.memory import Memory, UnreadableError
+from backends.kernelview.memory import Memory
 from backends.kernelview.percpu import PerCpu
+from backends.kernelview.readings import Readings
 from backends.kernelview.tasks import Tasks
 from symbols.dataclass import dataclass
 
@@ -62,7 +62,12 @@ class Events:
         self._memory = memory
         self._per_cpu = per_cpu
         self._tasks = tasks
+        self._readings = Readings(layout.event, memory, decode)
         self._pmu = 0
+
+    def forget(self) -> None:
+        """What was read so far may have changed."""
+        self._readings.forget()
 
     def all(self) -> list[Event]:
         """Every breakpoint event there is.
@@ -75,15 +80,14 @@ class Events:
             return self._on_list(self._pmu + self._layout.pmu_events, "pmu_list")
         found = {event.address: event for event in self._through_tasks()}
         if self._pmu and self._layout.pmu_events is not None:
-            found |= {event.address: event for event in self.all()}
+            found = {
+                event.address: event for event in self.all()
+            } | found  # in the list's order, as at the next scan
         return list(found.values())
 
     def at(self, address: int) -> Event | None:
         """The event at an address, None where there is none of ours."""
-        try:
-            return decode(self._layout.event.read(self._memory, address))
-        except UnreadableError:
-            return None
+        return self._readings.at(address)
 
     def there(self, address: int) -> Event | None:
         """The same, None also where it is on no list (any more): it has been closed."""
@@ -112,15 +116,16 @@ class Events:
         wanted = [node for node, word in nodes if word & 0xFFFFFFFF == _PERF_TYPE_BREAKPOINT]
         events: list[Event] = []
         for _ in range(_ATTEMPTS):  # a neighbour that came or went makes a sound event look unsound: again
-            read: list[tuple[Event, int]] = []
-            for node in wanted:
-                with contextlib.suppress(UnreadableError):
-                    event = decode(self._layout.event.read(self._memory, node - offset))
-                    if event is not None:
-                        read.append((event, node))
-            checked = list(zip(read, self._memory.linked([node for _, node in read]), strict=True))
-            events += [event for (event, _), linked in checked if linked]
-            wanted = [node for (_, node), linked in checked if not linked]
+            read = self._readings.all([node - offset for node in wanted])
+            linked = self._memory.linked(wanted)
+            events += [event for event, here in zip(read, linked, strict=True) if here and event is not None]
+            if all(linked):
+                break
+            wanted = [
+                node
+                for event, here, node in zip(read, linked, wanted, strict=True)
+                if not here and event is not None
+            ]
             if not wanted:
                 break
         if events and not self._pmu:

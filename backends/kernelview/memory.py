@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from backends.base import HwbpError
-from backends.bpf.assembler import Assembler, Helper
+from backends.bpf.assembler import Assembler
 from backends.bpf.syscall import (
     BpfError,
     MapType,
@@ -20,23 +20,45 @@ from backends.bpf.syscall import (
     load_program,
     map_array,
 )
+from backends.kernelview.programs import (
+    ANSWERS,
+    ASKED,
+    AT_HEAD,
+    AT_ONCE,
+    LIST_AREA,
+    PAGE,
+    STRUCTURES_AT_ONCE,
+    TORN,
+    collector,
+    current,
+    gatherer,
+    linker,
+    reader,
+    walker,
+)
 
-__all__ = ["BpfMemory", "Memory", "UnreadableError"]
+__all__ = ["BpfMemory", "Memory", "Pieces", "Structures", "UnreadableError"]
 
-_PAGE: Final = 4096
 _WALKS: Final = 50
-_NODES: Final = 256
-"""Nodes of a list, or words, that one run of a program visits: the verifier follows each of them."""
+_FEW: Final = 32
+"""Structures that are read one by one: to have the verifier look at a program for them would take longer."""
+_ADDRESS: Final = (1 << 64) - 1
 
-# The area of the programs that visit many: three words, then pairs of words.
-_COUNT, _NEXT, _BEFORE, _PAIRS = 0, 8, 16, 32
-_AT_HEAD, _TORN = 0, 1
-# What the walking program keeps on its stack.
-_NODE, _BESIDE, _WORD, _CAME = -8, -16, -24, -32
+Pieces = tuple[tuple[int, int], ...]
+"""Parts of a structure: offset and size of each, in bytes."""
 
 
 class UnreadableError(Exception):
     """An address at which there is no memory. It is no news about a structure that was freed meanwhile."""
+
+
+class Structures(NamedTuple):
+    """Pieces of some structures: of each one behind the other, `stride` bytes behind those of the one before it. Only those
+    that are `there` (1, or 0 where there is no memory) mean anything."""
+
+    there: list[int]
+    data: bytes
+    stride: int
 
 
 class Memory(ABC):
@@ -103,9 +125,53 @@ class Memory(ABC):
             for node, at, to in zip(nodes, before, after, strict=True)
         ]
 
+    def structure(self, address: int, pieces: Pieces) -> bytes:
+        """Pieces of a structure, one behind the other; they are of one moment if the structure is small."""
+        if not pieces:
+            return b""
+        first, (last, size) = pieces[0][0], pieces[-1]
+        whole = self.read(address + first, last + size - first)
+        return b"".join([whole[offset - first : offset - first + size] for offset, size in pieces])
+
+    def structures(self, addresses: Sequence[int], pieces: Pieces) -> Iterator[Structures]:
+        """The same pieces of many structures, in as many runs as it takes."""
+        size = sum(size for _, size in pieces)
+        there, data = [0] * len(addresses), bytearray(size * len(addresses))
+        for number, address in enumerate(addresses):
+            with contextlib.suppress(UnreadableError):
+                data[number * size : (number + 1) * size] = self.structure(address, pieces)
+                there[number] = 1
+        yield Structures(there, bytes(data), size)
+
     @abstractmethod
     def close(self) -> None:
         """Give back what the way to the memory holds. May be called twice."""
+
+
+class _Many:
+    """A program that visits many addresses, and its area: as bytes, and as 64-bit words."""
+
+    __slots__ = ("_at_once", "_program", "area", "stride", "words")
+
+    def __init__(self, program: ProgramRun, area: memoryview, at_once: int, stride: int = 8) -> None:
+        self._program = program
+        self._at_once = at_once
+        self.area = area
+        self.words = area.cast("Q")
+        self.stride = stride
+
+    def runs(self, addresses: Sequence[int]) -> Iterator[list[int]]:
+        """One run after the other: for each of its addresses 1, or 0 where there is no memory."""
+        first = ASKED // 8
+        for at in range(0, len(addresses), self._at_once):
+            part = array("Q", [address & _ADDRESS for address in addresses[at : at + self._at_once]])
+            self.words[first : first + len(part)] = memoryview(part)
+            self._program.run(len(part))
+            yield self.words[first : first + len(part)].tolist()
+
+    def answers(self, count: int) -> list[int]:
+        """The words that the last run has found."""
+        return self.words[ANSWERS // 8 : ANSWERS // 8 + count].tolist()
 
 
 class BpfMemory(Memory):
@@ -117,19 +183,20 @@ class BpfMemory(Memory):
 
     def __init__(self) -> None:
         self._fds: list[int] = []
+        self._collecting: dict[Pieces, _Many] = {}
         try:
-            area = create_map(MapType.ARRAY, 4, _PAGE, 1, mappable=True, name="hwbp_page")
+            area = create_map(MapType.ARRAY, 4, PAGE, 1, mappable=True, name="hwbp_page")
             self._fds.append(area)
-            size = _PAIRS + 16 * _NODES
-            list_area = create_map(MapType.ARRAY, 4, size, 1, mappable=True, name="hwbp_nodes")
+            list_area = create_map(MapType.ARRAY, 4, LIST_AREA, 1, mappable=True, name="hwbp_nodes")
             self._fds.append(list_area)
-            self._page = map_array(area, _PAGE)
-            self._list = map_array(list_area, size)
-            self._reading = ProgramRun(self._load(_reader(area)), 2)
-            self._current = ProgramRun(self._load(_current(area)), 0)
-            self._gathering = ProgramRun(self._load(_gatherer(list_area)), 1)
-            self._linking = ProgramRun(self._load(_linker(list_area)), 1)
-            self._walking = ProgramRun(self._load(_walker(list_area)), 4)
+            self._page = map_array(area, PAGE)
+            listed = memoryview(map_array(list_area, LIST_AREA))
+            self._list = listed.cast("Q")
+            self._reading = self._load(reader(area), 2)
+            self._current = self._load(current(area), 0)
+            self._gathering = _Many(self._load(gatherer(list_area), 1), listed, AT_ONCE)
+            self._linking = _Many(self._load(linker(list_area), 1), listed, AT_ONCE)
+            self._walking = self._load(walker(list_area), 4)
         except BpfError as error:
             self.close()
             raise HwbpError(
@@ -138,14 +205,14 @@ class BpfMemory(Memory):
                 remedy="run it as root, or with CAP_BPF and CAP_PERFMON; see `hwbp-tui doctor`",
             ) from error
 
-    def _load(self, program: Assembler) -> int:
+    def _load(self, program: Assembler, arguments: int) -> ProgramRun:
         self._fds.append(load_program(ProgramType.RAW_TRACEPOINT, program, "hwbp_read"))
-        return self._fds[-1]
+        return ProgramRun(self._fds[-1], arguments)
 
     def read(self, address: int, size: int) -> bytes:
-        if size > _PAGE:
-            return b"".join(self.read(address + at, min(_PAGE, size - at)) for at in range(0, size, _PAGE))
-        if self._reading.run(address & 0xFFFF_FFFF_FFFF_FFFF, size):
+        if size > PAGE:
+            return b"".join(self.read(address + at, min(PAGE, size - at)) for at in range(0, size, PAGE))
+        if self._reading.run(address & _ADDRESS, size):
             raise UnreadableError(f"{address:#x}")
         return self._page[:size]
 
@@ -159,139 +226,58 @@ class BpfMemory(Memory):
         passed: set[int] = set()
         while seen < limit and node not in passed:  # in no list is a node twice
             passed.add(node)
-            visited = self._walking.run(head, node, beside & 0xFFFF_FFFF_FFFF_FFFF, before)
-            count, node, before = struct.unpack_from("<3Q", self._list)
-            words = struct.unpack_from(f"<{2 * count}Q", self._list, _PAIRS)
-            found += zip(words[::2], words[1::2], strict=True)
-            if node in (_AT_HEAD, _TORN):
-                return found, node == _AT_HEAD
-            passed.update(words[::2])
+            visited = self._walking.run(head, node, beside & _ADDRESS, before)
+            count, node, before = self._list[:3]
+            nodes = self._list[ASKED // 8 : ASKED // 8 + count].tolist()
+            words = self._list[ANSWERS // 8 : ANSWERS // 8 + count].tolist()
+            found += zip(nodes, words, strict=True)
+            if node in (AT_HEAD, TORN):
+                return found, node == AT_HEAD
+            passed.update(nodes)
             passed.discard(node)  # the last that was visited: the next run goes on from there
             seen += max(visited, 1)
         return found, False
 
     def words(self, addresses: Sequence[int]) -> list[int | None]:
-        answers = self._each(self._gathering, addresses)
-        return [word if good else None for good, word in answers]
+        answers: list[int | None] = []
+        for good in self._gathering.runs(addresses):
+            words = self._gathering.answers(len(good))
+            answers += (
+                words
+                if all(good)
+                else [word if there else None for there, word in zip(good, words, strict=True)]
+            )
+        return answers
 
     def linked(self, nodes: Sequence[int]) -> list[bool]:
-        return [
-            good == 1 and node == to
-            for node, (good, to) in zip(nodes, self._each(self._linking, nodes), strict=True)
-        ]
+        answers: list[int] = []
+        for good in self._linking.runs(nodes):
+            words = self._linking.answers(len(good))
+            answers += [word if there else 0 for there, word in zip(good, words, strict=True)]
+        return [node == to for node, to in zip(nodes, answers, strict=True)]
 
-    def _each(self, program: ProgramRun, addresses: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """What a program that visits many answers for each address: 1 or 0, and a word."""
-        for at in range(0, len(addresses), _NODES):
-            part = addresses[at : at + _NODES]
-            pairs = [half for address in part for half in (address & 0xFFFF_FFFF_FFFF_FFFF, 0)]
-            struct.pack_into(f"<{len(pairs)}Q", self._list, _PAIRS, *pairs)
-            program.run(len(part))
-            answers = struct.unpack_from(f"<{len(pairs)}Q", self._list, _PAIRS)
-            yield from zip(answers[::2], answers[1::2], strict=True)
+    def structures(self, addresses: Sequence[int], pieces: Pieces) -> Iterator[Structures]:
+        if pieces not in self._collecting and len(addresses) <= _FEW:
+            yield from super().structures(addresses, pieces)
+            return
+        many = self._collecting.get(pieces) or self._collector(pieces)
+        for there in many.runs(addresses):
+            yield Structures(
+                there, many.area[ANSWERS : ANSWERS + many.stride * len(there)].tobytes(), many.stride
+            )
+
+    def _collector(self, pieces: Pieces) -> _Many:
+        stride = -(-sum(size for _, size in pieces) // 8) * 8
+        size = ANSWERS + stride * STRUCTURES_AT_ONCE
+        area = create_map(MapType.ARRAY, 4, size, 1, mappable=True, name="hwbp_structs")
+        self._fds.append(area)
+        program = self._load(collector(area, pieces, stride), 1)
+        self._collecting[pieces] = _Many(
+            program, memoryview(map_array(area, size)), STRUCTURES_AT_ONCE, stride
+        )
+        return self._collecting[pieces]
 
     def close(self) -> None:
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
-
-
-def _reader(area: int) -> Assembler:
-    """(address, size) -> `size` bytes at the start of the area; returns 0, or an errno below 0."""
-    return (
-        Assembler()
-        .load(3, 1, 0)
-        .load(2, 1, 8)
-        .map_value(1, area)
-        .jump_if(2, ">", _PAGE, "refused")
-        .call(Helper.PROBE_READ_KERNEL)
-        .leave()
-        .label("refused")
-        .leave(-1)
-    )
-
-
-def _current(area: int) -> Assembler:
-    """-> the address of the task that runs it, at the start of the area."""
-    return Assembler().call(Helper.GET_CURRENT_TASK).map_value(1, area).store(1, 0, 0).leave(0)
-
-
-def _gatherer(area: int) -> Assembler:
-    """(count) -> for each pair of the area: its first word is an address; the second becomes the word there, and the
-    first 1, or 0 where there is no memory."""
-    program = _for_each_pair(area)
-    program.load(3, 8, _PAIRS)
-    return _answer_each(program)
-
-
-def _linker(area: int) -> Assembler:
-    """(count) -> for each pair of the area: its first word is a node; the second becomes the word to which the node before
-    it leads, and the first 1, or 0 where there is no memory or no node before it but itself."""
-    program = _for_each_pair(area)
-    program.load(3, 8, _PAIRS).alu(3, "+=", 8).move(1, 10).alu(1, "+=", _NODE).set(2, 8)
-    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "bad")
-    program.load(3, 10, _NODE).load(1, 8, _PAIRS).jump_if_register(3, "==", 1, "bad")
-    return _answer_each(program)
-
-
-def _for_each_pair(area: int) -> Assembler:
-    """The head of a loop over the pairs of the area: R8 + _PAIRS is one."""
-    program = Assembler()
-    program.load(6, 1, 0).map_value(7, area).set(9, 0)
-    program.label("next").jump_if(9, ">=", _NODES, "done").jump_if_register(9, ">=", 6, "done")
-    return program.move(8, 9).alu(8, "<<=", 4).alu_register(8, "+=", 7)
-
-
-def _answer_each(program: Assembler) -> Assembler:
-    """The loop's end: R3 is the address of the word that is the pair's answer."""
-    program.move(1, 8).alu(1, "+=", _PAIRS + 8).set(2, 8)
-    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "bad")
-    program.store_value(8, _PAIRS, 1).jump("on")
-    program.label("bad").store_value(8, _PAIRS, 0)
-    program.label("on").alu(9, "+=", 1).jump("next")
-    return program.label("done").leave(0)
-
-
-def _walker(area: int) -> Assembler:
-    """(head, node, beside, before) -> walks on from `node` for at most _NODES nodes; returns how many it visited.
-
-    A run is one RCU read section: what it comes to is not freed until it ends. Between two runs that may happen, so a walk
-    goes on only from a node that still has the one before it. The area then holds the number of pairs, the node to go on
-    from (_AT_HEAD or _TORN at the end), the one before it, and the pairs.
-    """
-    program = Assembler()
-    program.load(6, 1, 0).load(7, 1, 8).load(8, 1, 16).store(10, _BESIDE, 8).load(9, 1, 24).store(
-        10, _CAME, 9
-    )
-    program.map_value(8, area).store_value(8, _COUNT, 0)
-    program.set(9, 0)
-    program.jump_if_register(6, "==", 7, "next")
-    program.move(3, 7).alu(3, "+=", 8)
-    _read_word(program, into=_WORD, address=3)
-    program.load(1, 10, _WORD).load(2, 10, _CAME).jump_if_register(1, "!=", 2, "torn")
-    program.label("next")
-    program.jump_if(9, ">=", _NODES, "pause")
-    _read_word(program, into=_NODE, address=7)
-    program.load(1, 10, _NODE).jump_if_register(1, "==", 6, "end").jump_if_register(1, "==", 7, "torn")
-    program.store(10, _CAME, 7).move(7, 1)
-    program.alu(9, "+=", 1)
-    program.load(3, 10, _BESIDE).alu_register(3, "+=", 7)
-    _read_word(program, into=_WORD, address=3)
-    program.load(4, 10, _WORD).jump_if(4, "==", 0, "next")
-    program.load(3, 10, _BESIDE).alu_register(3, "+=", 7).jump_if_register(3, "==", 4, "next")
-    # The count is loaded anew each time: to the verifier it is then any number, and one path is like the other.
-    program.load(2, 8, _COUNT).jump_if(2, ">=", _NODES, "torn")
-    program.move(1, 8).move(3, 2).alu(3, "<<=", 4).alu_register(1, "+=", 3)
-    program.store(1, _PAIRS, 7).store(1, _PAIRS + 8, 4)
-    program.alu(2, "+=", 1).store(8, _COUNT, 2)
-    program.jump("next")
-    program.label("torn").set(7, _TORN).jump("pause")
-    program.label("end").set(7, _AT_HEAD)
-    program.label("pause").load(1, 10, _CAME).store(8, _BEFORE, 1).store(8, _NEXT, 7).move(0, 9).leave()
-    return program
-
-
-def _read_word(program: Assembler, into: int, address: int) -> None:
-    """The word at an address to the stack; on to "torn" where there is none."""
-    program.move(3, address).move(1, 10).alu(1, "+=", into).set(2, 8)
-    program.call(Helper.PROBE_READ_KERNEL).jump_if(0, "!=", 0, "torn")

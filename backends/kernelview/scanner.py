@@ -59,6 +59,8 @@ class Scanner:
         self._events = Events(self._layout, memory, self.per_cpu, self._tasks)
         self._owners = Ownership(self._events, self._tasks, handlers or Handlers())
         self._counters = Counters(btf, memory, self.per_cpu)
+        self._reserved: list[Holding] = []
+        self._sorted: tuple[Holding, ...] = ()
         self._searched: set[int] = set()  # events that are not among their maker's descriptors
 
     @classmethod
@@ -88,6 +90,7 @@ class Scanner:
 
     def _scan(self) -> tuple[list[CpuBook], tuple[Holding, ...], list[str]]:
         self._tasks.forget()
+        self._events.forget()
         counts = {cpu: self._counters.read(cpu) for cpu in self.per_cpu.bases}
         holdings = self._holdings()
         registers = [self._registers(cpu) for cpu in self.per_cpu.bases]
@@ -95,6 +98,7 @@ class Scanner:
         for address in places:
             if address not in holdings and (holding := self._newcomer(address, *places[address])) is not None:
                 holdings[address] = holding
+        used = used_slots(self.per_cpu.bases, holdings.values())
         cpus: list[CpuBook] = []
         unknown: list[str] = []
         for book in registers:
@@ -104,11 +108,13 @@ class Scanner:
                 if cpu == book.cpu and event in holdings
             ]
             slots += self._ownerless(book)
-            free, note = self._free(book.cpu, holdings.values(), counts[book.cpu])
+            free, note = self._free(book.cpu, used[book.cpu], counts[book.cpu])
             unknown += note
             cpus.append(CpuBook(book.cpu, book.dr7, free, tuple(sorted(slots, key=lambda h: h.slot or 0))))
-        reserved = sorted((h for h in holdings.values() if h.event not in places), key=_order)
-        return cpus, tuple(reserved), unknown
+        reserved = [holding for event, holding in holdings.items() if event not in places]
+        if reserved != self._reserved:
+            self._reserved, self._sorted = reserved, tuple(sorted(reserved, key=_order))
+        return cpus, self._sorted, unknown
 
     # Registers
 
@@ -176,18 +182,13 @@ class Scanner:
     def _holdings(self) -> dict[int, Holding]:
         """Every breakpoint event that takes a slot, by its address."""
         events = {event.address: event for event in self._events.all()}
-        found: dict[int, Holding] = {}
-        for address, event in events.items():
-            searched = address in self._searched
-            if event.reserves and (holding := self._owners.describe(event, events, everybody=searched)):
-                found[address] = holding
-        # Most that seem to have no descriptor are just being opened or closed.
-        unsure = {address for address, h in found.items() if h.without_descriptor} - self._searched
+        found, unsure = self._owners.describe_all(events, self._searched)
+        unsure -= self._searched  # most that seem to have no descriptor are just being opened or closed
         for _ in range(_ATTEMPTS):
             if not unsure:
                 break
             time.sleep(_SECOND_LOOK)
-            self._tasks.forget()
+            self._tasks.look_again()
             for address in unsure:
                 found.pop(address)
                 if (again := self._events.there(address)) is None:
@@ -211,13 +212,13 @@ class Scanner:
 
     # Accounting
 
-    def _free(self, cpu: int, holdings: Iterable[Holding], before: tuple[int, int]) -> tuple[int, list[str]]:
+    def _free(self, cpu: int, found: tuple[int, int], before: tuple[int, int]) -> tuple[int, list[str]]:
         """What a CPU-wide request would still get.
 
         The kernel's own numbers win over what was found. They can differ only while breakpoints come and go, or for
         holders that are on no list that was read: those get a sentence.
         """
-        found_bound, found_task = used_slots(cpu, holdings)
+        found_bound, found_task = found
         bound, task = self._counters.read(cpu)
         notes: list[str] = []
         if (bound, task) == before and bound > found_bound:

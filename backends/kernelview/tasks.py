@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import struct
-from collections.abc import Collection
+from collections.abc import Iterable
 
-from backends.kernelview.layout import Layout
+from backends.kernelview.descriptors import Descriptors
+from backends.kernelview.layout import Layout, Record
 from backends.kernelview.memory import Memory, UnreadableError
+from backends.kernelview.readings import Readings
 from symbols.dataclass import dataclass
 
 __all__ = ["Task", "Tasks"]
-
-_MOST_FILES = 1 << 16
-"""Descriptors of a process that are searched for an event; more are left unsearched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +34,40 @@ class Task:
 
 
 class Tasks:
-    """Reads tasks, each once until `forget`."""
+    """Reads tasks, each once until `forget`. One that has not changed since is the same object as before."""
 
     def __init__(self, layout: Layout, memory: Memory) -> None:
         self._layout = layout
         self._memory = memory
+        self._readings = Readings(layout.task, memory, self._task)
         self._seen: dict[int, Task | None] = {}
         self._level, self._namespace = self._own_namespace()
-        self._descriptors: dict[int, dict[int, int]] = {}
+        self._descriptors = Descriptors(layout, memory)
         self._holders: dict[int, tuple[int, int]] | None = None
 
     def forget(self) -> None:
+        """A new turn: what was read so far may have changed, and what is not read again is of no use any more."""
+        self._readings.forget()
+        self._descriptors.forget()
+        self.look_again()
+
+    def look_again(self) -> None:
         """What was read so far may have changed."""
         self._seen.clear()
-        self._descriptors.clear()
+        self._descriptors.look_again()
         self._holders = None
 
     def at(self, address: int) -> Task | None:
         """The task at an address, None where there is no memory."""
         if address not in self._seen:
-            try:
-                self._seen[address] = self._read(address)
-            except UnreadableError:
-                self._seen[address] = None
+            self._seen[address] = self._readings.at(address)
         return self._seen[address]
+
+    def fetch(self, addresses: Iterable[int]) -> dict[int, Task | None]:
+        """The same of many addresses at once."""
+        new = [address for address in dict.fromkeys(addresses) if address not in self._seen]
+        self._seen.update(zip(new, self._readings.all(new), strict=True))
+        return self._seen
 
     def leader_of(self, task: Task) -> Task:
         """The thread group's leader, whose name is the process's; the task itself where it is gone."""
@@ -101,9 +109,15 @@ class Tasks:
 
     def descriptor(self, owner: Task, event: int) -> int | None:
         """The number of the owner's descriptor that leads to an event, None where it has none."""
-        if owner.files not in self._descriptors:
-            self._descriptors.update(self._open_files([owner.files]))
-        return self._descriptors.get(owner.files, {}).get(event)
+        return self._descriptors.of(owner.files).get(event) if owner.files else None
+
+    def as_owner(self, address: int) -> tuple[object, ...]:
+        """All that is said of a task as an owner: the same objects as before if nothing of it has changed. Empty where there
+        is no memory."""
+        task = self.at(address)
+        if task is None:
+            return ()
+        return task, self.leader_of(task), self._descriptors.of(task.files) if task.files else None
 
     def holder_of(self, event: int) -> tuple[Task, int] | None:
         """The process in whose descriptors an event is, and which one, by looking at everybody's: for events whose maker has
@@ -113,7 +127,7 @@ class Tasks:
             processes = self.processes()
             at = self._layout.task.offset("files")
             files = self._memory.words([process + at for process in processes])
-            open_files = self._open_files({word for word in files if word})
+            open_files = self._descriptors.of_all({word for word in files if word})
             for process, word in zip(processes, files, strict=True):
                 for leads_to, fd in open_files.get(word or 0, {}).items():
                     self._holders.setdefault(leads_to, (process, fd))
@@ -121,13 +135,12 @@ class Tasks:
         task = self.at(process) if process else None
         return None if task is None else (task, fd)
 
-    def _read(self, address: int) -> Task:
-        record = self._layout.task.read(self._memory, address)
+    def _task(self, record: Record) -> Task:
         traced = bool(record["ptrace"])
         return Task(
-            address=address,
+            address=record.address,
             pid=self._number(record["tgid"], record["group_leader"]),
-            tid=self._number(record["pid"], address),
+            tid=self._number(record["pid"], record.address),
             comm=record.text("comm"),
             leader=record["group_leader"],
             files=record["files"],
@@ -165,24 +178,3 @@ class Tasks:
         words = self._memory.words([task + shape.offset("signal") for task in self.processes()])
         head = self._layout.signal.offset("thread_head")
         return [signal + head for signal in words if signal]
-
-    def _open_files(self, tables: Collection[int]) -> dict[int, dict[int, int]]:
-        """For each `files_struct`: what its open files' `private_data` is, and the lowest descriptor that leads there."""
-        memory, layout = self._memory, self._layout
-        entries: list[tuple[int, int, int]] = []
-        for files, table in zip(
-            tables, memory.words([files + layout.files.offset("fdt") for files in tables]), strict=True
-        ):
-            with contextlib.suppress(UnreadableError):
-                record = layout.fdtable.read(memory, table or 0)
-                raw = memory.read(record["fd"], 8 * min(record["max_fds"], _MOST_FILES)).rstrip(b"\0")
-                words = struct.iter_unpack("<Q", raw + bytes(-len(raw) % 8))  # most of a table is not in use
-                entries += [(files, fd, file) for fd, (file,) in enumerate(words) if file]
-        member = layout.file.offset("private_data")
-        found: dict[int, dict[int, int]] = {}
-        for (files, fd, _), leads_to in zip(
-            entries, memory.words([file + member for *_, file in entries]), strict=True
-        ):
-            if leads_to:
-                found.setdefault(files, {}).setdefault(leads_to, fd)
-        return found

@@ -122,7 +122,7 @@ def holding(
 def test_cpu_bound_breakpoints_and_the_greediest_task_add_up(
     holdings: list[Holding], used: list[tuple[int, int]]
 ) -> None:
-    assert [used_slots(cpu, holdings) for cpu in (0, 1)] == used
+    assert used_slots((0, 1), holdings) == dict(enumerate(used))
 
 
 def books(*reserved: Holding, slots: tuple[Holding, ...] = ()) -> Books:
