@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from backends.condition import Condition, matching
-from backends.model import BreakpointRequest, Frame, Site, WatchType
+from backends.model import Frame, Site
 from backends.perf.culprits import Culprits
 from backends.perf.places import Places
 from backends.perf.records import gather
 from backends.perf.stacks import StackTable
 from backends.perf.totals import Totals
+from backends.perf.wanted import Armed, wanted_of
 from backends.ring import ACCESS_CODES, FLAG_SEEN, FLAG_UNSEEN, FROM_CODES, NO_SLOT, RECORD
 from backends.ring_reader import record_dtype
 from symbols.dataclass import dataclass
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from backends.condition import Subject
+    from backends.condition import Condition
+    from backends.model import BreakpointRequest, WatchType
     from backends.ring_writer import RingWriter
 
     Array = npt.NDArray[Any]
-    Bools = npt.NDArray[np.bool_]
 
 __all__ = ["AT_ONCE", "Recorder"]
 
@@ -41,48 +41,6 @@ _PREVIOUS = FROM_CODES.index("previous")
 _R, _W, _RW = (ACCESS_CODES.index(code) for code in ("r", "w", "rw"))
 _ROW: Final = np.dtype((np.void, RECORD.size))
 _NONE: Final = np.zeros(0, np.intp)
-
-
-class Armed:
-    """What the recorder must know of a breakpoint. `last` is the last value seen in each process.
-
-    Where hits were not held against `condition` and `limit` when they happened, that is done here: `filtered` did not meet it, or were
-    ignored. The breakpoints of one watch have one `passed`, of hits towards the limit, and one `ignore`, of hits that are ignored before.
-    `noted`: hits may be left out before they come here, and say themselves what was there before.
-    """
-
-    __slots__ = (
-        *("condition", "filtered", "id", "ignore", "ignores", "last", "length", "limit", "passed"),
-        *("type", "watch"),
-    )
-
-    def __init__(
-        self,
-        id: int,  # noqa: A002
-        request: BreakpointRequest,
-        passed: list[int],
-        ignore: list[int],
-    ) -> None:
-        self.id = id
-        self.watch = request.watch
-        self.type: WatchType = request.type
-        self.length = request.length
-        self.condition = request.condition
-        self.limit = request.limit
-        self.passed = passed
-        self.ignore = ignore
-        self.ignores = request.ignore > 0
-        self.filtered = 0
-        self.last: dict[int, int] = {}
-
-    @property
-    def restricted(self) -> bool:
-        """Whether not every hit is wanted."""
-        return self.condition is not None or self.limit is not None or self.ignore[0] > 0
-
-    @property
-    def noted(self) -> bool:
-        return self.condition is not None or self.ignores
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +157,7 @@ class Recorder:
         """Those that meet their condition and limit, which the kernel has not looked at."""
         rows = np.zeros(len(raw), record_dtype())
         places, each = self._fill(raw, rows)
-        wanted = np.ones(len(raw), bool)
-        for armed in self._armed.values():
-            if armed.restricted and len(mine := np.flatnonzero(rows["breakpoint"] == armed.id)):
-                wanted[mine] = _met(armed, rows[mine])
-        for group in self._groups():
-            _leave_out(group, rows["breakpoint"], wanted)
+        wanted = wanted_of(list(self._armed.values()), rows)
         if not wanted.any():
             return
         places = np.broadcast_to(places, len(raw))[wanted]
@@ -213,14 +166,6 @@ class Recorder:
         rows = rows[wanted]
         self._count(raw[wanted], rows, places, np.flatnonzero(mask[wanted]))
         self._writer.append(rows)
-
-    def _groups(self) -> list[list[Armed]]:
-        """The breakpoints by their watch; what belongs to none is by itself."""
-        found: dict[tuple[int, int], list[Armed]] = {}
-        for armed in self._armed.values():
-            key = (armed.watch, 0) if armed.watch >= 0 else (-1, armed.id)
-            found.setdefault(key, []).append(armed)
-        return list(found.values())
 
     def _fill(self, raw: Array, rows: Array) -> tuple[Array, Array]:
         """Everything but stacks. Returns the place of each (one where it is the same for all), and which rows were looked
@@ -401,34 +346,6 @@ class Recorder:
 
 
 _MOST_PROCESSES: Final = 1 << 16
-
-
-def _met(armed: Armed, rows: Array) -> Bools:
-    """Which of a breakpoint's rows meet its condition."""
-    if armed.condition is None:
-        return np.ones(len(rows), bool)
-    columns: dict[Subject, Array] = {
-        "value": rows["value"], "thread": rows["tid"], "process": rows["pid"], "ip": rows["ip"], "cpu": rows["cpu"],
-    }  # fmt: skip
-    wanted = matching(armed.condition, columns, rows["value_from"] != 0)
-    armed.filtered += len(rows) - int(wanted.sum())
-    return wanted
-
-
-def _leave_out(group: list[Armed], ids: Array, wanted: Bools) -> None:
-    """Of the rows of one watch's breakpoints that are wanted so far: those that are to be ignored, and those behind the limit."""
-    first = group[0]
-    if first.limit is None and not first.ignore[0]:
-        return
-    mine = np.flatnonzero(wanted & np.isin(ids, [armed.id for armed in group]))
-    ignored, rest = mine[: first.ignore[0]], mine[first.ignore[0] :]
-    first.ignore[0] -= len(ignored)
-    wanted[ignored] = False
-    for armed in group:
-        armed.filtered += int((ids[ignored] == armed.id).sum())
-    if first.limit is not None:
-        wanted[rest[max(0, first.limit - first.passed[0]) :]] = False
-        first.passed[0] += len(rest)
 
 
 def _text(comm: bytes) -> bytes:
