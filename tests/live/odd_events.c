@@ -96,7 +96,7 @@ int main(int argc, char **argv) {
   if (!(child_pid = fork())) { prctl(PR_SET_PDEATHSIG, SIGKILL); close(gate[1]); char c; read(gate[0], &c, 1); _exit(0); }
   if (!(dead_pid = fork())) _exit(0);
   waitpid(dead_pid, 0, 0);
-  char *page = mmap(0, 8192, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); munmap(page + 4096, 4096);
+  char *page = mmap(0, 8192, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); mprotect(page + 4096, 4096, PROT_NONE); // not a hole, which a ring would fill
   static char stdbuf[1 << 16]; setvbuf(stdout, stdbuf, _IOFBF, sizeof stdbuf);
   for (int n = 0; n < steps; n++) {
     if (n % 60 == 59) { while (nfds) forget(0); traps = ios = 0; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 __all__ = [
     "ACCOUNT",
+    "BACKWARD",
     "BLOCKED",
     "ENDED",
     "ERRORS",
@@ -946,6 +947,62 @@ int main(int argc, char **argv) {
 """
 )
 """A task's events follow it over the CPUs, those of one CPU count there only, whoever runs."""
+
+BACKWARD = (
+    _HEAD
+    + r"""
+static volatile long words[2];
+static int pages;
+static void newest(const char *what, char *ring) {
+  struct perf_event_mmap_page *page = (void *)ring;
+  unsigned long head = page->data_head, size = pages * 4096L, seen = 0, lost = 0;
+  printf("%s: written %ld, newest", what, -head);
+  for (unsigned long at = head, step; at - head < size && at; at += step) {
+    char copy[64];
+    struct perf_event_header *header = (void *)copy;
+    for (unsigned long i = 0; i < 8; i++) copy[i] = ring[4096 + (at + i) % size];
+    if (!header->size || header->size > sizeof copy) break;
+    for (unsigned long i = 8; i < header->size; i++) copy[i] = ring[4096 + (at + i) % size];
+    if (header->type == PERF_RECORD_LOST) lost += ((unsigned long *)copy)[2];
+    else if (seen++ < 3) printf(" %d of %d at %ld", header->type, header->size, (long *)*(unsigned long *)(copy + 8) - words);
+    step = header->size;
+  }
+  printf(", %ld in all, %ld lost\n", seen, lost);
+}
+int main(void) {
+  struct perf_event_attr attr = breakpoint(HW_BREAKPOINT_W, &words[0], 8);
+  attr.sample_type = PERF_SAMPLE_ADDR;
+  attr.write_backward = 1;
+  attr.wakeup_events = 2;
+  int fd = open_event(&attr, 0, -1, -1, 0);
+  attr.bp_addr = (unsigned long)&words[1];
+  int second = open_event(&attr, 0, -1, -1, 0);
+  attr.write_backward = 0;
+  int forward = open_event(&attr, 0, -1, -1, 0);
+  if (fd < 0 || second < 0 || forward < 0) return printf("open %d\n", errno), 1;
+  for (pages = 1; pages < 3; pages++) {
+    char *ring = mmap(0, (pages + 1) * 4096, pages == 1 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    printf("shares %d, ", ioctl(second, PERF_EVENT_IOC_SET_OUTPUT, fd));
+    int mixed = ioctl(forward, PERF_EVENT_IOC_SET_OUTPUT, fd);
+    printf("not with the other way %d %d\n", mixed, errno);
+    struct pollfd poller = {fd, POLLIN, 0};
+    words[0] = 1;
+    printf("poll %d ", poll(&poller, 1, 0));
+    words[1] = 2, words[1] = 3;
+    printf("%d\n", poll(&poller, 1, 0));
+    newest("three", ring);
+    for (int i = 0; i < 700; i++) words[i % 2] = i;
+    newest("many", ring);
+    if (pages == 2) ((struct perf_event_mmap_page *)ring)->data_tail = ((struct perf_event_mmap_page *)ring)->data_head;
+    words[0] = 4;
+    newest("one more", ring);
+    munmap(ring, (pages + 1) * 4096);
+  }
+  return 0;
+}
+"""
+)
+"""write_backward: the newest record comes first, in a ring that is written over and in one whose reader keeps up."""
 
 BLOCKED = (
     _HEAD

@@ -40,6 +40,14 @@ ON_LINUX = {
         *[f"{what}: {n} signals, {n} taken by threads, {n + bool(n)} with the store of the parent, 0 wrong, count {n + bool(n)}"
           for what, n in (("disabled", 0), ("enabled", 5), ("modify 0 modified", 5), ("stress", 15005))]
     ],
+    "BACKWARD": [
+        "shares 0, not with the other way -1 22", "poll 0 1", "three: written 48, newest 9 of 16 at 1 9 of 16 at 1 9 of 16 at 0, 3 in all, 0 lost",
+        "many: written 11248, newest 9 of 16 at 1 9 of 16 at 0 9 of 16 at 1, 256 in all, 0 lost",
+        "one more: written 11264, newest 9 of 16 at 0 9 of 16 at 1 9 of 16 at 0, 256 in all, 0 lost",
+        "shares 0, not with the other way -1 22", "poll 0 1", "three: written 48, newest 9 of 16 at 1 9 of 16 at 1 9 of 16 at 0, 3 in all, 0 lost",
+        "many: written 8176, newest 9 of 16 at 1 9 of 16 at 0 9 of 16 at 1, 511 in all, 0 lost",
+        "one more: written 8216, newest 9 of 16 at 0 9 of 16 at 1 9 of 16 at 0, 511 in all, 192 lost",
+    ],
     "BLOCKED": [
         "free 1, flags 0, code 6", "blocked 1, pending 1", "then 2, flags 1", "waited for 5 code 6 address 1", "ignored, count 5",
         "killed by 5",

@@ -1,6 +1,7 @@
 """A perf event's ring buffer (kernel/events/ring_buffer.c): records behind a control page, in memory that a program maps.
 
-The program moves data_tail, the kernel data_head; in overwrite mode (mapped read-only) nobody waits for the tail.
+The program moves data_tail, the kernel data_head; in overwrite mode (mapped read-only) nobody waits for the tail. With
+attr.write_backward data_head counts down from 0, so that the newest record is the first behind it.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ class RingBuffer:
         write: Callable[[int, bytes], None],
         *,
         overwrite: bool,
+        backward: bool = False,
         watermark: int = 0,
         wakeup_events: int = 0,
     ) -> None:
         self.size = pages * PAGE
         self.overwrite = overwrite
+        self.backward = backward
         self.paused = False
         self.poll = 0
         self.head = 0
@@ -67,24 +70,27 @@ class RingBuffer:
             data = struct.pack("<IHHQQ", _LOST, 0, size, event_id, self._lost) + trailer + record
         if not self.overwrite:
             tail = int.from_bytes(self._read(_TAIL, 8), "little")
-            if (tail - self.head - 1) & (self.size - 1) < len(data):
+            ahead = self.head - tail if self.backward else tail - self.head
+            if (ahead - 1) & (self.size - 1) < len(data):
                 self._lost += 1
                 return False, False
         elif len(data) > self.size:
             return False, False
         self._lost = 0
-        at = self.head & (self.size - 1)
+        start = self.head - len(data) if self.backward else self.head
+        at = start & (self.size - 1)
         first = min(len(data), self.size - at)
         self._write(PAGE + at, data[:first])
         if first < len(data):
             self._write(PAGE, data[first:])
-        self.head = self.head + len(data) & _MASK64
+        self.head = (start if self.backward else start + len(data)) & _MASK64
         self._write(_HEAD, self.head.to_bytes(8, "little"))
         return True, self._wakes(sample)
 
     def _wakes(self, sample: bool) -> bool:
         wakes = False
-        if self.head - self._woken_at > self._watermark:
+        written = -self.head & _MASK64 if self.backward else self.head
+        if written - self._woken_at > self._watermark:
             self._woken_at += self._watermark
             wakes = True
         if sample and self._wakeup_events:

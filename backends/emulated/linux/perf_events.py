@@ -37,7 +37,6 @@ _VER0, _SIZE_AT = 64, 4
 _MMAP_PAGES = 516 * 1024 // PAGE
 """perf_event_mlock_kb: pages of rings that a user without CAP_IPC_LOCK may map for each CPU."""
 _NOT_WRITTEN = (
-    "write_backward",
     "aux_output",
     "mmap",
     "mmap2",
@@ -228,6 +227,7 @@ class PerfFile(File):
             or theirs.cpu != event.cpu
             or (theirs.cpu == -1 and theirs.target is not event.target)
             or theirs.attr.clockid != event.attr.clockid
+            or theirs.attr.flag("write_backward") != event.attr.flag("write_backward")
             or self.mapping is not None
         ):
             raise fail(errno.EINVAL)
@@ -280,6 +280,7 @@ class PerfFile(File):
             mapping.read,
             mapping.write,
             overwrite=not prot & WRITE,
+            backward=attr.flag("write_backward"),
             watermark=attr.wakeup if watermark else 0,
             wakeup_events=0 if watermark else attr.wakeup,
         )
