@@ -101,6 +101,26 @@ def test_an_errno_that_does_not_exist_is_told(scripted: Scripted) -> None:
     assert "no errno ENOTHING" in scripted.error.message
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("wotch counter", "test.hw:2: unknown command 'wotch'"),
+        ("info nothing\x1b", "test.hw:2: unknown info 'nothing\\x1b'"),
+        ("! ENOTHING watch counter", "test.hw:2: there is no errno ENOTHING"),
+        ("! ENOSPC", "test.hw:2: no command behind `! ENOSPC`: what must fail?"),
+        ("!", "test.hw:2: no command behind `!`: what must fail?"),
+    ],
+)
+def test_a_line_that_is_no_command_is_found_before_anything_runs(
+    scripted: Scripted, line: str, said: str
+) -> None:
+    assert scripted.run("watch counter", line) == []
+    assert scripted.error is not None
+    assert scripted.error.message.startswith(said)
+    assert not scripted.backend.closed  # it was not even opened
+    assert scripted.backend.view().breakpoints == ()
+
+
 def test_text_shows_the_command_and_its_answer(scripted: Scripted) -> None:
     lines = scripted.run("watch counter", "! rwatch counter", as_json=False)
     assert lines[0] == "   1  watch counter"

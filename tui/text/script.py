@@ -6,11 +6,11 @@ import contextlib
 import errno
 import re
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from backends.base import HwbpError
-from tui.session.escape import escape
+from tui.session.escape import escape, one_line
 from tui.session.hit_lines import dump
 from tui.session.result import Result
 from tui.session.session import Session
@@ -41,26 +41,57 @@ def read_script(path: str) -> tuple[str, ...]:
 def run_script(
     lines: Iterable[str], open_session: Callable[[], Session], *, json: bool = False, name: str = "script"
 ) -> int:
-    """Run a script; returns the exit code. Raises HwbpError for the first command that failed."""
+    """Run a script; returns the exit code. Raises HwbpError for the first command that failed.
+
+    A line that cannot be a command is found before the first one runs, and before the machine is there.
+    """
+    steps = tuple(_steps(lines, name))
     output = Output()
     try:
         with contextlib.closing(open_session()) as session:
             if json:
                 output.line(dump({"schema": 1, "kind": "script"}))
-            return _run(lines, session, output, json, name)
+            return _run(steps, session, output, json, name)
     except ClosedOutputError:
         return 0
     finally:
         output.close()
 
 
-def _run(lines: Iterable[str], session: Session, output: Output, json: bool, name: str) -> int:
-    program = ProgramOutput(session.backend, session.ring, keep=False)
+class _Step(NamedTuple):
+    """A line of a script. `wanted` is the errno that it must fail with, None for any."""
+
+    number: int
+    must_fail: bool
+    wanted: str | None
+    command: str
+
+
+def _steps(lines: Iterable[str], name: str) -> Iterator[_Step]:
+    """The commands of a script, in order. Raises HwbpError with the line and the word at fault."""
+    from tui.session.commands import find
+
     for number, raw in enumerate(lines, 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
-        must_fail, wanted, command = _expectation(line)
+        try:
+            step = _Step(number, *_expectation(line))
+            ends = not step.must_fail and find(step.command)[0].word == "quit"
+        except HwbpError as error:
+            raise HwbpError(
+                f"{escape(name)}:{number}: {one_line(error.message)}",
+                errno=error.errno,
+                remedy=one_line(error.remedy),
+            ) from error
+        yield step
+        if ends:
+            return
+
+
+def _run(steps: Iterable[_Step], session: Session, output: Output, json: bool, name: str) -> int:
+    program = ProgramOutput(session.backend, session.ring, keep=False)
+    for number, must_fail, wanted, command in steps:
         result = session.execute(command)
         facts = _facts(number, command, result, must_fail, wanted)
         if json:
@@ -85,11 +116,16 @@ def _expectation(line: str) -> tuple[bool, str | None, str]:
         return False, None, line
     rest = line[1:].strip()
     first, _, command = rest.partition(" ")
+    wanted = None
     if re.fullmatch(r"E[A-Z0-9]+", first) and (first in _ERRNOS or command.strip()):
         if first not in _ERRNOS:
             raise HwbpError(f"there is no errno {first}", errno="EINVAL")
-        return True, first, command.strip()
-    return True, None, rest
+        wanted, rest = first, command.strip()
+    if not rest:
+        raise HwbpError(
+            f"no command behind `{line}`: what must fail?", errno="EINVAL", remedy="! [ERRNO] COMMAND"
+        )
+    return True, wanted, rest
 
 
 def _facts(number: int, command: str, result: Result, must_fail: bool, wanted: str | None) -> dict[str, Any]:
