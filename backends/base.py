@@ -7,6 +7,7 @@ The front end holds a `Backend`; so does the backend's process (`backends.host`)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Literal
 
 from backends.condition import Condition
@@ -22,7 +23,7 @@ from backends.model import (
 )
 from symbols.dataclass import dataclass
 
-__all__ = ["Attach", "Backend", "HwbpError", "Launch", "Register", "Spawn"]
+__all__ = ["Attach", "Backend", "HwbpError", "Launch", "Register", "Spawn", "no_task"]
 
 
 class HwbpError(Exception):
@@ -107,6 +108,13 @@ class Register:
 
     name: str
     value: int
+
+
+def no_task(tid: int, there: Iterable[int]) -> HwbpError:
+    """ESRCH, with some of those that there are."""
+    tids = sorted(there)
+    some = ", ".join(map(str, tids[:8])) + (", ..." if len(tids) > 8 else "")
+    return HwbpError(f"no task {tid}", errno="ESRCH", remedy=f"there are: {some}" if some else "")
 
 
 class Backend(ABC):
@@ -250,15 +258,17 @@ class Backend(ABC):
 
     def spawn(self, spawn: Spawn) -> TaskView:
         """A new task beside those that are there (ENOENT, ENOEXEC, EINVAL, EAGAIN)."""
-        raise HwbpError("this machine makes no tasks", errno="EOPNOTSUPP")
+        raise HwbpError("this machine makes no tasks", errno="EOPNOTSUPP", remedy="the emulated one does")
 
     def pin(self, tid: int, cpus: tuple[int, ...]) -> TaskView:
         """Say which CPUs a task may run on, none for all of them (ESRCH, EINVAL)."""
-        raise HwbpError("this machine pins no tasks", errno="EOPNOTSUPP")
+        raise HwbpError("this machine pins no tasks", errno="EOPNOTSUPP", remedy="taskset(1) does")
 
     def hold(self, tid: int, on: bool) -> TaskView:
         """Keep a task from running, or let it run again (ESRCH)."""
-        raise HwbpError("this machine holds no tasks back", errno="EOPNOTSUPP")
+        raise HwbpError(
+            "this machine holds no tasks back", errno="EOPNOTSUPP", remedy="the emulated one does"
+        )
 
     def journal(self, start_ns: int, end_ns: int) -> Journal:
         """What happened to the debug registers in this span, at most 4,096 rows of each kind: the latest."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backends import dr
-from backends.base import Backend, HwbpError, Launch, Register, Spawn
+from backends.base import Backend, HwbpError, Launch, Register, Spawn, no_task
 from backends.condition import Condition
 from backends.emulated.breakpoints import Breakpoints, capabilities_of
 from backends.emulated.capture import Capture
@@ -149,8 +149,7 @@ class EmulatedBackend(Backend):
                     errno="EINVAL",
                     remedy="`task run`, `task access`",
                 )
-            there = ", ".join(map(str, sorted(tasks)[:8])) + (", ..." if len(tasks) > 8 else "")
-            raise HwbpError(f"no task {tid}", errno="ESRCH", remedy=f"there are: {there}" if there else "")
+            raise no_task(tid, tasks)
         return task
 
     # -- running

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from backends.base import Attach, Backend, HwbpError, Launch, Register
+from backends.base import Attach, Backend, HwbpError, Launch, Register, no_task
 from backends.condition import Condition
 from backends.model import (
     Abilities,
@@ -284,9 +284,19 @@ class PerfBackend(Backend):
         target = self._need_alive()
         return register_views(target, self._control.current if tid is None else tid)
 
+    def select(self, tid: int) -> MachineView:
+        target = self._need_stopped()
+        if tid not in target.tracer.stopped:
+            raise no_task(tid, target.tracer.stopped)
+        self._control.current = tid
+        self._changed()
+        return self.view()
+
     def write_dr(self, cpu: int, register: int, value: int) -> MachineView:
         raise HwbpError(
-            "the debug registers of a live machine cannot be written from user space", errno="EOPNOTSUPP"
+            "the debug registers of a live machine cannot be written from user space",
+            errno="EOPNOTSUPP",
+            remedy="`dr7 toggle BIT` makes the request that turns this bit",
         )
 
     # Other owners: processes of our own, made for a scene

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rich.style import Style
 
+from tests.pilot.scripted import busy_machine
 from tui.app import numbers
 from tui.app.arrangement import Wants, plan
 from tui.app.line import Line, clip
 from tui.app.rates import Meter, bars
+from tui.app.scene import Scene
 
 SIZES = [(w, h) for w in (80, 81, 100, 111, 112, 140, 200, 300) for h in (24, 25, 30, 33, 34, 45, 60, 90)]
 WANTS = [Wants(), Wants(5, True, 6), Wants(3), Wants(0, False, 6), Wants(1, True)]
@@ -90,3 +94,19 @@ def test_text_is_cut_to_cells_not_to_characters() -> None:
 
 def test_markup_in_a_name_is_text() -> None:
     assert Line(20, Style()).add("[red]x[/red]").strip().text.rstrip() == "[red]x[/red]"
+
+
+def test_a_watch_of_ours_follows_all_threads_of_its_process_and_a_debuggers_only_its_own() -> None:
+    view = busy_machine().view()
+    first = view.tasks[0]
+    thread, stranger = replace(first, tid=1001), replace(first, tid=2000, pid=2000)
+    perf, ptrace, _kgdb = view.breakpoints
+    scene = Scene()
+    scene.watches = {perf.id: 0, ptrace.id: 1}
+    followed = {
+        bp.owner.kind: [scene.follows(bp, task) for task in (first, thread, stranger)]
+        for bp in (perf, ptrace)
+    }
+    assert followed == {"perf": [True, True, False], "ptrace": [True, False, False]}
+    scene.watches = {}
+    assert not scene.follows(perf, thread), "somebody else's event is of the thread that it was opened for"

@@ -12,7 +12,7 @@ from tui.app.records import Record
 from tui.app.shown import shown
 
 if TYPE_CHECKING:
-    from backends.model import Breakpoint, CpuView, MachineView, Owner, Site
+    from backends.model import Breakpoint, CpuView, MachineView, Owner, Site, TaskView
     from backends.ring_reader import RingReader
     from tui.session.session import Session
 
@@ -228,6 +228,11 @@ class Scene:
     def label_of_hit(self, bp: int, address: int) -> str:
         """What a hit's breakpoint watched then: it may watch something else by now."""
         return self._places.get(bp, {}).get(address) or self.label_of(bp)
+
+    def follows(self, bp: Breakpoint, task: TaskView) -> bool:
+        """Whether a breakpoint is for this task: a watch of ours through perf is for all threads of its process."""
+        ours = bp.owner.kind == "perf" and bp.id in self.watches
+        return bp.tid == task.tid or (ours and bp.tid == task.pid)
 
     def signed(self, bp: int, address: int | None = None) -> int:
         """The bits of the signed integer that a breakpoint watches, or watched at that address; 0 for anything else."""

@@ -43,7 +43,7 @@ class TaskPanel(Panel):
             right="looked at" if looked_at else "Enter looks at it",
         )
         out = [head, *(line.strip() for line in self._facts(width, task))]
-        mine = [b for b in view.breakpoints if b.tid == task.tid]
+        mine = [b for b in view.breakpoints if self.scene.follows(b, task)]
         wide = [b for b in view.breakpoints if b.tid is None]
         room = height - len(out)
         if not mine and not wide:

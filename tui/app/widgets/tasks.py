@@ -103,7 +103,7 @@ ran ns      for how long it ran, on the machine's clock: emulated, an instructio
             line.add(self._state(task), self._style(task), state).add(" ")
             line.add("-" if task.cpu is None else str(task.cpu), ink.base, 4)
             line.add(",".join(map(str, task.pinned)), ink.base, 7)
-            held = sum(1 for bp in view.breakpoints if bp.tid == task.tid) if view else 0
+            held = sum(self.scene.follows(bp, task) for bp in view.breakpoints) if view else 0
             line.add(str(held) if held else self.glyphs.dot, ink.strong if held else ink.muted, 6, right=True)
             turns = "" if task.switches is None else numbers.count(task.switches)
             if len(turns) > 6:
