@@ -6,6 +6,7 @@ import pytest
 
 from backends.base import HwbpError
 from backends.model import BreakpointRequest, DebugException, Owner, Stop
+from tests.pilot.resting import resize
 from tests.pilot.scripted import RESET, FakeSpace, Machine, app_on, busy_machine, screen_text, settle
 
 
@@ -167,7 +168,7 @@ async def test_a_terminal_that_is_too_small_gets_one_clear_line(width: int, heig
         lines = [line.strip() for line in screen_text(app).split("\n") if line.strip()]
         assert len(lines) == 1
         assert lines[0].startswith(f"needs 80x24, this is {width}x{height}"[:width])
-        await pilot.resize_terminal(80, 24)
+        await resize(pilot, 80, 24)
         await settle(pilot)
         assert "SLOTS" in screen_text(app)
 
@@ -225,7 +226,7 @@ async def test_a_window_that_grows_shows_older_hits_and_no_empty_rows() -> None:
         await settle(pilot)
         await pilot.press("k")
         selected = app.hits.cursor
-        await pilot.resize_terminal(140, 45)
+        await resize(pilot, 140, 45)
         await settle(pilot)
         assert app.hits.cursor == selected
         assert f"{selected + 2}" in app.hits._strips[-1].text
@@ -250,7 +251,7 @@ async def test_a_watch_goes_by_its_number_on_the_cards_the_table_and_the_owners(
             app.run_line(line)
             await settle(pilot)
         wide = screen_text(app)
-        await pilot.resize_terminal(80, 24)
+        await resize(pilot, 80, 24)
         await settle(pilot)
         narrow = screen_text(app)
     assert "watch 2 cfg.limits[1]" in wide
