@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from backends.model import Abilities
+from backends.model import Abilities, BreakpointRequest
 from tests.pilot.scripted import Machine, app_on, busy_machine, screen_text, settle
 from tui.app.app import HwbpApp
 
@@ -99,6 +99,20 @@ async def test_nothing_jumps_while_a_request_is_typed() -> None:
         for letter in "cfg.limits/64":
             await typed(pilot, app, letter)
             assert app.places == places, letter
+
+
+async def test_what_the_request_covered_is_as_new_when_it_is_done() -> None:
+    machine = busy_machine()
+    app = app_on(machine)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await typed(pilot, app, "w", *"lock")
+        assert "OWNERS" not in screen_text(app)
+        machine.add(BreakpointRequest(0x404108, 4, "w", text="panic_timeout"))
+        await settle(pilot)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "OWNERS 1 pinned + 3 of task 1000 = 4/4" in screen_text(app)
 
 
 async def test_a_line_that_asks_for_no_slots_has_no_panel_and_escape_takes_it_away() -> None:

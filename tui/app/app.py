@@ -143,6 +143,7 @@ class HwbpApp(Actions, inherit_bindings=False):
         self.slots = SlotsPanel("slots")
         self.dr7 = Dr7Panel("dr7")
         self.dr6 = Dr6Panel("dr6")
+        self.owners = OwnersPanel("owners")
         self.hits = HitsPanel("hits")
         self.detail = DetailPanel("detail")
         self.stack_panel = StackPanel("stack")
@@ -160,7 +161,7 @@ class HwbpApp(Actions, inherit_bindings=False):
             self.slots,
             self.dr7,
             self.dr6,
-            OwnersPanel("owners"),
+            self.owners,
             self.hits,
             self.detail,
             self.stack_panel,

@@ -142,6 +142,7 @@ class Panel(Widget, inherit_bindings=False):
         if shown and not self.shown:
             self._drawn_for = (0, 0)
             self.shown = True
+            self.refresh()  # Textual keeps the lines of a widget that was away, and its size is not known yet
             self.advance()
         self.shown = shown
 

@@ -10,17 +10,18 @@ from typing import Final, NamedTuple
 
 from textual.geometry import Region
 
-__all__ = ["Wants", "hits", "machine", "sites", "stacked", "timeline", "values"]
+__all__ = ["Wants", "hits", "machine", "side_width", "sites", "stacked", "timeline", "values"]
 
 _LEAST_HITS: Final = 4
 """The rule, the heading and two rows."""
+_LEAST_SITES: Final = 4
 
 
 class Wants(NamedTuple):
     """What changes the arrangement besides the size: lines of message, narration and proposal, an open command line, the view,
     and the id of the panel that has it all.
 
-    `cpus` and `tasks` are how many there are, for views that list them.
+    `cpus` and `tasks` are how many there are, for views that list them; `owners` the lines of that panel.
     """
 
     message: int = 1
@@ -31,6 +32,7 @@ class Wants(NamedTuple):
     alone: str = ""
     cpus: int = 1
     tasks: int = 1
+    owners: int = 0
 
 
 def stacked(area: Region, *lines: tuple[str, int]) -> dict[str, Region]:
@@ -44,7 +46,7 @@ def stacked(area: Region, *lines: tuple[str, int]) -> dict[str, Region]:
     return places
 
 
-def machine(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
+def machine(area: Region, roomy: bool, wants: Wants) -> dict[str, Region]:
     """The main screen."""
     slots, dr7, dr6 = (7, 5, 2) if roomy else (6, 3, 1)
     registers = ("slots", slots), ("dr7", dr7), ("dr6", dr6)
@@ -52,7 +54,7 @@ def machine(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
     middle = area.height - above
     if roomy:
         places = stacked(area, *registers)
-        _roomy_middle(places, Region(area.x, area.y + above, area.width, middle))
+        _roomy_middle(places, Region(area.x, area.y + above, area.width, middle), wants.owners)
         return places
     owners = 2 if middle >= _LEAST_HITS + 2 else 0
     middle -= owners
@@ -60,14 +62,19 @@ def machine(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
     return stacked(area, *registers, ("owners", owners), ("hits", middle - detail), ("detail", detail))
 
 
-def _roomy_middle(places: dict[str, Region], area: Region) -> None:
+def side_width(width: int) -> int:
+    """The width of what stands on the right of the main screen."""
+    return max(44, min(64, width * 35 // 100))
+
+
+def _roomy_middle(places: dict[str, Region], area: Region, lines: int) -> None:
     """History and detail on the left, owners and sites on the right."""
     x, top, width, height = area
-    side = max(44, min(64, width * 35 // 100))
+    side = side_width(width)
     main = width - side - 1
     detail = 9 if height >= 19 else 6 if height >= 13 else 0
     upper = height - detail
-    owners = min(8, upper)
+    owners = min(max(8, min(lines, upper - _LEAST_SITES)), upper)
     places["hits"] = Region(x, top, main, upper)
     places["owners"] = Region(x + main + 1, top, side, owners)
     if upper - owners >= 3:
@@ -84,7 +91,7 @@ def hits(area: Region, roomy: bool, _wants: Wants) -> dict[str, Region]:
     detail = 9 if area.height >= 26 else 6 if area.height >= 18 else 1 if area.height >= 10 else 0
     places = stacked(area, ("history", area.height - detail), ("detail", detail))
     if roomy and detail > 1:
-        side = max(44, min(64, area.width * 35 // 100))
+        side = side_width(area.width)
         x, top, width, height = places["detail"]
         places["detail"] = Region(x, top, width - side - 1, height)
         places["stack"] = Region(x + width - side, top, side, height)

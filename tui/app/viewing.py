@@ -9,6 +9,7 @@ from textual.geometry import Region
 from tui.app.arrangement import Arrangement, Wants, plan
 from tui.app.keyboard import Keyboard
 from tui.app.panel import Panel
+from tui.app.plans import side_width
 from tui.app.views import MACHINE, VIEWS, View
 from tui.app.widgets.narration import narration_lines, tour_lines
 from tui.session.settings import Settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tui.app.widgets.hits import HitsPanel
     from tui.app.widgets.message import MessagePanel
     from tui.app.widgets.narration import NarrationPanel
+    from tui.app.widgets.owners import OwnersPanel
     from tui.app.widgets.proposal import ProposalPanel
 
 __all__ = ["Viewing"]
@@ -33,6 +35,7 @@ class Viewing(Keyboard, inherit_bindings=False):
 
     scene: Scene
     arrangement: Arrangement
+    owners: OwnersPanel
     hits: HitsPanel
     detail: DetailPanel
     message: MessagePanel
@@ -124,16 +127,18 @@ class Viewing(Keyboard, inherit_bindings=False):
             self.message.refresh(layout=True)  # a child, so that the stage forgets where things were
         self.show_detail()
 
-    def _counts(self) -> tuple[int, int]:
-        """How many CPUs and tasks there are, where the view lists them: elsewhere they arrange nothing."""
+    def _counts(self) -> tuple[int, int, int]:
+        """How many CPUs and tasks there are, and the lines of the owners, where the view lists them: elsewhere they arrange nothing."""
         view = self.scene.view
-        if view is None or not self.open_view.lists:
-            return 1, 1
-        return len(view.cpus), len(view.tasks)
+        if view is None:
+            return 1, 1, 0
+        listed = self.open_view is MACHINE
+        owners = max(8, self.owners.wanted(side_width(self.size.width))) if listed else 0
+        return (len(view.cpus), len(view.tasks), owners) if self.open_view.lists else (1, 1, owners)
 
     def rearrange_for_counts(self) -> None:
         """After a new picture of the machine: lists may have become longer."""
-        if self._counts() != self.arrangement.wants[-2:]:
+        if self.screen_stack and self._counts() != self.arrangement.wants[-3:]:
             self.arrange()
 
     # Views

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.events import Click
 from textual.strip import Strip
@@ -11,11 +11,14 @@ from backends.ring import FROM_CODES
 from tui.app import numbers
 from tui.app.hit_columns import put_change
 from tui.app.inspection import CodeLine, Inspection
-from tui.app.line import Line
+from tui.app.line import Line, clip_start
 from tui.app.panel import Panel
 from tui.app.records import Record
 
 __all__ = ["DetailPanel", "StackPanel"]
+
+_NARROW: Final = 60
+_SHORT_DIGITS: Final = 6
 
 
 class _HitPanel(Panel):
@@ -153,7 +156,12 @@ the members of what is watched where its type is known, and how they were read."
         ink = self.ink
         sign = {"culprit": "=>", "both": "=>", "ip": "ip", "armed": "*"}.get(code.mark, "")
         line = self.line(width).add(f" {sign:<2} ", ink.changed if sign == "=>" else ink.accent)
-        line.add(f"{code.address:{digits}x}  ", ink.muted)
+        address = f"{code.address:{digits}x}"
+        if (
+            width < _NARROW and digits > _SHORT_DIGITS
+        ):  # the instruction matters more; Enter shows all of both
+            address = clip_start(address, _SHORT_DIGITS, self.glyphs.ellipsis)
+        line.add(f"{address}  ", ink.muted)
         style = ink.strong if sign == "=>" else ink.base
         return line.add(code.text, style)
 
@@ -176,7 +184,7 @@ the members of what is watched where its type is known, and how they were read."
             line.add("  changed unseen before" if record.unseen else "", ink.warn).add("  ")
         if record.place:
             line.add(self.scene.names.of(record.place).symbol, ink.symbol).add("  ")
-        return line.add(self.inspection.source, ink.muted)
+        return line.add(clip_start(self.inspection.source, line.room, self.glyphs.ellipsis), ink.muted)
 
 
 class StackPanel(_HitPanel):

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from rich.style import Style
 from textual.events import Click
 from textual.strip import Strip
 
-from backends.model import Breakpoint, MachineView
+from backends.model import Breakpoint, MachineView, Refusal
+from tui.app.line import Line
 from tui.app.panel import Panel
 from tui.app.scene import books, owner_text
 from tui.app.shown import shown
+from tui.app.widgets.message import wrap
 from tui.app.widgets.sequence import sequence_lines
 
 __all__ = ["OwnersPanel"]
 
+_INDENT: Final = 10
 _KINDS: Final = ("perf", "ptrace", "kgdb", "ftrace", "kvm")
 
 
@@ -49,12 +53,36 @@ class OwnersPanel(Panel):
             )
             return [head, self._counts(width)]
         head = self.rule(width, self.title, right=f"{sign}refused {refused}", right_style=style)
-        out = [head]
+        rows = self._rows(width)
+        return [head, *(rows if len(rows) < height else self._rows(width, whole=False))]
+
+    def wanted(self, width: int) -> int:
+        """Lines in which nothing is cut."""
+        view, room = self.scene.view, width - _INDENT
+        if view is None or view.debug_exceptions is not None:
+            return 0
+        texts = [self._describe(bp) for bp in view.breakpoints]
+        texts += [", ".join(self.scene.waiting)] * bool(self.scene.waiting)
+        texts += [_refused(refusal) for refusal in view.refusals[-1:]]
+        nobody = any(not self._held(kind) for kind in self._kinds(view))
+        return 2 + nobody + sum(len(wrap(text, room)) for text in texts)
+
+    def _rows(self, width: int, whole: bool = True) -> list[Strip]:
+        """A line for each watch of each owner, what waits, and the books. `whole`: with the ends of long ones on lines of their own."""
+        view, cpu, ink = self.scene.view, self.scene.cpu, self.ink
+        out: list[Strip] = []
+
+        def add(line: Line, text: str, style: Style) -> None:
+            parts = wrap(text, line.room) if whole else [text]
+            out.append(line.add(parts[0] if parts else "", style).strip())
+            more = (self.line(width).to(_INDENT).add(part, style) for part in parts[1:])
+            out.extend(line.strip() for line in more)
+
         for kind in self._kinds(view):
             for number, bp in enumerate(held := self._held(kind)):
-                line = self.line(width).add(" ").add("" if number else kind, ink.owner(kind), 7)
-                line.add("" if number else f"{len(held):>2}", ink.strong, 2).add("  ")
-                out.append(line.add(self._describe(bp), ink.base).strip())
+                line = self.line(width).add(" ").add("" if number else kind, ink.owner(kind), 6)
+                line.add("" if number else f"{len(held):>2}", ink.strong, 2).add(" ")
+                add(line, self._describe(bp), ink.base)
         none = [kind for kind in self._kinds(view) if not self._held(kind)]
         if none:
             line = self.line(width).add(" ")
@@ -62,13 +90,12 @@ class OwnersPanel(Panel):
                 line.add(f"{kind} 0  ", ink.muted)
             out.append(line.strip())
         if self.scene.waiting:
-            line = self.line(width).add(" waits  ", ink.warn)
-            out.append(line.add(", ".join(self.scene.waiting), ink.base).strip())
-        out.append(self.line(width).add(" books  ", ink.muted).add(sums, ink.strong).strip())
+            add(self.line(width).add(" waits", ink.warn, _INDENT), ", ".join(self.scene.waiting), ink.base)
+        sums = books(view, cpu) if view and cpu else ""
+        out.append(self.line(width).add(" books", ink.muted, _INDENT).add(sums, ink.strong).strip())
         if view and view.refusals:
-            last = view.refusals[-1]
-            line = self.line(width).add(f" {self.glyphs.refused} last  ", ink.warn)
-            out.append(line.add(f"{last.errno}  {shown(last.what)}", ink.base).strip())
+            head = self.line(width).add(f" {self.glyphs.refused} last", ink.warn, _INDENT)
+            add(head, _refused(view.refusals[-1]), ink.base)
         return out
 
     def _kinds(self, view: MachineView | None) -> list[str]:
@@ -87,7 +114,7 @@ class OwnersPanel(Panel):
             line.add(f"{len(held)}", self.ink.strong if held else self.ink.muted).add("  ")
         hidden = [b for b in (self.scene.view.breakpoints if self.scene.view else ()) if b.slot is None]
         if hidden:
-            text = ", ".join(self.scene.numbered(b) for b in hidden)
+            text = ", ".join(self.scene.numbered(b).removeprefix("watch ") for b in hidden)
             line.add(f" in no register: {text}", self.ink.warn)
         if self.scene.waiting:
             line.add(f" waits: {', '.join(self.scene.waiting)}", self.ink.warn)
@@ -99,3 +126,7 @@ class OwnersPanel(Panel):
         where = " ".join(filter(None, (cpu, where, "" if bp.enabled else "off")))
         owner = owner_text(bp.owner).removeprefix(bp.owner.kind).strip()
         return " ".join(filter(None, (where, self.scene.numbered(bp), owner)))
+
+
+def _refused(refusal: Refusal) -> str:
+    return f"{refusal.errno}  {shown(refusal.what)}"

@@ -21,6 +21,8 @@ __all__ = ["SlotsPanel"]
 
 _CARD_HEIGHT = 7
 _LAST = 22
+_OFF = "off: "
+_USER_END = 1 << 48
 
 
 class SlotsPanel(Panel, can_focus=True, inherit_bindings=False):
@@ -38,6 +40,7 @@ en          L (local) or G (global) enable bit of DR7; Linux sets G; "-" is off
 waits       live: armed, and put into the register when a task of the watch runs
 owner       who reserved it; NOBODY: enabled, but no books know it (written by hand)
 hits, rate  exact, and measured over the last second; {flash} hit within the last quarter of a second
+-99         in the place of the rate: so many of the next hits are ignored (`ignore`)
 
 On the rule: what the books count as used. A disabled breakpoint keeps its slot."""
 
@@ -92,9 +95,11 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         after = f"CPU {cpu.cpu}" + (f", task {cpu.tid}" if cpu.tid is not None else "") if cpu else ""
         wide = width >= 100
         label = 14 if not wide else 24
-        owner = 13 if not wide else 16
+        low = all(row.slot.address < _USER_END for row in rows)
+        digits = 12 if low and not wide else 16  # the kernel's addresses need all sixteen
+        owner = 16 if wide else 13 + 16 - digits
         out = [self.rule(width, self.title, after=after, right=self._reserved())]
-        head = self.line(width).add(" DR address          ", self.ink.muted)
+        head = self.line(width).add(" DR ", self.ink.muted).add("address", self.ink.muted, digits + 1)
         head.add("watch", self.ink.muted, label + 4).add("typ ln en ", self.ink.muted)
         head.add("owner", self.ink.muted, owner + 1).add("hits", self.ink.muted, 9, right=True)
         head.add("rate", self.ink.muted, 6, right=True)
@@ -109,14 +114,14 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             if row is None:
                 line.add(f"{number}", self.ink.muted)
             else:
-                self._row(line, row, label, owner)
+                self._row(line, row, label, owner, digits)
             out.append(line.strip(self.ink.cursor if chosen and self.has_focus else None))
         return out
 
-    def _row(self, line: Line, row: SlotRow, label: int, owner: int) -> None:
+    def _row(self, line: Line, row: SlotRow, label: int, owner: int, digits: int) -> None:
         ink, slot = self.ink, row.slot
         line.add(f"{slot.index if row.known else '?'} ", ink.muted if row.free else ink.strong)
-        line.add(f" {numbers.address(slot.address)} ", ink.muted if row.free else ink.base)
+        line.add(f" {slot.address:0{digits}x} ", ink.muted if row.free else ink.base)
         if row.free:
             line.add("free" if not slot.address else "free (the address is left over)", ink.muted)
             return
@@ -124,9 +129,15 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
         line.add(f"{slot.type:<3} {slot.length:<2} ", ink.base)
         line.add(f"{row.bits:<2} ", ink.good if row.enabled else ink.warn)
         text, style = self._owner(row)
+        if row.breakpoint is not None and not row.breakpoint.enabled and len(text) > owner:
+            text = text.removeprefix(_OFF)  # `en` says it too
         line.add(text, style, owner).add(" ")
         line.add(numbers.count(row.hits) if row.breakpoint else "?", ink.strong, 9, right=True)
-        line.add(numbers.rate(row.rate) if row.breakpoint else "", ink.base, 6, right=True)
+        if row.breakpoint is not None and row.breakpoint.ignore and row.enabled:
+            many = row.breakpoint.ignore
+            line.add(f"-{many if many < 10_000 else numbers.rate(many)}", ink.warn, 6, right=True)
+        else:
+            line.add(numbers.rate(row.rate) if row.breakpoint else "", ink.base, 6, right=True)
         line.add(f" {self.glyphs.flash}" if row.flash else "  ", ink.changed)
         if line.room >= _LAST:
             line.add(" ")
@@ -157,9 +168,7 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             return f"{self.glyphs.refused}NOBODY", self.ink.error
         text = owner_text(row.breakpoint.owner)
         if not row.breakpoint.enabled:
-            text = f"off: {text}"
-        elif row.breakpoint.ignore:
-            text = f"ignores {row.breakpoint.ignore}: {text}"
+            text = f"{_OFF}{text}"
         return text, self.ink.owner(row.breakpoint.owner.kind)
 
     def _last(self, line: Line, row: SlotRow) -> None:
@@ -245,7 +254,10 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
                 lines[2].add("enabled, in nobody's books", ink.error)
             return lines
         lines[2].add(f"{numbers.count(row.hits)}", ink.strong).add(f" hit{'s' * (row.hits != 1)}", ink.muted)
-        lines[2].end((f"{numbers.rate(row.rate)}/s", ink.base))
+        if row.breakpoint.ignore and row.enabled:
+            lines[2].end((f"ignores {numbers.count(row.breakpoint.ignore)}", ink.warn))
+        else:
+            lines[2].end((f"{numbers.rate(row.rate)}/s", ink.base))
         spark = width - 4
         lines[3].add(bars(list(row.history), spark, self.glyphs.bars), ink.accent).end(
             (f"{min(HISTORY, spark) // 4}s", ink.muted)
