@@ -75,8 +75,8 @@ def test_a_storm_of_resizes_over_all_views_ends_in_whole_pictures(terminal: Term
         for key, sign in VIEWS.items():
             terminal.keys("1" if key != "1" else "0")
             terminal.keys(key)
-            lines = terminal.matches(rf"(?s)^[^\n]*hwbp-tui.*{sign}.*\? help[^\n]*\n?$").splitlines()
-            assert lines[0].lstrip().startswith("hwbp-tui")
+            # Until the app draws again, tmux shows the lower part of a picture that was higher.
+            lines = terminal.matches(rf"(?s)\A *hwbp-tui.*{sign}.*\? help[^\n]*\n?\Z").splitlines()
             assert len(lines) == height, "the last line is the keys"
             assert max(map(len, lines)) <= width
     assert terminal.leave() == 0
