@@ -8,16 +8,14 @@ notes) is read lazily and is empty where it is broken. Layout: System V ABI chap
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import stat
 import struct
 import weakref
-import zlib
 from functools import cached_property
 from typing import Literal
 
+from symbols.compressed import ZLIB, ZSTD, inflate, knows_zstd
 from symbols.dataclass import dataclass
 
 __all__ = ["ElfError", "ElfImage", "Section", "Segment"]
@@ -29,9 +27,6 @@ SHF_EXECINSTR, SHF_COMPRESSED = 4, 0x800
 EM_386, EM_X86_64 = 3, 62
 NAMED = (EM_X86_64, EM_386)  # machines whose programs have their names read, and may run here
 NT_GNU_BUILD_ID = 3
-ZSTD = 2  # ELFCOMPRESS_ZSTD
-ZSTD_MODULES = ("compression.zstd", "zstandard")  # Python 3.14's own, else a package that is optional
-ZSTD_WINDOW = 1 << 27  # bytes: what `zstd -d` takes without being told
 
 PAGE = 4096
 ADDRESS_LIMIT = 1 << 47  # user addresses of four-level x86-64 paging
@@ -197,26 +192,29 @@ class ElfImage:
             return b""
         data = self.read_at(section.offset, section.size)
         if section.name.startswith(".zdebug") and data[:4] == b"ZLIB" and len(data) >= 12:
-            return _inflate(
-                1, data[12:], int.from_bytes(data[4:12], "big")
-            )  # before gABI's compression: GNU's
-        if not section.flags & SHF_COMPRESSED:
+            algorithm, size, data = ZLIB, int.from_bytes(data[4:12], "big"), data[12:]  # before gABI's: GNU's
+        elif not section.flags & SHF_COMPRESSED:
             return data
-        header = _CHDR[self.bits]
-        if len(data) < header.size:
-            return b""
-        algorithm, size = header.unpack_from(data)
-        return _inflate(algorithm, data[header.size :], size)
+        else:
+            header = _CHDR[self.bits]
+            if len(data) < header.size:
+                return b""
+            algorithm, size = header.unpack_from(data)
+            data = data[header.size :]
+        return inflate(algorithm, data, size) if size <= SECTION_BYTES_LIMIT else b""
 
     @cached_property
     def needs_zstd(self) -> bool:
         """Whether debug information is there that cannot be read, because nothing here knows zstd."""
-        return any(
-            section.name.startswith(".debug_")
-            and section.flags & SHF_COMPRESSED
-            and self.read_at(section.offset, 4) == struct.pack("<I", ZSTD)
-            for section in self.section_table
-        ) and not any(_can_import(name) for name in ZSTD_MODULES)
+        return (
+            any(
+                section.name.startswith(".debug_")
+                and section.flags & SHF_COMPRESSED
+                and self.read_at(section.offset, 4) == struct.pack("<I", ZSTD)
+                for section in self.section_table
+            )
+            and not knows_zstd()
+        )
 
     @cached_property
     def load_range(self) -> tuple[int, int]:
@@ -389,38 +387,3 @@ class ElfImage:
                     raise self._refuse("the name of its interpreter is not terminated")
                 return os.fsdecode(data[:-1])
         return None
-
-
-def _inflate(algorithm: int, data: bytes, size: int) -> bytes:
-    """A compressed section (gABI: ELFCOMPRESS_ZLIB 1, ELFCOMPRESS_ZSTD 2), at most `size` bytes of it."""
-    if size > SECTION_BYTES_LIMIT:
-        return b""
-    if algorithm == 1:
-        try:
-            return zlib.decompressobj().decompress(data, max(1, size))
-        except zlib.error:
-            return b""
-    return _zstd(data, size) if algorithm == ZSTD else b""
-
-
-def _can_import(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ImportError:  # the package around it is missing
-        return False
-
-
-def _zstd(data: bytes, size: int) -> bytes:
-    for name in ZSTD_MODULES:
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            continue
-        try:
-            if name == "zstandard":  # its `decompress` believes the size that a frame claims
-                reader = module.ZstdDecompressor(max_window_size=ZSTD_WINDOW).stream_reader(data)
-                return bytes(reader.read(max(1, size)))
-            return bytes(module.ZstdDecompressor().decompress(data, max(1, size)))
-        except (module.ZstdError, MemoryError):
-            return b""
-    return b""

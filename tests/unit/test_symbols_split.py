@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from symbols import elf
+from symbols import compressed
 from symbols.debug_sections import DebugSections
 from symbols.elf import ElfImage
 from symbols.gdb_index import GdbIndex
@@ -170,7 +170,7 @@ def test_sections_that_are_compressed_with_zstd(tmp_path: Path, monkeypatch: pyt
         b"",
         image.section_bytes(section)[: section.size],
     )
-    monkeypatch.setattr(elf, "ZSTD_MODULES", ())
+    monkeypatch.setattr(compressed, "ZSTD_MODULES", ())
     space = space_of(packed)
     assert space.resolve("cfg").type_name == ""  # the symbol table is not compressed
     with pytest.raises(
