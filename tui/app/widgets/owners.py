@@ -112,12 +112,12 @@ class OwnersPanel(Panel):
             held = self._held(kind)
             line.add(f" {kind} ", self.ink.owner(kind) if held else self.ink.muted)
             line.add(f"{len(held)}", self.ink.strong if held else self.ink.muted).add("  ")
+        if self.scene.waiting:
+            line.add(f" waits: {', '.join(self.scene.waiting)}", self.ink.warn).add(" ")
         hidden = [b for b in (self.scene.view.breakpoints if self.scene.view else ()) if b.slot is None]
         if hidden:
             text = ", ".join(self.scene.numbered(b).removeprefix("watch ") for b in hidden)
             line.add(f" in no register: {text}", self.ink.warn)
-        if self.scene.waiting:
-            line.add(f" waits: {', '.join(self.scene.waiting)}", self.ink.warn)
         return line.strip()
 
     def _describe(self, bp: Breakpoint) -> str:
