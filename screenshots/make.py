@@ -173,13 +173,17 @@ async def draw(picture: Picture, theme: str) -> str:
 
 
 def _in_place(match: re.Match[str]) -> str:
-    """One text as several short ones, each at its own column: letters are narrower than the columns by a hair."""
+    """One text as several short ones, each at its own column: letters are narrower than the columns by a hair, and signs that come
+    from another font by more."""
     before, x, between, after, content = match.groups()
     letters = re.findall(r"&[^;]+;|.", content)
-    pieces = ("".join(letters[at : at + _PIECE]) for at in range(0, len(letters), _PIECE))
+    starts = [0]
+    for at in range(1, len(letters)):
+        if at - starts[-1] == _PIECE or not letters[at - 1].isascii():
+            starts.append(at)
     return "".join(
-        f'<text{before}x="{float(x) + number * _PIECE * _COLUMN:.1f}"{between}{after}>{piece}</text>'
-        for number, piece in enumerate(pieces)
+        f'<text{before}x="{float(x) + start * _COLUMN:.1f}"{between}{after}>{"".join(letters[start:end])}</text>'
+        for start, end in zip(starts, [*starts[1:], len(letters)], strict=True)
     )
 
 

@@ -10,7 +10,7 @@ from rich.style import Style
 from tests.pilot.scripted import busy_machine
 from tui.app import numbers
 from tui.app.arrangement import Wants, plan
-from tui.app.line import Line, clip
+from tui.app.line import Line, clip, without_offset
 from tui.app.rates import Meter, bars
 from tui.app.scene import Scene
 
@@ -90,6 +90,12 @@ def test_text_is_cut_to_cells_not_to_characters() -> None:
     line = Line(10, Style())
     line.add("程序", width=6).add("x" * 20)
     assert line.strip().cell_length == 10
+
+
+def test_a_symbol_loses_its_offset_before_it_is_cut() -> None:
+    assert without_offset("worker_step+0x2f", 16) == "worker_step+0x2f"
+    assert without_offset("worker_step+0x2f", 15) == "worker_step"
+    assert without_offset("operator+(long, long)", 9) == "operator+(long, long)"
 
 
 def test_markup_in_a_name_is_text() -> None:

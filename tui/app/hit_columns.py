@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from backends.ring import FLAG_KERNEL
 from tui.app import numbers
-from tui.app.line import Line
+from tui.app.line import Line, without_offset
 
 if TYPE_CHECKING:
     from tui.app.glyphs import Glyphs
@@ -174,7 +174,7 @@ class HitColumns:
                 case "ip":
                     line.add(numbers.address(record.ip), ink.muted, width)
                 case "by":
-                    line.add(name.symbol, ink.symbol, width)
+                    line.add(without_offset(name.symbol, width), ink.symbol, width)
                 case "source":
                     line.add_end(name.source, ink.muted, width)
             line.add(" " * (2 if self._two_blanks(number) else column.gap))

@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-__all__ = ["Line", "clip", "clip_start"]
+__all__ = ["Line", "clip", "clip_start", "without_offset"]
 
 
 def clip(text: str, width: int, ellipsis: str = "…") -> str:
@@ -40,6 +40,14 @@ def clip_start(text: str, width: int, ellipsis: str = "…") -> str:
     while cell_len(kept) > width - len(ellipsis):
         kept = kept[1:]
     return ellipsis + kept
+
+
+def without_offset(symbol: str, width: int) -> str:
+    """A symbol, without its offset where there is no room for both: `worker_step` says as much as `worker_step+0…`."""
+    if cell_len(symbol) <= width:
+        return symbol
+    name, sign, _offset = symbol.rpartition("+0x")
+    return name if sign else symbol
 
 
 class Line:

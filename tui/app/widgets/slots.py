@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from tui.app import numbers
 from tui.app.hit_columns import put_change
-from tui.app.line import Line, clip
+from tui.app.line import Line, clip, without_offset
 from tui.app.panel import Panel
 from tui.app.rates import HISTORY, bars
 from tui.app.scene import SlotRow, owner_text
@@ -183,7 +183,7 @@ On the rule: what the books count as used. A disabled breakpoint keeps its slot.
             signed = self.scene.signed(newest.breakpoint, newest.address)
             put_change(line, newest, self.glyphs, ink, signed)
             line.add("  ")
-        line.add(self.scene.names.of(newest.place).symbol, ink.symbol)
+        line.add(without_offset(self.scene.names.of(newest.place).symbol, line.room), ink.symbol)
 
     def _cards(self, rows: list[SlotRow], width: int) -> list[Strip]:
         each, left = divmod(width, 4)

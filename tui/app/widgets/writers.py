@@ -11,7 +11,7 @@ from backends.model import Site
 from tui.app import numbers, records
 from tui.app.hit_columns import delta_text, put_change, time_text
 from tui.app.hit_groups import Group
-from tui.app.line import Line
+from tui.app.line import Line, without_offset
 from tui.app.panel import Panel
 from tui.app.rates import Meter
 from tui.app.records import Record, record_of_site
@@ -342,7 +342,7 @@ the hits of the site. f keeps the order as it is while you read."""
         line.to(start + cells.change).add(" ")
         line.add(self._who(site, width), ink.base, cells.tasks).add(" ")
         name = scene.names.of(site.insn_ip)
-        line.add(name.symbol, ink.symbol, cells.by).add(" ")
+        line.add(without_offset(name.symbol, cells.by), ink.symbol, cells.by).add(" ")
         if cells.source:
             line.add_end(name.source, ink.muted, cells.source).add(" ")
         if cells.watch:
