@@ -158,6 +158,7 @@ async def test_busy_while_the_program_runs_and_hits(
         app.sample()
         for view in VIEWS:
             await pilot.press(view.key)
+            await _rest(pilot, clock, 1)  # charts fit their span to the hits that there are when they open
             for step in range(4):
                 for number in range(3 + 5 * (step % 4)):
                     machine.hit(1, number, number + 1)
