@@ -399,6 +399,9 @@ class Machine(Backend):
             self._write(dr.dr7_written(value), self.state.cpus[0].dr, "hand")
         elif register == 6:
             self.set_cpu(dr6=dr.dr6_written(value))
+        else:
+            a, b, c, d = (value if n == register else old for n, old in enumerate(self.state.cpus[0].dr))
+            self._write(self.state.cpus[0].dr7, (a, b, c, d), "hand")
         return self.state
 
     def ptrace_peek(self, tid: int | None, register: int) -> int:

@@ -27,10 +27,16 @@ __all__ = ["Machine"]
 T = TypeVar("T")
 
 Picture = tuple[
-    "MachineView", dict[int, str], dict[int, int], dict[int, int], tuple[str, ...], tuple["Result", ...]
+    "MachineView",
+    dict[int, str],
+    dict[int, str],
+    dict[int, int],
+    dict[int, int],
+    tuple[str, ...],
+    tuple["Result", ...],
 ]
-"""A view with the labels of its breakpoints, the numbers of their watches, and the bits of those that hold a signed integer; the
-watches that wait, and what has happened without a command."""
+"""A view with the labels of its breakpoints, the names of addresses in registers that nobody's books own, the numbers of their
+watches, and the bits of those that hold a signed integer; the watches that wait, and what has happened without a command."""
 
 _KEPT = 512
 
@@ -83,7 +89,7 @@ class Machine:
             self.scene.ring = session.ring
             self.broken = False
             *_, news = picture = _picture(session)
-            self._show((*picture[:5], ()))
+            self._show((*picture[:-1], ()))
             self._deliver(then)
             for result in news:
                 self._deliver(self._tell, result)
@@ -301,8 +307,8 @@ class Machine:
             self._show(picture)
 
     def _show(self, picture: Picture) -> None:
-        view, labels, numbers, signed, waiting, news = picture
-        self.scene.take(view, labels, numbers, waiting, signed)
+        view, labels, unowned, numbers, signed, waiting, news = picture
+        self.scene.take(view, labels, unowned, numbers, waiting, signed)
         self.pictures += 1
         self._changed()
         for result in news:
@@ -326,13 +332,18 @@ def _looked(session: Session) -> Picture:
 def _picture(session: Session) -> Picture:
     view = session.view
     labels = {b.id: session.watch_label(b.id).replace("\x7f", "\\x7f") for b in view.breakpoints}
+    unowned = {}
+    for slot in (slot for cpu in view.cpus if not cpu.guest for slot in cpu.slots):
+        if slot.breakpoint is None and slot.type != "io" and (slot.local or slot.global_):
+            name = session.names.describe_data(slot.address).replace("\x7f", "\\x7f")
+            unowned[slot.address] = name if name != f"{slot.address:#x}" else ""
     found = {b.id: session.watches.find(b.id) for b in view.breakpoints}
     waiting = tuple(f"{row.index} {row.label}".replace("\x7f", "\\x7f") for row in session.watches.waiting)
     numbers = {id: watch[0].index for id, watch in found.items() if watch is not None}  # noqa: A001
     signed = {
         b.id: 8 * b.length for b in view.breakpoints if view.hits and b.type != "x" and _signed(session, b)
     }
-    return view, labels, numbers, signed, waiting, session.news()
+    return view, labels, unowned, numbers, signed, waiting, session.news()
 
 
 def _signed(session: Session, bp: Breakpoint) -> bool:

@@ -78,6 +78,7 @@ class Scene:
         self.watches: dict[int, int] = {}
         self.waiting: tuple[str, ...] = ()
         self._labels: dict[int, str] = {}
+        self._unowned: dict[int, str] = {}
         self._places: dict[int, dict[int, str]] = {}
         """What each breakpoint watched, by address: one that is moved keeps its number, and its hits keep their names."""
         self.longest_label = 0
@@ -138,16 +139,19 @@ class Scene:
         self,
         view: MachineView,
         labels: dict[int, str],
+        unowned: dict[int, str],
         watches: dict[int, int],
         waiting: tuple[str, ...],
         signed: dict[int, int],
     ) -> None:
-        """A newer picture of the machine, with the labels (escaped) and watch numbers of its breakpoints, and the watches
-        that are to be armed later. `signed` has the bits of those breakpoints that hold a signed integer."""
+        """A newer picture of the machine, with the labels (escaped) and watch numbers of its breakpoints, the names (escaped)
+        of the addresses in registers that nobody's books own, and the watches that are to be armed later. `signed` has the
+        bits of those breakpoints that hold a signed integer."""
         if self.view is not None and view.mappings != self.view.mappings:
             self.names.forget()
         self.view = view
         self._labels.update(labels)
+        self._unowned = unowned
         self.longest_label = max(self.longest_label, *map(len, labels.values()), 0)
         for bp in view.breakpoints:
             if bp.id in labels:
@@ -194,7 +198,7 @@ class Scene:
                 SlotRow(
                     slot=slot,
                     breakpoint=found,
-                    label=self.label(found) if found else "",
+                    label=self.label(found) if found else self._unowned.get(slot.address, ""),
                     hits=found.hits if found else 0,
                     rate=self.meter.rate(key) if found else None,
                     history=tuple(self.meter.increments(key)) if found else (),
