@@ -61,19 +61,24 @@ class Place:
     def values(self, raw: Array, where: Array | slice) -> tuple[Array, Bools]:
         """The window's value out of the register or the instruction that has it, and where it is known."""
         operand = self.operand
-        address = raw["address"][where]
-        if operand is None or not operand.valued or operand.size > 8:
+        address, lengths = raw["address"][where], raw["length"][where]
+        if operand is None or not operand.valued or operand.size > 8 or not len(address):
             return np.zeros(len(address), np.uint64), np.zeros(len(address), bool)
+        fixed = operand.base is None and operand.indexed is None
+        if fixed and bool((address == address[0]).all()) and bool((lengths == lengths[0]).all()):
+            address, lengths = address[:1], lengths[:1]  # what holds for one holds for all
         with np.errstate(over="ignore"):
             before = address - _start(operand, raw, where)
-            length = raw["length"][where].astype(np.uint64)
+            length = lengths.astype(np.uint64)
             known: Bools = (before < np.uint64(operand.size)) & (length <= np.uint64(operand.size) - before)
-            word = np.full(len(address), operand.immediate, np.uint64)
+            word: Array = np.full(1, operand.immediate, np.uint64)
             if operand.register is not None:
-                word += raw[_FIELDS[operand.register]][where] >> np.uint64(operand.shift)
+                column = raw[_FIELDS[operand.register]][where]
+                word = (column >> np.uint64(operand.shift) if operand.shift else column) + word
         bits = np.where(known, before, np.uint64(0)) << np.uint64(3)
         mask = np.uint64(_ALL) >> (np.uint64(64) - (length << np.uint64(3)))
-        return word >> bits & mask, known
+        count = len(raw["address"][where])
+        return np.broadcast_to(word >> bits & mask, count), np.broadcast_to(known, count)
 
 
 def _start(operand: Alone, raw: Array, where: Array | slice) -> Array:

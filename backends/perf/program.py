@@ -137,7 +137,8 @@ def _dtype(stacks: bool, below: bool, registers: tuple[str, ...]) -> np.dtype[An
     offsets += [offsets[names.index("breakpoint")], 0]
     names += ["who", "row"]
     formats += ["<u8", f"V{RECORD.size}"]
-    size = -(-at // _LINE) * _LINE
+    line = _LINE if below else 8  # those of perf's rings are written by us, field by field
+    size = -(-at // line) * line
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
 
 

@@ -215,9 +215,12 @@ class Recorder:
             apart, mine = every[~touching], every[touching]
         if not self._held and operand.valued:
             values, known = place.values(raw, mine)
-            known &= rows["value_from"][mine] == 0
-            told = known if isinstance(mine, slice) else mine[known]
-            rows["value"][told], rows["value_from"][told] = values[known], _DECODED
+            known = known & (rows["value_from"][mine] == 0)
+            if isinstance(mine, slice) and bool(known.all()):
+                rows["value"], rows["value_from"] = values, _DECODED
+            else:
+                told = known if isinstance(mine, slice) else mine[known]
+                rows["value"][told], rows["value_from"][told] = values[known], _DECODED
         return apart
 
     def _look_at(self, raw: Array, rows: Array, each: Array) -> _Found | None:

@@ -19,6 +19,7 @@ from backends.perf.stacks import StackTable
 from backends.ring import FLAG_UNSEEN, FROM_CODES, RingMemory, create_memfd
 from backends.ring_reader import RingReader
 from backends.ring_writer import RingWriter
+from symbols.culprit import Alone
 
 CODE_AT = 0x401000
 CODE = bytes.fromhex(
@@ -111,6 +112,34 @@ def test_whole_arrays_say_the_same_as_looking_at_each_hit(
                 sites = other.recorder.sites(100, {})
             assert sum(site.count for site in sites) == count
         assert rows[0].tolist() == rows[1].tolist()
+
+
+@pytest.mark.parametrize("register", ["rax", None])
+@pytest.mark.parametrize("base", ["rdi", None])
+def test_a_value_is_the_same_for_hits_of_one_window_and_of_several(
+    register: str | None, base: str | None
+) -> None:
+    """16 bytes before and behind a store of 4 bytes, with windows of each length: alone, and all at once."""
+    made = Made()
+    operand = Alone(0, 1, True, base, None, 1, WINDOW, 4, True, register, 8 if register else 0, 3, True)
+    place = Place(1, 0, 0, 1, False, operand)
+    windows = [(WINDOW + at, length) for length in (1, 2, 4, 8) for at in range(-16, 16, length)]
+    raw = made.raw(
+        len(windows),
+        address=[address for address, _ in windows],
+        length=[length for _, length in windows],
+        rax=0x1122_3344_5566_7788,
+    )
+    values, known = place.values(raw, slice(None))
+    assert 0 < known.sum() < len(windows)
+    told = 0x1122_3344_5566_77 + 3 if register else 3
+    for number, (address, length) in enumerate(windows):
+        alone, also = (each.tolist() for each in place.values(raw[number : number + 1], slice(None)))
+        inside = 0 <= address - WINDOW <= 4 - length
+        assert also == [inside] == [known[number]]
+        if inside:
+            expected = told >> 8 * (address - WINDOW) & (1 << 8 * length) - 1
+            assert alone == [expected] == [values[number]]
 
 
 @pytest.mark.parametrize("later", [5 + (1 << 15), 5 + (1 << 16), 1 << 15, 3 << 15])
