@@ -34,11 +34,14 @@ help: ## list the targets
 demo: $(VENV)/app.stamp ## the app on the emulated machine: nothing to prepare, no root
 	@$(BIN)/hwbp-tui
 
+# Shared out by file; those that use debug registers stay on one core, see tests/conftest.py.
+SHARED_OUT = -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 test: $(VENV)/dev.stamp ## every test that this machine allows; skips say why
-	@$(BIN)/python -m pytest -rfEs
+	@$(BIN)/python -m pytest -rfEs $(SHARED_OUT)
 
 test-quick: $(VENV)/dev.stamp ## the tests that take less than a second each
-	@$(BIN)/python -m pytest -rfEs -q -m "not slow"
+	@$(BIN)/python -m pytest -rfEs -q $(SHARED_OUT) -m "not slow"
 
 random-kernel: $(VENV)/dev.stamp ## random sequences with every owner of the emulated kernel for SECONDS (60): what always holds, after each step
 	@$(BIN)/python -m tests.machine.kernel_random --seconds $(or $(SECONDS),60)
