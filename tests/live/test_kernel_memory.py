@@ -78,6 +78,33 @@ def test_nodes_on_a_list_are_linked_and_others_are_not(btf: Btf, memory: BpfMemo
     assert memory.linked(asked) == Memory.linked(memory, asked) == [True, False, False, False]
 
 
+def test_structures_read_many_at_once_are_those_read_one_by_one(btf: Btf, memory: BpfMemory) -> None:
+    """More than one run of the program, with places among them where there is no memory."""
+    task = btf.field("task_struct", "tasks").offset
+    leader = memory.word(memory.task() + btf.field("task_struct", "group_leader").offset)
+    tasks = [
+        node - task
+        for node, _ in memory.nodes(leader + task, btf.field("task_struct", "signal").offset - task)
+    ]
+    pieces = tuple((btf.field("task_struct", name).offset, 8) for name in ("pid", "comm"))
+    asked = [*tasks, 8, *tasks, *([leader] * 100), 0x7FFFFFFFF000]
+    for _ in range(10):  # processes come and go meanwhile
+        one, many = (
+            [
+                read.data[at * read.stride :][:16] if there else None
+                for read in found
+                for at, there in enumerate(read.there)
+            ]
+            for found in (Memory.structures(memory, asked, pieces), memory.structures(asked, pieces))
+        )
+        if one == many:
+            break
+    assert one == many
+    assert [bytes_ is None for bytes_ in many].count(True) == 2
+    assert len(many) == len(asked) > 100
+    assert (many[-2] or b"")[:8] == os.getpid().to_bytes(4, "little") * 2
+
+
 def test_a_walk_of_a_list_longer_than_one_run_goes_on(btf: Btf, memory: BpfMemory) -> None:
     done = threading.Event()
     threads = [threading.Thread(target=done.wait) for _ in range(300)]
