@@ -277,7 +277,11 @@ def _script(options: SimpleNamespace, program: list[str] | None) -> int:
         opened = target.launch(program, options) if program else target.script_builtin(lines, options)
     name = "standard input" if options.file == "-" else options.file
     return run_script(
-        lines, target.session(opened, watches, spawned, patient=True), json=options.json, name=name
+        lines,
+        target.session(opened, watches, spawned, patient=True),
+        json=options.json,
+        name=name,
+        launched=options.pid is None,
     )
 
 

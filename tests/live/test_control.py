@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,3 +234,69 @@ def test_a_process_that_stands_stands_with_all_its_threads_and_goes_on(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["end", "interrupt"])
+def test_a_script_that_ends_tells_of_the_program_that_it_leaves(
+    program: str, tmp_path: Path, how: str
+) -> None:
+    lines = "watch counter\ncontinue 1\n" if how == "end" else "watch counter\ncontinue 100000000\n"
+    (tmp_path / "lines").write_text(lines)
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tui.cli",
+            "script",
+            str(tmp_path / "lines"),
+            "--backend",
+            "perf",
+            "--",
+            program,
+            "slow",
+        ],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as script:
+        assert script.stdout is not None
+        script.stdout.readline()
+        if how == "interrupt":
+            time.sleep(0.2)
+            script.send_signal(signal.SIGINT)
+        _, said = script.communicate(timeout=30)
+    assert script.returncode == 0
+    found = re.fullmatch(
+        rf"hwbp-tui: note: {program} runs on by itself, unwatched: `kill (\d+)` ends it\n", said
+    )
+    assert found is not None, said
+    pid = int(found[1])
+    try:
+        assert "TracerPid:\t0" in Path(f"/proc/{pid}/status").read_text()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_script_that_never_let_its_program_begin_leaves_none(program: str, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text("watch counter\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tui.cli",
+            "script",
+            str(tmp_path / "lines"),
+            "--backend",
+            "perf",
+            "--",
+            program,
+            "slow",
+        ],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr

@@ -14,7 +14,7 @@ from tui.session.escape import escape, one_line
 from tui.session.hit_lines import dump
 from tui.session.result import Result
 from tui.session.session import Session
-from tui.text.output import ClosedOutputError, Output, ProgramOutput
+from tui.text.output import ClosedOutputError, Output, ProgramOutput, note
 
 __all__ = ["read_script", "run_script"]
 
@@ -39,23 +39,39 @@ def read_script(path: str) -> tuple[str, ...]:
 
 
 def run_script(
-    lines: Iterable[str], open_session: Callable[[], Session], *, json: bool = False, name: str = "script"
+    lines: Iterable[str],
+    open_session: Callable[[], Session],
+    *,
+    json: bool = False,
+    name: str = "script",
+    launched: bool = False,
 ) -> int:
     """Run a script; returns the exit code. Raises HwbpError for the first command that failed.
 
     A line that cannot be a command is found before the first one runs, and before the machine is there.
+    `launched`: a live program is one that we have started, and that goes on without us: whoever did not end it is told.
     """
     steps = tuple(_steps(lines, name))
     output = Output()
     try:
         with contextlib.closing(open_session()) as session:
-            if json:
-                output.line(dump({"schema": 1, "kind": "script"}))
-            return _run(steps, session, output, json, name)
+            try:
+                if json:
+                    output.line(dump({"schema": 1, "kind": "script"}))
+                return _run(steps, session, output, json, name)
+            finally:
+                if launched:
+                    _tell_of_what_is_left(session)
     except ClosedOutputError:
         return 0
     finally:
         output.close()
+
+
+def _tell_of_what_is_left(session: Session) -> None:
+    pid = session.names.process
+    if pid is not None and session.ring.state in ("running", "stopped"):
+        note(f"{session.view.program} runs on by itself, unwatched: `kill {pid}` ends it")
 
 
 class _Step(NamedTuple):
