@@ -262,7 +262,7 @@ class AddressSpace:
     @property
     def main(self) -> Module | None:
         """The program itself."""
-        return self.searched()[0] if self.modules or self._main_path else None
+        return next(iter(self.searched()), None)
 
     def _follow_jit(self, files: ProcessFiles) -> None:
         if self._jit is None:

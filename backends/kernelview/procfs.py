@@ -93,15 +93,18 @@ def traced(pid: int | None = None) -> list[Traced]:
 
 
 def hints(pid: int | None = None) -> tuple[str, ...]:
-    """One short line for each process that may hold slots. With a PID: the tracer of that process and whoever has perf
-    events, which may watch it."""
+    """One short line for each other process that may hold slots. With a PID: the tracer of that process and whoever has
+    perf events, which may watch it. What this process itself holds it knows."""
+    me = os.getpid()
     found = [
         f"perhaps perf {holder.pid} ({holder.comm}): {_count(len(holder.fds), 'perf event')} open"
         for holder in perf_descriptors()[0]
+        if holder.pid != me
     ]
     found += [
         f"perhaps ptrace {pair.tracer} ({pair.tracer_comm}): it traces {pair.pid} ({pair.comm})"
         for pair in traced(pid)
+        if pair.tracer != me
     ]
     return tuple(found)
 

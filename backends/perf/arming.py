@@ -21,7 +21,7 @@ from backends.perf.program import MOST_IDS
 from backends.perf.sideband import Started, online_cpus
 from backends.perf.target import Target
 
-__all__ = ["Arming"]
+__all__ = ["Arming", "can_open"]
 
 _KEPT_FREE: Final = 64
 """Descriptors left for everything else."""
@@ -118,11 +118,12 @@ class Arming:
     def holders(self) -> tuple[str, ...]:
         """Who holds slots of this target, as far as it is known: a line each."""
         # A breakpoint on whole CPUs has to leave room for every task, so any task may be in its way.
-        return self._opener.holders(None if self.wide else self._target.pid) or tuple(
+        own = tuple(
             f"perf fd {next(iter(carrier.each()), '?')} of this session: "
             f"{carrier.request.text or hex(carrier.request.address)}"
             for carrier in self.carriers
         )
+        return self._opener.holders(None if self.wide else self._target.pid, own)
 
     def _check(self, request: BreakpointRequest) -> None:
         if request.stop and not self._capture.can_stop:
@@ -161,7 +162,7 @@ class Arming:
 
     def _open(self, made: list[Carrier]) -> None:
         needed = len(made) * max(1, len(self._target.threads())) * self._capture.events_per_thread
-        if not _descriptors(needed):
+        if not can_open(needed):
             self._open_wide(made)
             return
         for carrier in made:
@@ -306,10 +307,10 @@ class Arming:
         return self._lost + sum(self._capture.counted(carrier)[1] for carrier in self.carriers)
 
 
-def _descriptors(needed: int) -> bool:
-    """Whether so many can be open, raising the soft limit as far as it goes."""
+def can_open(needed: int, kept_free: int = _KEPT_FREE) -> bool:
+    """Whether so many more can be open, raising the soft limit as far as it goes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = needed + len(os.listdir("/proc/self/fd")) + _KEPT_FREE
+    wanted = needed + len(os.listdir("/proc/self/fd")) + kept_free
     if wanted <= soft:
         return True
     if hard != resource.RLIM_INFINITY and wanted > hard:

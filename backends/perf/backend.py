@@ -17,7 +17,7 @@ from backends.model import (
     Site,
     Stop,
 )
-from backends.perf.arming import Arming
+from backends.perf.arming import Arming, can_open
 from backends.perf.capture import Capture
 from backends.perf.control import Control
 from backends.perf.flow import Flow
@@ -39,6 +39,8 @@ __all__ = ["PerfBackend"]
 _PAGE_OF_ROWS: Final = 4096
 _OUTPUT_LIMIT: Final = 1 << 16
 _MOST_READ: Final = 1 << 20
+_DESCRIPTORS: Final = 32
+"""A target, its rings and maps, a watch or two, and what is opened for a moment."""
 
 
 class PerfBackend(Backend):
@@ -87,6 +89,12 @@ class PerfBackend(Backend):
     def _need_none(self) -> None:
         if self._target is not None:
             raise HwbpError("this machine has a program already", errno="EBUSY")
+        if not can_open(_DESCRIPTORS, kept_free=0):
+            raise HwbpError(
+                "too few descriptors may be open to watch anything",
+                errno="EMFILE",
+                remedy="raise `ulimit -n`",
+            )
 
     def _open(self, target: Target, asked: Launch | Attach, began: RunState, stop: Stop) -> None:
         from backends.perf.ways import choose

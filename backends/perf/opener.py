@@ -93,15 +93,18 @@ class Opener(ABC):
     def books(self) -> Books:
         """The kernel's own books now. Raises HwbpError where they are closed."""
 
-    def holders(self, pid: int | None) -> tuple[str, ...]:
-        """Who holds slots that a request on this process (None: on whole CPUs) meets, a line each. Never raises."""
+    def holders(self, pid: int | None, own: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Who holds slots that a request on this process (None: on whole CPUs) meets, a line each. Never raises.
+
+        `own` are lines for what this process holds, which only the kernel's books have.
+        """
         from backends.kernelview.now import holders_in
         from backends.kernelview.procfs import hints
 
         try:
-            return holders_in(self.books(), pid)
+            return holders_in(self.books(), pid) or own
         except (HwbpError, OSError):
-            return hints(pid)
+            return own + hints(pid)
 
     @abstractmethod
     def close(self) -> None:

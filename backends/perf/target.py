@@ -374,12 +374,22 @@ def attach(opener: Opener, pid: int) -> Target:
         opener.target(pid)
         program, bits = _image(opener, pid)
     except PermissionError as error:
-        raise HwbpError(
-            f"process {pid} belongs to somebody else", errno="EPERM", remedy="as root, or with CAP_SYS_PTRACE"
-        ) from error
+        raise _closed(pid, status.get("Uid", "")) from error
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             argv = tuple(os.fsdecode(part) for part in file.read(1 << 16).split(b"\0")[1:-1])
         return Target(opener, pid, program, argv, child=False, bits=bits)
     except ProcessLookupError as error:
         raise HwbpError(f"process {pid} has just ended", errno="ESRCH") from error
+
+
+def _closed(pid: int, uids: str) -> HwbpError:
+    """A process that may not be looked at (kernel/ptrace.c, __ptrace_may_access). `uids` is its line in /proc/PID/status."""
+    own = str(os.geteuid())
+    if set(uids.split()) == {own}:
+        why = "has capabilities that we lack, or lets nobody look at it"
+    else:
+        why = f"belongs to another user (uid {uids.split()[0] if uids else '?'}, we are {own})"
+    return HwbpError(
+        f"process {pid} {why}", errno="EPERM", remedy="as root, with --sudo, or with CAP_SYS_PTRACE"
+    )

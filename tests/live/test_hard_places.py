@@ -17,19 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Attach, HwbpError
+from backends.base import Attach, HwbpError, Launch
 from backends.client import ClientBackend, start
 from backends.model import BreakpointRequest
 from backends.perf import events
 from backends.perf.backend import PerfBackend
-from backends.perf.process import is_over, standing, status_of, threads_of
+from backends.perf.process import comm_of, is_kernel_thread, is_over, standing, status_of, threads_of
 from backends.ring import create_memfd
 from backends.ring_reader import RingReader
 from symbols.elf import ElfImage
 from symbols.table import SymbolTable
 from tests.live import seccomp
 from tests.live.bpf_here import needs_bpf
-from tests.live.tracing import PLAIN, build, needs_breakpoints, trace
+from tests.live.tracing import PLAIN, build, connected, needs_breakpoints, trace
 
 pytestmark = [pytest.mark.live, pytest.mark.undisturbed, pytest.mark.root, needs_bpf, needs_breakpoints]
 
@@ -174,6 +174,31 @@ def test_slots_that_others_hold_are_refused_with_their_names(
         assert len(backend.arm((write(counter),))) == 1  # the one that is left
 
 
+def test_without_the_kernels_books_a_refusal_names_our_own_watches_and_sends_to_sudo(
+    program: str, counter: int
+) -> None:
+    plain = connected("rings")
+    try:
+        plain.launch(Launch(program, ("1",)))
+        for _ in range(4):
+            plain.arm((write(counter),))
+        with pytest.raises(HwbpError) as caught:
+            plain.arm((write(counter),))
+    finally:
+        plain.close()
+    assert caught.value.errno == "ENOSPC"
+    assert [line.partition(" of this session: ")[2] for line in caught.value.holders[:4]] == [
+        hex(counter)
+    ] * 4
+    assert not [line for line in caught.value.holders if f" {plain.pid} " in line]
+    assert "`sudo hwbp-tui slots`" in caught.value.remedy
+
+
+def test_the_front_end_is_no_program_to_watch(backend: ClientBackend) -> None:
+    with pytest.raises(HwbpError, match="would have to watch itself"):
+        backend.attach(Attach(os.getpid()))
+
+
 def test_a_refused_request_leaves_every_slot_free(backend: ClientBackend, program: str, counter: int) -> None:
     with waiting(program, 2) as process:
         backend.attach(Attach(process.pid))
@@ -209,6 +234,7 @@ def test_somebody_elses_process_is_refused_in_one_line(program: str) -> None:
         done = trace("rings", ["0x1000"], "-p", str(process.pid))
         assert done.status == 1
         assert done.errors.count("\n") == 1
+        assert "has capabilities that we lack" in done.errors
         assert "CAP_SYS_PTRACE" in done.errors
 
 
@@ -430,6 +456,37 @@ def test_more_threads_than_descriptors_are_watched_by_cpu_and_it_says_so(program
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1
     assert "events of whole CPUs, filtered by process" in done.stderr
+
+
+def test_where_next_to_nothing_may_be_open_it_says_so(program: str) -> None:
+    command = [sys.executable, "-m", "tui.cli", "trace", "-w", "counter", "--backend", "perf", "--", program]
+    done = subprocess.run(
+        ["prlimit", "--nofile=24:24", *command],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "hwbp-tui: error: too few descriptors may be open to watch anything (raise `ulimit -n`)\n"
+    )
+
+
+def test_a_process_without_memory_is_a_kernel_thread_only_if_the_kernel_says_so() -> None:
+    assert not is_kernel_thread(os.getpid())
+    if comm_of(2) == "kthreadd":
+        assert is_kernel_thread(2)
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert "VmSize" not in status_of(pid)
+        assert not is_kernel_thread(pid)
+    finally:
+        os.waitpid(pid, 0)
 
 
 def test_rings_that_get_less_memory_are_smaller_and_say_so(program: str) -> None:
