@@ -16,12 +16,14 @@ from tui.text.words import CommandLineError, split
 
 if TYPE_CHECKING:
     from backends.base import Attach, Launch
+    from tui.session.demos import Demo
     from tui.session.session import Session
     from tui.session.settings import Settings
 
 __all__ = ["main"]
 
 _USAGE: Final = 2
+_AS_ROOT: Final = "sudo hwbp-tui demo {} --backend perf"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,13 +195,37 @@ def _demo(options: SimpleNamespace, program: list[str] | None) -> int:
     if options.list:
         from tui.text.output import print_lines
 
-        return print_lines(f"{demo.name:<12} {', '.join(demo.backends):<15} {demo.title}" for demo in DEMOS)
+        return print_lines(_listed(demo) for demo in DEMOS)
     backend = getattr(options, "backend", None) or "emulated"
     demo = find_demo(options.name or DEMOS[0].name, backend)
+    if backend == "perf" and (lacks := _lacks(demo)):
+        from backends.base import HwbpError
+
+        raise HwbpError(f"demo {demo.name}: {lacks}", errno="EACCES", remedy=_AS_ROOT.format(demo.name))
     require_terminal("demo")
     spawned = target.start_machine(options)
     launch, _suggested = target.builtin(demo.program, options, scene=backend == "perf")
     return _app(target.session(launch, (), spawned), options, demo=demo)
+
+
+def _listed(demo: Demo) -> str:
+    from tui.session.demos import find_demo
+
+    lacks = _lacks(find_demo(demo.name, "perf")) if "perf" in demo.backends else ""
+    note = f" (perf: {_AS_ROOT.format(demo.name)})" if lacks else ""
+    return f"{demo.name:<12} {', '.join(demo.backends):<15} {demo.title}{note}"
+
+
+def _lacks(demo: Demo) -> str:
+    """Why a scene cannot be played on this kernel by this user: its actors are processes of ours, with our own rights,
+    and --sudo opens watches only. Empty where it can."""
+    from tui.text.checks.kernel import may_watch_cpus
+
+    if not demo.wide or may_watch_cpus() is not False:
+        return ""
+    return (
+        "events of whole CPUs take CAP_PERFMON, and with --sudo the scene's other processes still have none"
+    )
 
 
 def _app(open_session: Callable[[], Session], options: SimpleNamespace, **more: Any) -> int:

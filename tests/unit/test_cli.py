@@ -113,6 +113,19 @@ def test_what_needs_no_machine_imports_no_machine(argv: list[str]) -> None:
     assert done.stderr.endswith("heavy: []")
 
 
+@pytest.mark.parametrize("options", [[], ["--sudo"]])
+def test_a_demo_that_takes_privileges_is_refused_before_it_begins(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr("tui.text.checks.kernel.may_watch_cpus", lambda: False)
+    assert main(["demo", "starve", "--backend", "perf", *options]) == 1
+    said = capfd.readouterr().err
+    assert said.startswith("hwbp-tui: error: demo starve: events of whole CPUs take CAP_PERFMON")
+    assert main(["demo", "--list"]) == 0
+    listed = [line for line in capfd.readouterr().out.splitlines() if "(perf: sudo" in line]
+    assert [line.split()[0] for line in listed] == ["starve"]
+
+
 @pytest.mark.parametrize("name", ["backends", "symbols"])
 def test_a_foreign_package_of_the_same_name_is_told_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()

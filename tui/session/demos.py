@@ -39,6 +39,11 @@ class Demo:
     program: str
     steps: tuple[Step, ...]
 
+    @property
+    def wide(self) -> bool:
+        """Whether it has events of whole CPUs, which the kernel opens only for the privileged."""
+        return any(" -C " in step.command for step in self.steps)
+
     def script(self) -> tuple[str, ...]:
         """The same scene as the lines of a script."""
         lines = [f"# program {self.program}"]

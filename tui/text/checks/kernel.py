@@ -12,7 +12,17 @@ from backends.base import HwbpError
 from tui.session.escape import one_line
 from tui.text.checks.check import Check, read_text
 
-__all__ = ["bpf", "breakpoint_pmu", "btf", "capability", "kernel", "lockdown", "paranoid", "ptrace_scope"]
+__all__ = [
+    "bpf",
+    "breakpoint_pmu",
+    "btf",
+    "capability",
+    "kernel",
+    "lockdown",
+    "may_watch_cpus",
+    "paranoid",
+    "ptrace_scope",
+]
 
 _PARANOID: Final = "/proc/sys/kernel/perf_event_paranoid"
 _BREAKPOINT_PMU: Final = "/sys/bus/event_source/devices/breakpoint/type"
@@ -64,6 +74,17 @@ def _effective() -> int:
     """CapEff. Raises OSError, ValueError, StopIteration."""
     lines = read_text("/proc/self/status").splitlines()
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+
+
+def may_watch_cpus() -> bool | None:
+    """Whether events of whole CPUs may be opened: CAP_PERFMON, CAP_SYS_ADMIN, or perf_event_paranoid 0 and less
+    (kernel/events/core.c, perf_allow_cpu). None where it is not known."""
+    if _holds("CAP_PERFMON") or _holds("CAP_SYS_ADMIN"):
+        return True
+    try:
+        return int(read_text(_PARANOID)) <= 0
+    except (OSError, ValueError):
+        return None
 
 
 def _holds(name: str) -> bool | None:
