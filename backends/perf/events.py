@@ -268,12 +268,11 @@ def refusal(error: OSError, what: str, target: str, holders: tuple[str, ...] = (
     """What the kernel's errno means for a breakpoint, and what to do next."""
     number = error.errno or 0
     name = errno.errorcode.get(number, str(number))
-    known = holders and not any(line.startswith("perhaps ") for line in holders)  # from the kernel's books
     why, remedy = {
         errno.ENOSPC: (
             "no debug register is free: x86 has four, and a task gets those that no other breakpoint on it, "
             "or on any CPU, holds",
-            f"`{'hwbp-tui' if known else 'sudo hwbp-tui'} slots` shows who holds them",
+            f"`{'sudo ' if os.geteuid() else ''}hwbp-tui slots` shows who holds them",
         ),
         errno.EACCES: (
             f"not permitted (perf_event_paranoid is {_paranoid()})",

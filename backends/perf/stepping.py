@@ -24,6 +24,10 @@ _NARROW: Final = (1 << 32) - 1
 _INT80: Final = 2
 """Bytes of the `int 0x80` behind a fast system call of 32 bits: the kernel comes back behind that
 (arch/x86/entry/common.c, do_fast_syscall_32; arch/x86/entry/vdso/vdso32/system_call.S)."""
+_RT_SIGRETURN: Final = 15
+_SAVED_RIP: Final = 40 + 16 * 8
+"""rip of uc_mcontext in the struct ucontext that rsp points to when a signal handler returns
+(arch/x86/include/uapi/asm/sigcontext.h, struct sigcontext_64; arch/x86/kernel/signal_64.c, rt_sigreturn)."""
 _FLAG: Final = {"c": 0, "p": 2, "z": 6, "s": 7, "o": 11}
 
 
@@ -89,6 +93,8 @@ def following(
         return _indirect(insn, registers, read, bits), 0
     if bits == 32 and insn.mnemonic in (ic.Mnemonic.SYSENTER, ic.Mnemonic.SYSCALL):
         return after + _INT80, 0
+    if bits == 64 and insn.mnemonic == ic.Mnemonic.SYSCALL and registers["rax"] == _RT_SIGRETURN:
+        return int.from_bytes(read(sp + _SAVED_RIP, 8), "little"), 0
     return after, 0
 
 

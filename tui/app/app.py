@@ -189,7 +189,9 @@ class HwbpApp(Actions, inherit_bindings=False):
     async def on_load(self) -> None:
         """The machine is already on its way."""
         self.heed_sigterm()
-        await asyncio.wait([asyncio.wrap_future(self._opening)], timeout=_PATIENCE)
+        arrived = asyncio.wrap_future(self._opening)
+        arrived.add_done_callback(lambda it: it.cancelled() or it.exception())  # `_failed` tells of it
+        await asyncio.wait([arrived], timeout=_PATIENCE)
         self.machine.open(self._opening, self._opened, self._failed)
 
     def on_mount(self) -> None:

@@ -76,7 +76,10 @@ class TitleBar(Panel):
         words = f"{glyphs.stopped} {_WORDS.get(state, state.upper())}"
         if view is not None and view.state == state:
             if state == "exited" and view.exit_status is not None:
-                words += f" with status {view.exit_status}"
+                died = view.exit_status < 0
+                words += (
+                    f"  killed by signal {-view.exit_status}" if died else f" with status {view.exit_status}"
+                )
             elif view.stop.text:
                 text = self._at_hit() or shown(view.stop.text)
                 told = text.lower().startswith(state)  # `stopped by request` after STOPPED says it twice
