@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Final
 
@@ -83,6 +84,8 @@ class PerfBackend(Backend):
 
     def attach(self, attach_: Attach) -> MachineView:
         self._need_none()
+        if attach_.pid == os.getppid():  # stopped, our front end could not let itself go on
+            raise HwbpError("that is the process that would have to watch itself", errno="EINVAL")
         self._open(attach(self._opener, attach_.pid), attach_, "running", Stop("none"))
         return self.view()
 

@@ -178,6 +178,25 @@ def test_steps_lead_through_a_function_and_out_of_it(
     assert word(view.tasks[0].pid, symbols["counter"]) == 1
 
 
+def test_steps_lead_out_of_a_signal_handler(backend: ClientBackend, program: str) -> None:
+    """The system call that ends a handler comes back where its frame says, not behind it."""
+    handler = SymbolTable(ElfImage.open(program)).find("note")[0].value
+    backend.launch(Launch(program, ("urgent",)))
+    (first,) = backend.arm((watch(handler, stop=True, type="x"),))
+    backend.resume()
+    assert until_still(backend).tasks[0].pc == handler
+    backend.disarm((first.id,))
+    sp = backend.view().tasks[0].sp
+    assert sp is not None
+    for _ in range(40):
+        backend.step(1, False)
+        view = until_still(backend)
+        assert view.stop.reason == "step"
+        if (view.tasks[0].sp or 0) > sp + 256:  # the frame is gone from the stack
+            return
+    pytest.fail("still in the handler")
+
+
 def test_finish_stops_in_the_caller(backend: ClientBackend, program: str, symbols: dict[str, int]) -> None:
     backend.launch(Launch(program, ("slow",)))
     (made,) = backend.arm((watch(symbols["bump"], stop=True, type="x"),))
