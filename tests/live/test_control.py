@@ -41,13 +41,14 @@ static void *loop(void *n) { for (;;) bump(); return n; }
 int main(int argc, char **argv) {
     struct sigaction how = { .sa_sigaction = note, .sa_flags = SA_SIGINFO };
     if (!strcmp(argv[1], "urgent")) sigaction(SIGURG, &how, 0);
+    if (!strcmp(argv[1], "handler")) sigaction(SIGUSR1, &how, 0);
     if (!strcmp(argv[1], "flat")) for (;;) bump();
     if (!strcmp(argv[1], "threads")) {
         pthread_t t;
         for (int i = 0; i < 3; i++) pthread_create(&t, 0, loop, 0);
         for (;;) bump();
     }
-    for (long i = 0; i < 1000000; i++) { other = outer(i); if (!strcmp(argv[1], "urgent")) raise(SIGURG); usleep(500); }
+    for (long i = 0; i < 1000000; i++) { other = outer(i); if (!strcmp(argv[1], "urgent")) raise(SIGURG); if (!strcmp(argv[1], "handler")) raise(SIGUSR1); usleep(500); }
     return 0;
 }
 """
@@ -181,7 +182,7 @@ def test_steps_lead_through_a_function_and_out_of_it(
 def test_steps_lead_out_of_a_signal_handler(backend: ClientBackend, program: str) -> None:
     """The system call that ends a handler comes back where its frame says, not behind it."""
     handler = SymbolTable(ElfImage.open(program)).find("note")[0].value
-    backend.launch(Launch(program, ("urgent",)))
+    backend.launch(Launch(program, ("handler",)))
     (first,) = backend.arm((watch(handler, stop=True, type="x"),))
     backend.resume()
     assert until_still(backend).tasks[0].pc == handler

@@ -92,3 +92,14 @@ def test_random_keys_and_sizes_leave_the_app_running_and_no_traceback(terminal: 
             break
     assert terminal.ended() == 0
     assert terminal.log.read_text() == ""
+
+
+def test_a_target_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "attach", str(2**22 + 1))  # behind PID_MAX_LIMIT (include/linux/threads.h)
+    for _ in range(200):
+        if (code := terminal.ended()) is not None:
+            break
+        time.sleep(0.05)
+    assert code == 1
+    (line,) = terminal.log.read_text().splitlines()
+    assert line.startswith(f"hwbp-tui: error: no process {2**22 + 1}")
