@@ -72,8 +72,8 @@ class TitleBar(Panel):
             return f"{glyphs.refused} {scene.problem}", ink.bar_error
         state, view = scene.state, scene.view
         if state == "running":
-            told = f"  {shown(view.stop.text)}" if view and view.state == state and view.stop.text else ""
-            return f"{glyphs.running} RUNNING{told}", ink.bar_good
+            news = f"  {shown(view.stop.text)}" if view and view.state == state and view.stop.text else ""
+            return f"{glyphs.running} RUNNING{news}", ink.bar_good
         words = f"{glyphs.stopped} {_WORDS.get(state, state.upper())}"
         if view is not None and view.state == state:
             if state == "exited" and view.exit_status is not None:
