@@ -126,7 +126,7 @@ async def test_refused_because_all_slots_are_held(session: Session, pictures: Pi
     app = _opened(session, clock)
     async with app.run_test(size=(120, 40)) as pilot:
         await _run(pilot, clock, (*MAKE.WATCHES, "continue"))
-        for key in "123670":
+        for key in "1234567890":
             await pilot.press(key)
             await _run(pilot, clock, ("watch cfg.limits/16",))
             await _rest(pilot, clock)
