@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +39,12 @@ int main(void)
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
     opened = open_session(spawn("perf"), Launch(str(build(tmp_path, "threads", SOURCE))), patient=True)
-    yield opened
-    opened.close()
+    pid = opened.view.tasks[0].pid
+    try:
+        yield opened
+    finally:
+        opened.close()
+        os.kill(pid, signal.SIGKILL)  # a launched program runs on without us
 
 
 def test_a_thread_that_stands_is_looked_at(session: Session) -> None:
