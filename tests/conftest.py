@@ -1,11 +1,18 @@
-"""Which tests may run beside which, when pytest-xdist shares them out (`-n 2 --dist loadgroup`)."""
+"""Which tests may run beside which, when pytest-xdist shares them out (`-n 2 --dist loadgroup`).
+
+A run in the background of a script has SIGINT ignored, and all that it starts would inherit that; tests send Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LIVE: Final = Path(__file__).parent / "live"
 

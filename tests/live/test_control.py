@@ -286,7 +286,10 @@ def test_a_script_that_ends_tells_of_the_program_that_it_leaves(
         if how == "interrupt":
             time.sleep(0.2)
             script.send_signal(signal.SIGINT)
-        _, said = script.communicate(timeout=30)
+        try:
+            _, said = script.communicate(timeout=30)
+        finally:
+            script.kill()
     assert script.returncode == 0
     found = re.fullmatch(
         rf"hwbp-tui: note: {program} runs on by itself, unwatched: `kill (\d+)` ends it\n", said
