@@ -54,13 +54,13 @@ class Pointers:
 
 def _spans(space: AddressSpace) -> tuple[Span, ...]:
     found: list[Span] = []
-    behind = 0
+    behind, before = 0, ""
     for start, end, perms, _, path in space.mappings:
         module = space.module_at(start) if path.startswith("/") else None
-        is_bss = not path and start == behind and "w" in perms
+        is_bss = not path and start == behind and "w" in perms and ("x" not in perms or perms == before)
         if is_bss or (module is not None and module.is_data(start - module.bias)):
             found.append((start, end))
-        behind = end if module is not None else 0
+        behind, before = end if module is not None else 0, perms
     left, kept = DATA_LIMIT, []
     for start, end in sorted(found, key=lambda span: span[1] - span[0]):
         left -= end - start

@@ -17,6 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _LIVE: Final = Path(__file__).parent / "live"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever may use debug registers stays together, in order: four slots per CPU are all there are, and a test that
     says who holds them would see the others. Any other file stays together for the sake of its module's fixtures."""

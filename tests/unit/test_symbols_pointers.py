@@ -76,6 +76,15 @@ def test_data_is_what_is_writable_of_files_and_behind_them(tmp_path: Path) -> No
     assert pointers.spans()[0] == (start, start + 4096)
 
 
+def test_code_that_was_made_behind_a_file_is_not_its_bss(tmp_path: Path) -> None:
+    path = build(tmp_path, "objects.c", "-pie")
+    mapped = rows(ElfImage.open(path))
+    end = mapped[-1][1]
+    made = (end, end + 4096, "rwxp", 0, "")
+    spans = Pointers(AddressSpace([*mapped, made], str(path))).spans()
+    assert spans == Pointers(AddressSpace(mapped, str(path))).spans() != ()
+
+
 def test_of_this_process_only_so_much_is_data_and_all_of_it_is_mapped() -> None:
     mapped = own_rows()
     spans = Pointers(AddressSpace(mapped)).spans()
