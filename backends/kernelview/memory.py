@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 from abc import ABC, abstractmethod
 from array import array
@@ -182,20 +183,16 @@ class BpfMemory(Memory):
     """
 
     def __init__(self) -> None:
-        self._fds: list[int] = []
+        self._held = contextlib.ExitStack()
         self._collecting: dict[Pieces, _Many] = {}
         try:
-            area = create_map(MapType.ARRAY, 4, PAGE, 1, mappable=True, name="hwbp_page")
-            self._fds.append(area)
-            list_area = create_map(MapType.ARRAY, 4, LIST_AREA, 1, mappable=True, name="hwbp_nodes")
-            self._fds.append(list_area)
-            self._page = map_array(area, PAGE)
-            listed = memoryview(map_array(list_area, LIST_AREA))
-            self._list = listed.cast("Q")
+            area, self._page = self._area(PAGE, "hwbp_page")
+            list_area, listed = self._area(LIST_AREA, "hwbp_nodes")
+            self._gathering = self._many(gatherer(list_area), listed, AT_ONCE)
+            self._linking = self._many(linker(list_area), listed, AT_ONCE)
+            self._list = self._gathering.words
             self._reading = self._load(reader(area), 2)
             self._current = self._load(current(area), 0)
-            self._gathering = _Many(self._load(gatherer(list_area), 1), listed, AT_ONCE)
-            self._linking = _Many(self._load(linker(list_area), 1), listed, AT_ONCE)
             self._walking = self._load(walker(list_area), 4)
         except BpfError as error:
             self.close()
@@ -205,9 +202,23 @@ class BpfMemory(Memory):
                 remedy="run it as root, or with CAP_BPF and CAP_PERFMON; see `hwbp-tui doctor`",
             ) from error
 
+    def _area(self, size: int, name: str) -> tuple[int, mmap.mmap]:
+        """An array map of one value, and that value in our memory."""
+        fd = create_map(MapType.ARRAY, 4, size, 1, mappable=True, name=name)
+        self._held.callback(os.close, fd)
+        return fd, self._held.enter_context(map_array(fd, size))  # it has a descriptor of its own
+
     def _load(self, program: Assembler, arguments: int) -> ProgramRun:
-        self._fds.append(load_program(ProgramType.RAW_TRACEPOINT, program, "hwbp_read"))
-        return ProgramRun(self._fds[-1], arguments)
+        fd = load_program(ProgramType.RAW_TRACEPOINT, program, "hwbp_read")
+        self._held.callback(os.close, fd)
+        return ProgramRun(fd, arguments)
+
+    def _many(self, program: Assembler, area: mmap.mmap, at_once: int, stride: int = 8) -> _Many:
+        """A program of one argument; its area is not unmapped before its views are given back."""
+        view = self._held.enter_context(memoryview(area))
+        many = _Many(self._load(program, 1), view, at_once, stride)
+        self._held.enter_context(many.words)
+        return many
 
     def read(self, address: int, size: int) -> bytes:
         if size > PAGE:
@@ -269,15 +280,10 @@ class BpfMemory(Memory):
     def _collector(self, pieces: Pieces) -> _Many:
         stride = -(-sum(size for _, size in pieces) // 8) * 8
         size = ANSWERS + stride * STRUCTURES_AT_ONCE
-        area = create_map(MapType.ARRAY, 4, size, 1, mappable=True, name="hwbp_structs")
-        self._fds.append(area)
-        program = self._load(collector(area, pieces, stride), 1)
-        self._collecting[pieces] = _Many(
-            program, memoryview(map_array(area, size)), STRUCTURES_AT_ONCE, stride
-        )
-        return self._collecting[pieces]
+        fd, area = self._area(size, "hwbp_structs")
+        many = self._many(collector(fd, pieces, stride), area, STRUCTURES_AT_ONCE, stride)
+        self._collecting[pieces] = many
+        return many
 
     def close(self) -> None:
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
+        self._held.close()
