@@ -248,7 +248,7 @@ _WHOLE_PUSH: Final = "mysave:8 = zext(x); *:8 ($(STACKPTR)-8) = mysave;"
 """A push of fs or gs writes all eight bytes, as found on an AMD Zen 5."""
 
 
-_LEFT_OUT: Final = ("avx", "avx_manual", "avx2", "avx2_manual", "fma")
+_LEFT_OUT: Final = ("avx", "avx_manual", "avx2", "avx2_manual", "fma", "mpx")
 """Instructions that this CPU does not have, a quarter of the time that a description takes to read."""
 
 
