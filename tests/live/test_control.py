@@ -256,6 +256,11 @@ def test_a_process_that_stands_stands_with_all_its_threads_and_goes_on(
         process.wait()
 
 
+def _script(lines: Path, program: str) -> list[str]:
+    live = ["--backend", "perf", "--", program, "slow"]
+    return [sys.executable, "-m", "tui.cli", "script", str(lines), *live]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["end", "interrupt"])
 def test_a_script_that_ends_tells_of_the_program_that_it_leaves(
@@ -264,18 +269,7 @@ def test_a_script_that_ends_tells_of_the_program_that_it_leaves(
     lines = "watch counter\ncontinue 1\n" if how == "end" else "watch counter\ncontinue 100000000\n"
     (tmp_path / "lines").write_text(lines)
     with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tui.cli",
-            "script",
-            str(tmp_path / "lines"),
-            "--backend",
-            "perf",
-            "--",
-            program,
-            "slow",
-        ],
+        _script(tmp_path / "lines", program),
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -305,18 +299,7 @@ def test_a_script_that_ends_tells_of_the_program_that_it_leaves(
 def test_a_script_that_never_let_its_program_begin_leaves_none(program: str, tmp_path: Path) -> None:
     (tmp_path / "lines").write_text("watch counter\n")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tui.cli",
-            "script",
-            str(tmp_path / "lines"),
-            "--backend",
-            "perf",
-            "--",
-            program,
-            "slow",
-        ],
+        _script(tmp_path / "lines", program),
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
